@@ -1,0 +1,128 @@
+package flow
+
+import "strconv"
+
+// Reason is the enumerated cause of a verdict or a decision. Its names are the
+// same in C, in Go and in the audit trail. Numbers below 32 belong to the
+// kernel side (enum reason in bpf/flow.h); a test compares the two.
+type Reason uint8
+
+// Reasons the kernel gives.
+const (
+	ReasonNone              Reason = iota
+	ReasonListenerGone             // no listener of ours in this network namespace: the interceptor is dead
+	ReasonListenerForeign          // our port is held by a socket without our tag
+	ReasonMapFull                  // no room for one more record
+	ReasonPortNotCaptured          // in scope, recorded, but not redirected: the port is not in capture.ports
+	ReasonBoundDevice              // the socket is bound to a device and could not be unbound
+	ReasonConnectsToUs             // a workload dialled our listener directly
+	ReasonDestinationDenied        // a route denies the destination address
+)
+
+// Reasons user space gives.
+const (
+	ReasonNoRecord            Reason = 32 + iota // accepted, but the kernel has no record of the connect
+	ReasonIdentityGone                           // the process left before it could be told who it was
+	ReasonNoServerName                           // TLS without SNI
+	ReasonEncryptedHello                         // TLS with an encrypted ClientHello: the name is hidden
+	ReasonBadHello                               // malformed ClientHello
+	ReasonNotHTTP                                // neither TLS nor HTTP/1 nor HTTP/2
+	ReasonNoRoute                                // no route names this destination
+	ReasonIdentityMismatch                       // a route names the destination, but not for this process
+	ReasonRequestMismatch                        // a route names host and process, but not this method or path
+	ReasonRouteDenies                            // the route says deny
+	ReasonDefaultDenies                          // default: deny
+	ReasonAuthorityMismatch                      // SNI, Host or :authority and the route's host are not one name
+	ReasonPathAmbiguous                          // dot segments, %2f, %00 or the like on a route that matches on the path
+	ReasonCleartext                              // a credential route, but the workload spoke plain HTTP
+	ReasonMethodForbids                          // TRACE, OPTIONS and CONNECT never carry a credential
+	ReasonBadRequest                             // outside the HTTP grammar, or readable in two ways
+	ReasonHeaderTooLarge                         // request head over the limit
+	ReasonBodyTooLarge                           // a signer needs the whole body and it is over the cap
+	ReasonUpgradeRefused                         // an upgrade other than websocket
+	ReasonResolveFailed                          // our resolver has no answer for the route's host
+	ReasonAddressDenied                          // the address to dial is loopback, link-local, metadata or private
+	ReasonAddressNotResolved                     // the address dialled is not our resolver's answer
+	ReasonUpstreamUnreachable                    // refused, reset, or no route
+	ReasonUpstreamTimeout                        // no answer in time
+	ReasonUpstreamTLS                            // TLS failed upstream: version, cipher or alert
+	ReasonUpstreamName                           // upstream certificate is for another name
+	ReasonUpstreamExpired                        // upstream certificate is expired or not yet valid
+	ReasonUpstreamUntrusted                      // upstream certificate chain ends in no trusted root
+	ReasonUpstreamOwnCA                          // upstream certificate is signed by a local CA
+	ReasonUpstreamUnverified                     // upstream leg is not verified TLS >= 1.2
+	ReasonUpstreamResponse                       // upstream answered outside the HTTP grammar
+	ReasonUpstreamClosed                         // upstream closed in the middle of a message
+	ReasonPoolMismatch                           // pooled connection belongs to another route, credential, certificate or egress IP
+	ReasonEgressUnavailable                      // the egress IP is not on this host
+	ReasonCredentialMissing                      // the secret could not be read
+	ReasonAuditUnavailable                       // the intent could not be written
+	ReasonWorkloadDistrusts                      // the workload refused our certificate
+	ReasonWorkloadClosed                         // the workload closed in the middle of a message
+	ReasonWorkloadTimeout                        // the workload did not finish its head in time
+	ReasonLoop                                   // the original destination is a listener of ours
+	ReasonInternal                               // a defect of ours; the error is in the log
+)
+
+var reasonNames = map[Reason]string{
+	ReasonNone:                "",
+	ReasonListenerGone:        "listener_gone",
+	ReasonListenerForeign:     "listener_foreign",
+	ReasonMapFull:             "map_full",
+	ReasonPortNotCaptured:     "port_not_captured",
+	ReasonBoundDevice:         "bound_device",
+	ReasonConnectsToUs:        "connects_to_us",
+	ReasonDestinationDenied:   "destination_denied",
+	ReasonNoRecord:            "no_record",
+	ReasonIdentityGone:        "identity_gone",
+	ReasonNoServerName:        "no_server_name",
+	ReasonEncryptedHello:      "encrypted_hello",
+	ReasonBadHello:            "bad_hello",
+	ReasonNotHTTP:             "not_http",
+	ReasonNoRoute:             "no_route",
+	ReasonIdentityMismatch:    "identity_mismatch",
+	ReasonRequestMismatch:     "request_mismatch",
+	ReasonRouteDenies:         "route_denies",
+	ReasonDefaultDenies:       "default_denies",
+	ReasonAuthorityMismatch:   "authority_mismatch",
+	ReasonPathAmbiguous:       "path_ambiguous",
+	ReasonCleartext:           "cleartext",
+	ReasonMethodForbids:       "method_forbids",
+	ReasonBadRequest:          "bad_request",
+	ReasonHeaderTooLarge:      "header_too_large",
+	ReasonBodyTooLarge:        "body_too_large",
+	ReasonUpgradeRefused:      "upgrade_refused",
+	ReasonResolveFailed:       "resolve_failed",
+	ReasonAddressDenied:       "address_denied",
+	ReasonAddressNotResolved:  "address_not_resolved",
+	ReasonUpstreamUnreachable: "upstream_unreachable",
+	ReasonUpstreamTimeout:     "upstream_timeout",
+	ReasonUpstreamTLS:         "upstream_tls",
+	ReasonUpstreamName:        "upstream_name",
+	ReasonUpstreamExpired:     "upstream_expired",
+	ReasonUpstreamUntrusted:   "upstream_untrusted",
+	ReasonUpstreamOwnCA:       "upstream_own_ca",
+	ReasonUpstreamUnverified:  "upstream_unverified",
+	ReasonUpstreamResponse:    "upstream_response",
+	ReasonUpstreamClosed:      "upstream_closed",
+	ReasonPoolMismatch:        "pool_mismatch",
+	ReasonEgressUnavailable:   "egress_unavailable",
+	ReasonCredentialMissing:   "credential_missing",
+	ReasonAuditUnavailable:    "audit_unavailable",
+	ReasonWorkloadDistrusts:   "workload_distrusts",
+	ReasonWorkloadClosed:      "workload_closed",
+	ReasonWorkloadTimeout:     "workload_timeout",
+	ReasonLoop:                "loop",
+	ReasonInternal:            "internal",
+}
+
+// String is the name used in the audit trail; "" for ReasonNone.
+func (r Reason) String() string {
+	if name, ok := reasonNames[r]; ok {
+		return name
+	}
+	return "reason(" + strconv.Itoa(int(r)) + ")"
+}
+
+// Error lets a Reason stand as an error where the cause is all there is to say.
+func (r Reason) Error() string { return r.String() }
