@@ -1,0 +1,69 @@
+package netnstest
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Cgroup makes a cgroup directly under the cgroup2 mount and returns its path
+// in the file system. When the test ends the processes left in it are killed
+// and it is removed. It needs root.
+func Cgroup(t testing.TB) string {
+	t.Helper()
+	RequireRoot(t)
+	dir, err := os.MkdirTemp(CgroupMount(t), "outwarden-test-")
+	if err != nil {
+		t.Fatalf("make a cgroup: %v", err)
+	}
+	t.Cleanup(func() { remove(t, dir) })
+	return dir
+}
+
+// Subgroup makes a cgroup inside one that [Cgroup] made.
+func Subgroup(t testing.TB, parent, name string) string {
+	t.Helper()
+	dir := filepath.Join(parent, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatalf("make a cgroup: %v", err)
+	}
+	t.Cleanup(func() { remove(t, dir) })
+	return dir
+}
+
+// CgroupMount is where cgroup2 is mounted; on hybrid hosts not at /sys/fs/cgroup.
+func CgroupMount(t testing.TB) string {
+	t.Helper()
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		mount, rest, ok := strings.Cut(lines.Text(), " - ")
+		fields := strings.Fields(mount)
+		if ok && strings.HasPrefix(rest, "cgroup2 ") && len(fields) > 4 {
+			return fields[4]
+		}
+	}
+	t.Fatal("no cgroup2 mount in /proc/self/mountinfo")
+	return ""
+}
+
+// remove kills what is left in a cgroup and removes it. A killed process
+// leaves its cgroup a moment later, hence the patience.
+func remove(t testing.TB, dir string) {
+	os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0o644) // since 5.14; elsewhere the removal fails and says so
+	var err error
+	for range 500 {
+		if err = os.Remove(dir); err == nil || errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("remove cgroup: %v", err)
+}
