@@ -1,0 +1,20 @@
+// Package capture loads, pins, attaches, upgrades and detaches the BPF programs
+// of bpf/outwarden.c, and tells who is behind a connection that they redirected.
+//
+// The order of use: open listeners, [Open], [Capture.TagListener] for each of
+// them, then [Capture.SetScope] or [Capture.AddScope]. For every accepted
+// connection [Capture.Lookup] gives the [flow.Flow] once. [Capture.Close]
+// leaves the programs in place: from then on they answer by the fail policy
+// until another process opens the same directory. [Detach] takes everything
+// away.
+//
+// Traps. A listener without a tag does not exist for the hooks; that is how a
+// stranger on our port is told from us. Programs stand at the root cgroup, but
+// a process is only captured when the nearest ancestor of its cgroup that is in
+// the scope says so. The caller's own traffic passes only with the mark of
+// [Capture.Control] and from the own cgroup, both. Listeners must not speak
+// MPTCP. A flow is looked up by tuple and network namespace: [Capture.Lookup]
+// means the namespace of the first tagged listener, [Capture.LookupIn] any.
+// Executables on overlay file systems have the device and inode of the overlay
+// as the kernel keeps them, which stat(2) may show differently.
+package capture
