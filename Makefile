@@ -1,0 +1,53 @@
+# `make` builds bin/outwarden and bin/partnerapi; `make help` lists the rest.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PREFIX  ?= /usr/local
+FUZZTIME ?= 30s
+# Tools the gate installs live outside the tree, so that a second run is quick.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outwarden/tools
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+
+export CGO_ENABLED ?= 0
+GOBUILD := go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+.DEFAULT_GOAL := build
+.PHONY: help build generate demo test lint fuzz bench clean install
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/outwarden and bin/partnerapi (needs Go alone)
+	$(GOBUILD) -o bin/ ./cmd/outwarden ./cmd/partnerapi
+
+generate: ## compile bpf/ anew and write its Go twin (needs clang)
+	scripts/setup generate
+	go generate ./...
+
+demo: build ## show the whole way of a call, on network namespaces of its own (root)
+	scripts/demo/demo
+
+test: ## run every test; as root it prepares the machine, else it says what it skipped
+	scripts/test
+
+lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint, clang-format
+	scripts/lint $(GOLANGCI)
+
+fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
+	scripts/fuzz $(FUZZTIME)
+
+bench: ## run the benchmarks, as ratios within one run
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what the build made
+	rm -rf bin
+	go clean -testcache
+
+install: build ## install the binary and the systemd unit under PREFIX (default /usr/local)
+	install -D -m 0755 bin/outwarden $(DESTDIR)$(PREFIX)/bin/outwarden
+	install -D -m 0644 scripts/systemd/outwarden.service $(DESTDIR)$(PREFIX)/lib/systemd/system/outwarden.service
+
+$(GOLANGCI):
+	mkdir -p $(TOOLS)/new
+	GOBIN=$(TOOLS)/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/new/golangci-lint $@
