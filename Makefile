@@ -9,7 +9,7 @@ GOLANGCI_VERSION := v2.15.0
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 
 export CGO_ENABLED ?= 0
-GOBUILD := go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
 .PHONY: help build generate demo test lint fuzz bench clean install
