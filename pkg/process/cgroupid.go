@@ -1,0 +1,99 @@
+package process
+
+import (
+	"encoding/binary"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileidKernfs is the handle type of kernfs, which cgroup2 is made of
+// (include/linux/exportfs.h); its eight bytes are the cgroup id.
+const fileidKernfs = 0xfe
+
+// cgroups turns cgroup ids into paths. Ids are never reused while the machine
+// runs and a cgroup cannot be renamed, so what was learnt stays true.
+type cgroups struct {
+	mount string
+	limit int
+
+	mu    sync.Mutex
+	paths map[uint64]string
+}
+
+func newCgroups(mount string, limit int) *cgroups {
+	return &cgroups{mount: mount, limit: limit, paths: make(map[uint64]string)}
+}
+
+// path returns the path of the cgroup below the mount. Where the id cannot be
+// opened (no CAP_DAC_READ_SEARCH, or the cgroup was removed) hint is taken if
+// it has that id.
+func (c *cgroups) path(id uint64, hint string) string {
+	if id == 0 || c.mount == "" {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.paths[id]; ok {
+		return p
+	}
+	p, ok := c.find(id, hint)
+	if !ok {
+		return ""
+	}
+	if len(c.paths) >= c.limit {
+		clear(c.paths)
+	}
+	c.paths[id] = p
+	return p
+}
+
+func (c *cgroups) find(id uint64, hint string) (string, bool) {
+	if p, err := c.open(id); err == nil {
+		return p, true
+	}
+	if hint == "" {
+		return "", false
+	}
+	if got, err := c.id(hint); err != nil || got != id {
+		return "", false
+	}
+	return hint, true
+}
+
+// open asks the kernel for the directory with that id.
+func (c *cgroups) open(id uint64) (string, error) {
+	mount, err := unix.Open(c.mount, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(mount)
+	handle := unix.NewFileHandle(fileidKernfs, binary.NativeEndian.AppendUint64(nil, id))
+	fd, err := unix.OpenByHandleAt(mount, handle, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	text, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "", err
+	}
+	below, ok := strings.CutPrefix(text, c.mount)
+	if !ok || strings.HasSuffix(text, deleted) || below != "" && below[0] != '/' {
+		return "", unix.ENOENT
+	}
+	if below == "" {
+		below = "/"
+	}
+	return below, nil
+}
+
+// id is the inverse of path: on cgroup2 the inode number is the id.
+func (c *cgroups) id(path string) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Lstat(c.mount+path, &st)
+	return st.Ino, err
+}

@@ -1,0 +1,90 @@
+package process
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// dir is one open /proc/PID. Reads through it reach that process or fail with
+// ESRCH, even after its pid belongs to another.
+type dir struct{ fd int }
+
+func openDir(proc string, pid uint32) (dir, error) {
+	path := filepath.Join(proc, strconv.FormatUint(uint64(pid), 10))
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return dir{fd}, err
+}
+
+func (d dir) close() { _ = unix.Close(d.fd) }
+
+// open opens a file of the process; links such as exe are followed to the file
+// itself, whatever the link text says.
+func (d dir) open(name string) (*os.File, error) {
+	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// read returns at most limit bytes of a file of the process.
+func (d dir) read(name string, limit int64) ([]byte, error) {
+	f, err := d.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// link returns the text of a link.
+func (d dir) link(name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(d.fd, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+// stat follows links.
+func (d dir) stat(name string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(d.fd, name, &st, 0)
+	return st, err
+}
+
+// status reads /proc/PID/stat.
+func (d dir) status() (stat, error) {
+	const limit = 4 << 10 // 52 numbers and a name of 64 bytes at most
+	b, err := d.read("stat", limit)
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(b)
+}
+
+var errGone = errors.New("process is gone")
+
+// openProcess opens /proc/PID if pid still is the process that began at start,
+// and alive. The descriptor is the caller's to close.
+func openProcess(proc string, pid uint32, same func(stat) bool) (dir, stat, error) {
+	d, err := openDir(proc, pid)
+	if err != nil {
+		return dir{}, stat{}, err
+	}
+	st, err := d.status()
+	if err == nil && (!same(st) || st.dead()) {
+		err = errGone
+	}
+	if err != nil {
+		d.close()
+		return dir{}, stat{}, err
+	}
+	return d, st, nil
+}

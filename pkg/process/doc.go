@@ -1,0 +1,27 @@
+// Package process tells who stood behind a connect(): from the pid and start
+// time that the kernel recorded to executable, digest, arguments, user, cgroup,
+// systemd unit, container, pod and ancestors.
+//
+// It reads /proc after the fact, so everything it finds is checked against what
+// the kernel said at connect() time, and what cannot be checked is left out:
+//
+//   - The start time (proc_pid_stat(5) field 22, clock ticks since boot) must be
+//     the caller's. A pid that was reused has another start time: the process is
+//     gone. All reads go through one descriptor of /proc/PID, which dies with its
+//     process, so a reuse in the middle cannot mix two processes.
+//   - The executable's device and inode must be those of the caller. After an
+//     exec between connect() and here they differ, and then path, digest and
+//     arguments are left out unless an exec event made us remember them.
+//   - A path counts only if it names that very file for us. A process in its own
+//     mount namespace can put any file at any path; what such a process calls
+//     itself is reported as ExeInside and never as Exe.
+//   - The cgroup is the one whose id the kernel recorded. The unit, container and
+//     pod are read off its path and only from the parts of the path that the
+//     workload could not have named itself (see Place).
+//
+// Argv is what the process says of itself. It can be overwritten from inside
+// and is good for people to read, not to decide on.
+//
+// Device numbers are those of stat(2). On a file system where stat(2) and the
+// kernel's superblock disagree (btrfs subvolumes) the executable stays unknown.
+package process

@@ -1,0 +1,34 @@
+package process
+
+// MaxParents is how far up the ancestors are told.
+const MaxParents = 16
+
+// parents walks up from d. Each step is taken only if it is certain: the parent
+// is opened first, must not have begun after its child, and must still be the
+// child's parent once it is open. While it is, nobody else can have its pid.
+func parents(proc string, d dir, child stat) []Parent {
+	var found []Parent
+	opened := make([]dir, 0, MaxParents)
+	defer func() {
+		for _, o := range opened {
+			o.close()
+		}
+	}()
+	for len(found) < MaxParents && child.ppid != 0 {
+		up, st, err := openProcess(proc, child.ppid, func(s stat) bool { return s.start <= child.start })
+		if err != nil {
+			break
+		}
+		opened = append(opened, up)
+		if now, err := d.status(); err != nil || now.ppid != child.ppid {
+			break
+		}
+		p := Parent{PID: child.ppid}
+		if im, err := readImage(up); err == nil {
+			p.Exe = im.path
+		}
+		found = append(found, p)
+		d, child = up, st
+	}
+	return found
+}
