@@ -1,0 +1,17 @@
+// Package vault reads secrets from where they are kept and remembers them.
+//
+// A Source knows one place: a file, or a systemd credential. Vault gives names
+// to sources and caches what they yield. A secret that changes on disk is read
+// again at the next Get, without a reload; its version then changes too.
+//
+// A version says which reading of a secret was used, for the audit trail and
+// for the keys of connection pools. It is made of the file's modification time
+// and identity and never of the secret's bytes, so it can't help to guess them,
+// and it stays the same over a restart.
+//
+// Traps. Exactly one line end is cut off at the end of a file, since editors add
+// one; a file with two keeps the first, and an injector then refuses the control
+// byte. A binary key whose last byte is LF needs one more LF after it. A file
+// that others than its owner and group may read, or that others than its owner
+// may write, is refused: it is not a secret.
+package vault

@@ -1,0 +1,123 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/outwarden/outwarden/pkg/secret"
+)
+
+var (
+	// ErrUnknown is returned for a name that no source stands behind.
+	ErrUnknown = errors.New("no secret has this name")
+	// ErrEmpty is returned for a source that has no bytes.
+	ErrEmpty = errors.New("secret is empty")
+	// ErrExposed is returned for a file that others may read or change.
+	ErrExposed = errors.New("secret file is open to others")
+	// ErrTooLarge is returned for a file of more than MaxSize bytes.
+	ErrTooLarge = errors.New("secret file is too large")
+)
+
+// Source is one place that a secret is kept in. Its errors name the place and
+// never hold what was read.
+type Source interface {
+	// Fetch reads the secret now.
+	Fetch(ctx context.Context) (secret.Value, error)
+}
+
+// Stamped is a Source that can tell cheaply whether Fetch would read something
+// new. A source without it is fetched at every Get.
+type Stamped interface {
+	Source
+	// FetchStamped reads the secret and the stamp of what was read.
+	FetchStamped(ctx context.Context) (secret.Value, Stamp, error)
+	// Stamp looks only; equal stamps mean the same bytes.
+	Stamp() (Stamp, error)
+}
+
+// Vault gives secrets by name. It is safe for several goroutines.
+type Vault struct {
+	entries map[string]*entry // never changes after New
+}
+
+// entry is one named secret and what was last read of it.
+type entry struct {
+	source Source
+
+	mu      sync.Mutex
+	value   secret.Value
+	version string
+	stamp   Stamp
+	changes uint64 // counts readings whose stamp did not tell them apart
+}
+
+// New returns a Vault over these sources. Nothing is read before Get.
+func New(sources map[string]Source) *Vault {
+	v := &Vault{entries: make(map[string]*entry, len(sources))}
+	for name, s := range sources {
+		v.entries[name] = &entry{source: s}
+	}
+	return v
+}
+
+// Get returns the secret of that name as it is now, and its version: a short id
+// that changes when the bytes change and tells nothing about them. If the source
+// can't be read the error is returned and no older value is used in its place.
+func (v *Vault) Get(ctx context.Context, name string) (value secret.Value, version string, err error) {
+	e, ok := v.entries[name]
+	if !ok {
+		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, ErrUnknown)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.refresh(ctx); err != nil {
+		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, err)
+	}
+	return e.value, e.version, nil
+}
+
+// refresh reads the source unless its stamp says that nothing is new.
+func (e *entry) refresh(ctx context.Context) error {
+	s, stamped := e.source.(Stamped)
+	if !stamped {
+		value, err := e.source.Fetch(ctx)
+		return e.take(value, Stamp{}, err)
+	}
+	if e.stamp.settled {
+		if now, err := s.Stamp(); err == nil && now.same(e.stamp) {
+			return nil
+		}
+	}
+	value, stamp, err := s.FetchStamped(ctx)
+	return e.take(value, stamp, err)
+}
+
+// take stores a reading. A file that was only touched keeps its version, so that
+// no pooled connection is given up for it.
+func (e *entry) take(value secret.Value, stamp Stamp, err error) error {
+	if err != nil {
+		e.value, e.version, e.stamp = secret.Value{}, "", Stamp{}
+		return err
+	}
+	if value.IsZero() {
+		return e.take(value, stamp, ErrEmpty)
+	}
+	if e.version == "" || !value.Equal(e.value) {
+		e.version = e.next(stamp)
+	}
+	e.value, e.stamp = value, stamp
+	return nil
+}
+
+// next is the version of a reading with new bytes.
+func (e *entry) next(stamp Stamp) string {
+	version := stamp.version()
+	if !stamp.same(e.stamp) {
+		return version
+	}
+	e.changes++
+	return version + "." + strconv.FormatUint(e.changes, 10)
+}
