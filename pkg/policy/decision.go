@@ -1,0 +1,165 @@
+package policy
+
+import (
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/process"
+)
+
+// Request is what is asked: a connection, or one request on it.
+type Request struct {
+	Process *process.Identity // nil: not known
+	Host    string            // canonical (match.CanonicalHost); "" unknown
+	Port    uint16            // of the original destination
+	Method  string            // "" at connection level
+	Path    string            // as it will be sent, without the query
+}
+
+// Decision is the policy's answer.
+type Decision struct {
+	Route  int    // index of the route that decided; -1: none, the default did
+	Name   string // its name
+	Action Action
+	Mode   Mode
+	Reason flow.Reason // why it is denied, or why no route matched
+}
+
+// Effective is what to do, the mode considered: a route in mode observe changes
+// nothing, so its connection is copied and its request forwarded without a
+// credential; one in mode report does not refuse.
+func (d Decision) Effective() Action {
+	switch {
+	case d.Mode == Observe, d.Mode == Report && d.Action == Deny:
+		return Passthrough
+	}
+	return d.Action
+}
+
+// none is the index of no route.
+const none = -1
+
+// Connection decides before anything of the connection is decrypted, by process,
+// host and port; r.Method and r.Path are ignored.
+//
+// The routes that could decide a request on it are those up to the first that
+// does not look inside. If one of them looks inside, the connection is
+// intercepted, in the name of the first of them that injects, else of the first
+// that looks inside; Decide then has the word. Routes in mode observe never cause
+// an interception.
+func (p *Policy) Connection(r *Request) Decision {
+	inside, observed, missed := none, none, flow.ReasonNoRoute
+	for c := p.candidates(r.Host); ; {
+		i := c.next()
+		if i == none {
+			return p.undecided(inside, observed, missed)
+		}
+		route := &p.routes[i]
+		switch looks := route.To.looksInside(); {
+		case !route.To.matchesPort(r.Port):
+		case !route.From.matches(r.Process):
+			missed = flow.ReasonIdentityMismatch
+		case looks && route.Mode == Observe:
+			observed = first(observed, i)
+		case looks:
+			inside = p.speaker(inside, i)
+		case inside == none:
+			return p.decided(i)
+		default:
+			return p.intercepted(p.speaker(inside, i))
+		}
+	}
+}
+
+// undecided is the answer where every route that is for the connection looks
+// inside, so that the default may decide some of the requests on it.
+func (p *Policy) undecided(inside, observed int, missed flow.Reason) Decision {
+	switch {
+	case inside != none:
+		return p.intercepted(inside)
+	case observed == none:
+		return p.unmatched(missed)
+	case p.def == Passthrough:
+		return p.decided(observed)
+	}
+	return Decision{Route: none, Action: Intercept}
+}
+
+// speaker chooses the route in whose name a connection is intercepted: the
+// first that injects, else the first.
+func (p *Policy) speaker(current, next int) int {
+	injects := p.routes[next].Action == Intercept && p.routes[next].Mode != Observe
+	if current == none || injects && p.routes[current].Action != Intercept {
+		return next
+	}
+	return current
+}
+
+func first(current, next int) int {
+	if current == none {
+		return next
+	}
+	return current
+}
+
+// Decide decides one request. Where no route matches, the default does, with the
+// nearest miss as the reason: no route for the destination (NoRoute), one for
+// another process (IdentityMismatch), or one for another method or path
+// (RequestMismatch).
+//
+// An ambiguous path is refused by the first route that would have to match it.
+// If that one does not enforce, a later route may still refuse, but none adds a
+// credential.
+func (p *Policy) Decide(r *Request) Decision {
+	missed, doubt := flow.ReasonNoRoute, none
+	for c := p.candidates(r.Host); ; {
+		i := c.next()
+		if i == none {
+			return p.settle(p.unmatched(missed), doubt)
+		}
+		route := &p.routes[i]
+		switch {
+		case !route.To.matchesPort(r.Port):
+		case !route.From.matches(r.Process):
+			missed = max(missed, flow.ReasonIdentityMismatch)
+		case !route.To.matchesMethod(r.Method):
+			missed = flow.ReasonRequestMismatch
+		case route.To.ambiguous(r.Path):
+			if route.Mode == Enforce {
+				return p.ambiguous(i)
+			}
+			doubt = first(doubt, i)
+		case !route.To.matchesPath(r.Path):
+			missed = flow.ReasonRequestMismatch
+		default:
+			return p.settle(p.decided(i), doubt)
+		}
+	}
+}
+
+// settle lets an earlier doubt about the path stand, unless d refuses anyway.
+func (p *Policy) settle(d Decision, doubt int) Decision {
+	if doubt == none || d.Effective() == Deny {
+		return d
+	}
+	return p.ambiguous(doubt)
+}
+
+func (p *Policy) ambiguous(i int) Decision {
+	return Decision{i, p.routes[i].Name, Deny, p.routes[i].Mode, flow.ReasonPathAmbiguous}
+}
+
+func (p *Policy) decided(i int) Decision {
+	route := &p.routes[i]
+	reason := flow.ReasonNone
+	if route.Action == Deny {
+		reason = flow.ReasonRouteDenies
+	}
+	return Decision{i, route.Name, route.Action, route.Mode, reason}
+}
+
+func (p *Policy) intercepted(i int) Decision {
+	return Decision{Route: i, Name: p.routes[i].Name, Action: Intercept, Mode: p.routes[i].Mode}
+}
+
+func (p *Policy) unmatched(why flow.Reason) Decision {
+	return Decision{Route: none, Action: p.def, Reason: why}
+}

@@ -1,0 +1,120 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/outwarden/outwarden/pkg/match"
+	"github.com/outwarden/outwarden/pkg/process"
+)
+
+// matches reports whether the process is one that f is for. What is not known of
+// it is empty and matches no pattern.
+func (f *From) matches(id *process.Identity) bool {
+	if f.anyone() {
+		return true
+	}
+	return id != nil &&
+		matchesGlob(f.Exe, id.Exe) &&
+		matchesDigest(f.ExeSHA256, id.ExeSHA256) &&
+		matchesUser(f.Users, id) &&
+		matchesGlob(f.Units, id.Unit) &&
+		matchesGlob(f.Cgroups, id.Cgroup)
+}
+
+func (f *From) anyone() bool {
+	return len(f.Exe)+len(f.ExeSHA256)+len(f.Users)+len(f.Units)+len(f.Cgroups) == 0
+}
+
+func matchesGlob(globs []match.Glob, s string) bool {
+	if len(globs) == 0 {
+		return true
+	}
+	for i := range globs {
+		if globs[i].Match(s) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchesDigest(digests []string, digest string) bool {
+	return len(digests) == 0 || digest != "" && slices.Contains(digests, digest)
+}
+
+func matchesUser(users []string, id *process.Identity) bool {
+	if len(users) == 0 {
+		return true
+	}
+	const digits = 10 // of the largest uid
+	var buf [digits]byte
+	uid := strconv.AppendUint(buf[:0], uint64(id.UID), 10)
+	for _, user := range users {
+		if user == string(uid) || user != "" && user == id.User {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *To) everywhere() bool {
+	return len(t.Hosts) == 0 || slices.ContainsFunc(t.Hosts, match.Host.Any)
+}
+
+func (t *To) matchesPort(port uint16) bool {
+	return len(t.Ports) == 0 || slices.Contains(t.Ports, port)
+}
+
+func (t *To) matchesMethod(method string) bool {
+	if len(t.Methods) == 0 {
+		return true
+	}
+	for _, m := range t.Methods {
+		if equalFold(m, method) {
+			return true
+		}
+	}
+	return false
+}
+
+// equalFold compares ASCII without case. strings.EqualFold folds Unicode too.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// ambiguous reports whether the path must not be decided by the route's paths.
+func (t *To) ambiguous(path string) bool {
+	for i := range t.Paths {
+		if t.Paths[i].Ambiguous(path) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *To) matchesPath(path string) bool {
+	if len(t.Paths) == 0 {
+		return true
+	}
+	for i := range t.Paths {
+		if t.Paths[i].Match(path) {
+			return true
+		}
+	}
+	return false
+}
