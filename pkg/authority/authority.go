@@ -1,0 +1,181 @@
+package authority
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/outwarden/outwarden/pkg/match"
+)
+
+// Options of an Authority.
+type Options struct {
+	// Permitted are the names that leaves may be minted for, in the grammar of
+	// match.ParseHost. nil means any name; an empty list means none.
+	Permitted []string
+	// RenewExpired lets Open renew a root that has expired instead of refusing.
+	RenewExpired bool
+	Leaves       int              // leaves kept in memory; 0 = 16384
+	MintRate     int              // new leaves a second, four times that at once; 0 = 500
+	Clock        func() time.Time // nil = time.Now
+}
+
+// Authority mints leaves. It is safe for concurrent use and needs no Close.
+type Authority struct {
+	dir  string
+	o    Options
+	c    constraints
+	rate *bucket
+
+	issuing sync.Mutex // held while the root is replaced
+	now     atomic.Pointer[generation]
+}
+
+// generation is all that hangs on one root; Rotate replaces it as a whole.
+type generation struct {
+	root
+	number  uint64
+	pem     []byte
+	known   []*x509.Certificate
+	leafKey *ecdsa.PrivateKey
+	leafSKI []byte
+	leaves  *leaves
+	mints   singleflight.Group
+}
+
+// Open reads the authority in dir, or makes it on the very first start. dir is
+// made if it is not there. Errors about the files are *StateError.
+func Open(dir string, o Options) (*Authority, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Leaves == 0 {
+		o.Leaves = 16 << 10
+	}
+	if o.MintRate == 0 {
+		o.MintRate = 500
+	}
+	c, err := parseConstraints(o.Permitted)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	r, known, err := load(f, c, o)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{dir: dir, o: o, c: c, rate: newBucket(o.MintRate, o.Clock)}
+	return a, a.install(r, known)
+}
+
+// install makes r the root from now on.
+func (a *Authority) install(r root, known []*x509.Certificate) error {
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	ski, err := keyID(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(r.cert.RawSubjectPublicKeyInfo)
+	a.now.Store(&generation{
+		root:    r,
+		number:  binary.BigEndian.Uint64(sum[:]),
+		pem:     encodeCert(r.cert),
+		known:   known,
+		leafKey: key,
+		leafSKI: ski,
+		leaves:  newLeaves(a.o.Leaves),
+	})
+	return nil
+}
+
+// Certificate returns a leaf for a server name or an IP address, valid for six
+// hours more at least unless the root is about to expire. It comes from memory
+// or is minted; callers that ask for one name at once share one. The result is
+// shared: the caller must not change it. Errors: ErrName, ErrNotPermitted,
+// ErrBusy, ErrExpired.
+func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
+	canonical, err := match.CanonicalHost(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrName, err)
+	}
+	g, now := a.now.Load(), a.o.Clock()
+	if cert := g.leaves.get(canonical, now); cert != nil {
+		return cert, nil
+	}
+	if !a.c.allows(canonical) {
+		return nil, fmt.Errorf("%w: %s", ErrNotPermitted, canonical)
+	}
+	if g, err = a.fresh(g, now); err != nil {
+		return nil, err
+	}
+	v, err, _ := g.mints.Do(canonical, func() (any, error) { return a.mint(g, canonical, now) })
+	if err != nil {
+		return nil, err
+	}
+	return v.(*tls.Certificate), nil
+}
+
+func (a *Authority) mint(g *generation, name string, now time.Time) (*tls.Certificate, error) {
+	if cert := g.leaves.get(name, now); cert != nil {
+		return cert, nil // minted while this call waited for its turn
+	}
+	if !a.rate.take() {
+		return nil, ErrBusy
+	}
+	cert, err := g.mintLeaf(name, now)
+	if err != nil {
+		return nil, err
+	}
+	g.leaves.put(name, cert)
+	return cert, nil
+}
+
+// RootPEM is the root certificate for trust stores. The caller must not change
+// the bytes.
+func (a *Authority) RootPEM() []byte { return a.now.Load().pem }
+
+// Root is the root certificate.
+func (a *Authority) Root() *x509.Certificate { return a.now.Load().cert }
+
+// Generation names the root's key: it is the same after a restart and another
+// one after Rotate. Session tickets of one generation are not for another.
+func (a *Authority) Generation() uint64 { return a.now.Load().number }
+
+// Issued reports whether any certificate of a chain was signed by, or is, a
+// local root of now or before. An upstream that presents such a chain is a
+// local interceptor, not the API.
+func (a *Authority) Issued(chain []*x509.Certificate) bool {
+	known := a.now.Load().known
+	for _, cert := range chain {
+		for _, r := range known {
+			if signedBy(cert, r) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// signedBy looks at keys and signatures only: names can be anything.
+func signedBy(cert, r *x509.Certificate) bool {
+	if bytes.Equal(cert.RawSubjectPublicKeyInfo, r.RawSubjectPublicKeyInfo) {
+		return true
+	}
+	return r.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
+}

@@ -1,0 +1,63 @@
+package authority
+
+import "time"
+
+// Rotate replaces key and root. The root before is remembered for Issued, all
+// leaves are minted anew, and workloads that know the old root alone refuse
+// what we mint from now on: give them the new one first, or restart them.
+func (a *Authority) Rotate() error {
+	a.issuing.Lock()
+	defer a.issuing.Unlock()
+	f, err := openFolder(a.dir)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	known, err := readRoots(f)
+	if err != nil {
+		return err
+	}
+	if current := a.Root(); !contains(known, current) {
+		known = remembered(known, current)
+	}
+	r, known, err := create(f, a.c, a.o.Clock(), known)
+	if err != nil {
+		return err
+	}
+	return a.install(r, known)
+}
+
+// fresh returns g, or its successor if the root of g is due to be issued again.
+// A renewal that fails matters only once the root has expired.
+func (a *Authority) fresh(g *generation, now time.Time) (*generation, error) {
+	if g.cert.NotAfter.Sub(now) > rootRenew {
+		return g, nil
+	}
+	err := a.reissue(now)
+	g = a.now.Load()
+	if err != nil && now.After(g.cert.NotAfter) {
+		return nil, ErrExpired
+	}
+	return g, nil
+}
+
+func (a *Authority) reissue(now time.Time) error {
+	a.issuing.Lock()
+	defer a.issuing.Unlock()
+	g := a.now.Load()
+	if g.cert.NotAfter.Sub(now) > rootRenew {
+		return nil // done by another caller meanwhile
+	}
+	f, err := openFolder(a.dir)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	o := a.o
+	o.RenewExpired = true
+	r, err := renew(f, g.root, a.c, o, now)
+	if err != nil {
+		return err
+	}
+	return a.install(r, g.known)
+}
