@@ -1,0 +1,194 @@
+package upstream
+
+import (
+	"slices"
+	"time"
+)
+
+// bucketKey adds to a Key what Target says beside it: a clear text connection
+// never stands in for a verified one.
+type bucketKey struct {
+	Key
+	cleartext bool
+}
+
+func (c *Conn) bucketKey() bucketKey { return bucketKey{c.Facts.Key, c.Facts.TLS == 0} }
+
+// bucket holds what the pool knows of one Key. Guarded by Pool.mu.
+type bucket struct {
+	idle   []*Conn // HTTP/1, the most recently used last
+	shared []*Conn // h2, usable or not
+	memory []choice
+	flight *flight // a dial that is expected to become a shared connection
+}
+
+// choice is what the upstream chose of what it was offered.
+type choice struct {
+	offered []string
+	alpn    string
+	at      time.Time
+}
+
+// maxChoices bounds the memory of one bucket: workloads decide what is offered.
+const maxChoices = 8
+
+// pop returns the youngest idle connection that an offer of alpn may have led to.
+func (b *bucket) pop(alpn []string) *Conn {
+	for i := len(b.idle) - 1; i >= 0; i-- {
+		c := b.idle[i]
+		if !offers(alpn, c.Facts.ALPN) {
+			continue
+		}
+		copy(b.idle[i:], b.idle[i+1:])
+		b.idle[len(b.idle)-1] = nil
+		b.idle = b.idle[:len(b.idle)-1]
+		c.state = busy
+		return c
+	}
+	return nil
+}
+
+// offers reports whether a connection that speaks proto serves who offers alpn.
+// No ALPN at all means HTTP/1.1 (RFC 7301 section 3.2 leaves it to the default).
+func offers(alpn []string, proto string) bool {
+	if proto == "" || slices.Contains(alpn, proto) {
+		return true
+	}
+	return len(alpn) == 0 && proto == "http/1.1"
+}
+
+func (b *bucket) remove(c *Conn) {
+	if i := slices.Index(b.idle, c); i >= 0 {
+		b.idle = slices.Delete(b.idle, i, i+1)
+	}
+}
+
+// clear empties the bucket and returns the connections that nobody uses.
+func (b *bucket) clear() []*Conn {
+	unused := b.idle
+	for _, c := range b.shared {
+		if c.streams == 0 {
+			unused = append(unused, c)
+		}
+	}
+	for _, c := range unused {
+		c.state = spent
+	}
+	b.idle, b.shared = nil, nil
+	return unused
+}
+
+func (b *bucket) protocol(offered []string, oldest time.Time) (string, bool) {
+	for _, m := range b.memory {
+		if m.at.After(oldest) && slices.Equal(m.offered, offered) {
+			return m.alpn, true
+		}
+	}
+	return "", false
+}
+
+// remember notes a choice, in the place of an older one for the same offer.
+func (b *bucket) remember(offered []string, alpn string, now time.Time) {
+	i := slices.IndexFunc(b.memory, func(m choice) bool { return slices.Equal(m.offered, offered) })
+	if i < 0 && len(b.memory) >= maxChoices {
+		i = 0
+	}
+	if i >= 0 {
+		b.memory = slices.Delete(b.memory, i, i+1)
+	}
+	b.memory = append(b.memory, choice{slices.Clone(offered), alpn, now})
+}
+
+// bucket returns the bucket of a key and makes it if need be; nil if there are
+// too many to keep.
+func (p *Pool) bucket(k bucketKey) *bucket {
+	if b := p.buckets[k]; b != nil {
+		return b
+	}
+	if len(p.buckets) >= p.o.Limits.Keys && !p.evict() {
+		return nil
+	}
+	b := new(bucket)
+	p.buckets[k] = b
+	return b
+}
+
+// evict drops one bucket that holds nothing but memory, looking at a few: map
+// order is random enough.
+func (p *Pool) evict() bool {
+	tries := 64
+	for k, b := range p.buckets {
+		if b.empty() {
+			delete(p.buckets, k)
+			return true
+		}
+		if tries--; tries == 0 {
+			break
+		}
+	}
+	return false
+}
+
+func (b *bucket) empty() bool {
+	return len(b.idle) == 0 && len(b.shared) == 0 && b.flight == nil
+}
+
+// sweepLater arms the one timer of the pool. p.mu is held.
+func (p *Pool) sweepLater() {
+	if p.sweeper == nil && !p.closed {
+		p.sweeper = time.AfterFunc(p.sweepEvery(), p.sweep)
+	}
+}
+
+func (p *Pool) sweepEvery() time.Duration { return max(p.o.Timeouts.Idle/4, 10*time.Millisecond) }
+
+// sweep closes what was idle for too long or was closed by its peer, and forgets
+// stale buckets.
+func (p *Pool) sweep() {
+	now := time.Now()
+	p.mu.Lock()
+	var old []*Conn
+	for k, b := range p.buckets {
+		n := len(b.idle)
+		old = append(old, b.expire(now.Add(-p.o.Timeouts.Idle))...)
+		p.idle -= n - len(b.idle)
+		if b.empty() && b.forget(now.Add(-p.o.Timeouts.ALPN)) {
+			delete(p.buckets, k)
+		}
+	}
+	p.sweeper = nil
+	if len(p.buckets) > 0 {
+		p.sweepLater()
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.shut()
+	}
+}
+
+// expire removes connections unused since oldest and closed ones.
+func (b *bucket) expire(oldest time.Time) (old []*Conn) {
+	gone := func(c *Conn) bool {
+		if c.h2 == nil {
+			return c.since.Before(oldest) || c.wire.hungUp()
+		}
+		return c.streams == 0 && (c.since.Before(oldest) || !c.h2.CanTakeNewRequest())
+	}
+	for _, list := range []*[]*Conn{&b.idle, &b.shared} {
+		*list = slices.DeleteFunc(*list, func(c *Conn) bool {
+			if !gone(c) {
+				return false
+			}
+			c.state = spent
+			old = append(old, c)
+			return true
+		})
+	}
+	return old
+}
+
+// forget drops choices made before oldest and reports whether none is left.
+func (b *bucket) forget(oldest time.Time) bool {
+	b.memory = slices.DeleteFunc(b.memory, func(m choice) bool { return m.at.Before(oldest) })
+	return len(b.memory) == 0
+}

@@ -1,0 +1,126 @@
+package upstream
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// Facts is what is known of a connection, for the binding invariant and the
+// audit record. Nobody changes it once Get has returned.
+type Facts struct {
+	Key        Key
+	Remote     netip.AddrPort // the address really dialled, read back from the socket
+	Local      netip.AddrPort // our end
+	EgressIP   netip.Addr     // the profile's source address, bound and read back; zero: none asked for
+	Resolved   bool           // Remote is an answer of our resolver for Key.Host
+	ServerName string         // the name the certificate was verified for; "" in clear text
+	TLS        uint16         // tls.VersionTLS12 or newer; 0 in clear text
+	Cipher     uint16         // TLS cipher suite; 0 in clear text
+	ALPN       string         // what the upstream chose; "" if nothing
+	Leaf       [32]byte       // SHA-256 of the upstream's certificate; zero in clear text
+	ClientCert [32]byte       // SHA-256 of the client certificate presented; zero: none was
+	Resumed    bool           // the TLS session was resumed (verified when it was made)
+}
+
+// Verified reports whether the upstream proved, over TLS 1.2 or newer, to be
+// Key.Host.
+func (f *Facts) Verified() bool {
+	return f.TLS != 0 && f.ServerName != "" && f.ServerName == f.Key.Host
+}
+
+// Conn is one connection to an upstream. One that speaks HTTP/1 (or anything but
+// h2) belongs to one caller at a time; one that speaks h2 is shared. Every Conn
+// that Get returned is given back by exactly one Put or one Close.
+type Conn struct {
+	netConn // *tls.Conn, or in clear text the *wire itself; not for use when H2 is not nil
+	Facts   Facts
+
+	filled bool // the last Read filled its buffer: decrypted bytes may be left
+	pool   *Pool
+	wire   *wire
+	h2     *http2.ClientConn
+	gen    uint64 // the pool's generation when the dial began
+	uses   atomic.Uint32
+	limit  atomic.Uint32 // streams that the peer allows at once; 0: not known yet
+
+	// Guarded by pool.mu.
+	state   state
+	streams int
+	since   time.Time // last put
+}
+
+// netConn is embedded without being reachable, so that no Read passes by ours.
+type netConn = net.Conn
+
+type state uint8
+
+const (
+	busy state = iota
+	idle
+	spent // never handed out again
+)
+
+// H2 is the HTTP/2 side of the connection, nil if it speaks something else. It
+// may be used for one RoundTrip per Get.
+func (c *Conn) H2() *http2.ClientConn { return c.h2 }
+
+// TCP is the socket of a clear text connection, for splice(2); nil under TLS.
+func (c *Conn) TCP() *net.TCPConn {
+	if c.Facts.TLS != 0 {
+		return nil
+	}
+	return c.wire.TCPConn
+}
+
+// Read reads from the upstream.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.netConn.Read(p)
+	c.filled = n == len(p)
+	return n, err
+}
+
+// CloseWrite ends our direction: a close_notify under TLS, a FIN in clear text.
+func (c *Conn) CloseWrite() error {
+	return c.netConn.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// Reused reports whether the connection served somebody before: if the first
+// write or read on it fails, the upstream may just have closed it meanwhile.
+func (c *Conn) Reused() bool { return c.uses.Load() > 1 }
+
+// Close gives the connection back for good. Streams of others on a shared
+// connection still finish. The error is always nil; it is there for io.Closer.
+func (c *Conn) Close() error {
+	c.pool.release(c, false)
+	return nil
+}
+
+// shut closes the sockets; nobody uses the connection any more.
+func (c *Conn) shut() {
+	if c.h2 != nil {
+		_ = c.h2.Close()
+		return
+	}
+	_ = c.netConn.Close()
+}
+
+// alive reports whether a connection from the pool is open and, if it is not
+// shared, silent. x/net/http2 lets one that died before its first request take
+// that request, so such a one is asked for its state.
+func (c *Conn) alive() bool {
+	if c.h2 != nil {
+		return c.limit.Load() != 0 || !c.h2.State().Closed
+	}
+	if c.Facts.TLS == 0 {
+		return c.wire.silent()
+	}
+	if !c.filled && !c.wire.slack && c.wire.silent() {
+		return true
+	}
+	c.filled = false
+	return c.wire.drain(c.netConn)
+}

@@ -1,0 +1,154 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// configureH2 sets what we tell an h2 upstream. Nothing is added to requests:
+// no compression is asked for that the workload did not ask for.
+func configureH2(t *http2.Transport) {
+	t.DisableCompression = true
+	t.MaxHeaderListSize = 256 << 10
+	t.ReadIdleTimeout = 30 * time.Second // then a PING
+	t.PingTimeout = 15 * time.Second
+	t.WriteByteTimeout = 30 * time.Second
+}
+
+// presumedStreams is how many streams we open before the peer's SETTINGS came
+// (RFC 9113 section 6.5.2 recommends no limit below it).
+const presumedStreams = 100
+
+// learnLimit asks what the peer allows, until it is known, and now and then after
+// that. Not under Pool.mu: the call waits for a frame that is being written.
+func (c *Conn) learnLimit() {
+	const every = 64
+	if c.limit.Load() != 0 && c.uses.Load()%every != 0 {
+		return
+	}
+	if n := c.h2.State().MaxConcurrentStreams; n != 0 {
+		c.limit.Store(n)
+	}
+}
+
+// room reports whether one more stream may be opened.
+func (c *Conn) room(most int) bool {
+	limit := int(c.limit.Load())
+	if limit == 0 {
+		limit = presumedStreams
+	}
+	return c.state != spent && c.streams < min(limit, most) && c.h2.CanTakeNewRequest()
+}
+
+// join returns a shared connection with room for a stream. Pool.mu is held.
+func (b *bucket) join(most int) *Conn {
+	for _, c := range b.shared {
+		if c.room(most) {
+			c.streams++
+			return c
+		}
+	}
+	return nil
+}
+
+// share adds a new h2 connection, its first stream taken. Pool.mu is held.
+func (p *Pool) share(c *Conn) {
+	c.streams = 1
+	if p.closed || c.gen != p.gen {
+		return
+	}
+	if b := p.bucket(c.bucketKey()); b != nil {
+		b.shared = append(b.shared, c)
+		p.sweepLater()
+	}
+}
+
+// leave ends one stream's use of c and reports whether the caller must shut it:
+// it was the last, and nobody may join again. Pool.mu is held.
+func (p *Pool) leave(c *Conn, fit bool) bool {
+	if c.streams == 0 {
+		return false
+	}
+	c.streams--
+	c.since = time.Now()
+	b := p.buckets[c.bucketKey()]
+	kept := b != nil && slices.Contains(b.shared, c)
+	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.CanTakeNewRequest()
+	if !usable && (!fit || c.streams == 0) {
+		c.state = spent
+		if kept {
+			i := slices.Index(b.shared, c)
+			b.shared = slices.Delete(b.shared, i, i+1)
+		}
+	}
+	return c.state == spent && c.streams == 0
+}
+
+// flight is a dial that others wait for.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// fetch dials, or waits once for somebody else's dial of a connection that can be
+// shared: a burst of requests to an h2 upstream makes one connection.
+func (p *Pool) fetch(ctx context.Context, t *Target) (*Conn, error) {
+	if !slices.Contains(t.ALPN, http2.NextProtoTLS) || t.Cleartext {
+		return p.dial(ctx, t)
+	}
+	f, first := p.board(t)
+	if f == nil {
+		return p.dial(ctx, t)
+	}
+	if first {
+		c, err := p.dial(ctx, t)
+		p.land(t, f, err)
+		return c, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, fail(ctx, t, ctx.Err())
+	case <-f.done:
+	}
+	if f.err != nil && !errors.Is(f.err, context.Canceled) {
+		return nil, f.err
+	}
+	if c := p.reuse(t); c != nil {
+		return c, nil
+	}
+	return p.dial(ctx, t)
+}
+
+// board joins the flight of a key that is remembered to choose h2; nil if there
+// is no such memory.
+func (p *Pool) board(t *Target) (f *flight, first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.buckets[bucketKey{Key: t.Key}]
+	if b == nil {
+		return nil, false
+	}
+	alpn, ok := b.protocol(t.ALPN, time.Now().Add(-p.o.Timeouts.ALPN))
+	if !ok || alpn != http2.NextProtoTLS {
+		return nil, false
+	}
+	if b.flight != nil {
+		return b.flight, false
+	}
+	b.flight = &flight{done: make(chan struct{})}
+	return b.flight, true
+}
+
+func (p *Pool) land(t *Target, f *flight, err error) {
+	p.mu.Lock()
+	if b := p.buckets[bucketKey{Key: t.Key}]; b != nil && b.flight == f {
+		b.flight = nil
+	}
+	p.mu.Unlock()
+	f.err = err
+	close(f.done)
+}
