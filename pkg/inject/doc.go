@@ -1,0 +1,35 @@
+// Package inject puts credentials on a request, and holds the one function that
+// says whether it may.
+//
+// The binding invariant. Bind looks at an Evidence, every fact of which somebody
+// observed, and gives a Permit or a reason. It asks that
+//
+//  1. the kernel named the caller at connect();
+//  2. the method is not TRACE, OPTIONS or CONNECT, which echo or tunnel;
+//  3. we terminated the workload's TLS, or the route allows clear text;
+//  4. the SNI and the request's authority are one name, and the route names it;
+//     an address in the place of a name is never enough, since nothing vouches
+//     for it;
+//  5. the address dialled is our own resolver's answer for that name, and lies in
+//     no denied range;
+//  6. the upstream proved over TLS 1.2 or newer to be that name;
+//  7. the connection was made for the same route, host, port, credential
+//     versions, client certificate and egress IP as this request needs.
+//
+// Nothing else makes a valid Permit, and Plan.Apply writes nothing without one.
+// The facts are read afresh for every request; a decision about a connection is
+// not one about its next request.
+//
+// A Plan is what a route injects, rendered and checked once when the
+// configuration is loaded: a secret that would break out of its line, or two
+// credentials for one slot, never get as far as a request. A slot is a place that
+// a credential owns: a field, by its name without regard to case and with every
+// character but letters and digits alike (servers read X_Key, X-Key and x.key as
+// one), or a query parameter, by its decoded name. Whatever the workload sent in
+// a slot is taken out first.
+//
+// Traps. Apply edits the message: after an error it must not be sent. What Apply
+// does not see it can't clean: a trailer field must be asked of Plan.Owns by who
+// forwards it. Query parameters end up in upstream logs; prefer a field where the
+// API takes one.
+package inject

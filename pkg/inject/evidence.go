@@ -1,0 +1,146 @@
+package inject
+
+import (
+	"crypto/tls"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/match"
+	"github.com/outwarden/outwarden/pkg/upstream"
+)
+
+// Evidence is every fact that decides whether a credential may leave with one
+// request. A fact that is not known is left zero, and then it is refused.
+type Evidence struct {
+	Plan *Plan // what would be injected
+
+	// Who calls, and what the request says.
+	Flow       *flow.Flow // the kernel's record of the connect
+	Terminated bool       // the workload's TLS ended at us
+	ServerName string     // SNI, as the ClientHello has it
+	Method     string     // as sent
+	Authority  string     // Host or :authority, as sent
+
+	// What the route says.
+	Hosts     []match.Host      // the hosts it names
+	Cleartext bool              // it allows the workload to speak plain HTTP
+	Key       upstream.Key      // the connection that this request needs
+	Profile   *upstream.Profile // its upstream settings; nil: none
+
+	// The connection that the request would leave on, as observed.
+	Upstream *upstream.Facts
+}
+
+// Permit says that the credentials of one Plan may be put on one request. Only
+// Bind makes a valid one; the zero Permit allows nothing.
+type Permit struct {
+	plan      *Plan
+	method    string
+	authority string
+}
+
+// Bind is the binding invariant. It returns a Permit and ReasonNone if a
+// credential may leave, or a zero Permit and the first condition that does not
+// hold. It is pure and does not allocate where names are canonical.
+func Bind(e *Evidence) (Permit, flow.Reason) {
+	if e.Plan.Empty() {
+		return Permit{}, flow.ReasonCredentialMissing
+	}
+	if reason := bindCaller(e); reason != flow.ReasonNone {
+		return Permit{}, reason
+	}
+	host, reason := bindName(e)
+	if reason != flow.ReasonNone {
+		return Permit{}, reason
+	}
+	if reason := bindUpstream(e, host); reason != flow.ReasonNone {
+		return Permit{}, reason
+	}
+	return Permit{e.Plan, e.Method, e.Authority}, flow.ReasonNone
+}
+
+// bindCaller: who asks, how it reached us, and with what method.
+func bindCaller(e *Evidence) flow.Reason {
+	f := e.Flow
+	switch {
+	case f == nil, f.Cookie == 0, f.Caller.PID == 0, !f.Original.IsValid():
+		return flow.ReasonNoRecord
+	case forbidden(e.Method):
+		return flow.ReasonMethodForbids
+	case !e.Terminated && !e.Cleartext:
+		return flow.ReasonCleartext
+	}
+	return flow.ReasonNone
+}
+
+// forbidden reports whether requests of this method never carry a credential.
+// The comparison ignores case, for servers that do.
+func forbidden(method string) bool {
+	return method == "" || equalFold(method, "trace") || equalFold(method, "options") || equalFold(method, "connect")
+}
+
+// bindName finds the one name that SNI, authority and route agree on.
+func bindName(e *Evidence) (host string, reason flow.Reason) {
+	if e.Terminated && e.ServerName == "" {
+		return "", flow.ReasonNoServerName
+	}
+	host, port, hasPort, err := match.SplitAuthority(e.Authority)
+	if err != nil || hasPort && port != e.Flow.Original.Port() {
+		return "", flow.ReasonAuthorityMismatch
+	}
+	if e.Terminated {
+		if sni, err := match.CanonicalHost(e.ServerName); err != nil || sni != host {
+			return "", flow.ReasonAuthorityMismatch
+		}
+	}
+	if !named(e.Hosts, host) {
+		return "", flow.ReasonAuthorityMismatch
+	}
+	if _, literal := match.Address(host); literal {
+		return "", flow.ReasonAddressNotResolved
+	}
+	return host, flow.ReasonNone
+}
+
+func named(hosts []match.Host, host string) bool {
+	for _, h := range hosts {
+		if h.Match(host) {
+			return true
+		}
+	}
+	return false
+}
+
+// bindUpstream: where the request would go, proven for host.
+func bindUpstream(e *Evidence, host string) flow.Reason {
+	u := e.Upstream
+	switch {
+	case u == nil, !u.Remote.IsValid(), !u.Resolved, u.Key.Addr.IsValid():
+		return flow.ReasonAddressNotResolved
+	case upstream.DeniedRange(u.Remote.Addr(), e.Profile != nil && e.Profile.AllowPrivate) != "":
+		return flow.ReasonAddressDenied
+	case u.TLS < tls.VersionTLS12, u.ServerName == "":
+		return flow.ReasonUpstreamUnverified
+	case u.ServerName != host:
+		return flow.ReasonUpstreamName
+	}
+	return bindPool(e, host)
+}
+
+// bindPool: the connection was made for just what this request is.
+func bindPool(e *Evidence, host string) flow.Reason {
+	u := e.Upstream
+	switch {
+	case u.Key != e.Key, u.Key.Host != host, u.Remote.Port() != u.Key.Port, u.Key.Credentials != e.Plan.Key():
+		return flow.ReasonPoolMismatch
+	case e.Profile == nil && e.Key.Profile != "":
+		return flow.ReasonPoolMismatch
+	case e.Profile != nil && u.EgressIP != e.Profile.EgressIP.Unmap():
+		return flow.ReasonPoolMismatch
+	}
+	return flow.ReasonNone
+}
+
+// allows reports whether the permit is for this plan and this request.
+func (t Permit) allows(p *Plan, m Message) bool {
+	return p != nil && t.plan == p && t.method == m.Method() && t.authority == m.Authority()
+}

@@ -1,0 +1,218 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/outwarden/outwarden/pkg/hmacsig"
+	"github.com/outwarden/outwarden/pkg/secret"
+)
+
+var (
+	// ErrEmpty is returned for a credential without bytes.
+	ErrEmpty = errors.New("secret is empty")
+	// ErrField is returned for a field that a credential may not be written to.
+	ErrField = errors.New("not a field for a credential")
+	// ErrValue is returned for a value that its form has no room for.
+	ErrValue = errors.New("value does not fit the form")
+	// ErrSlotTaken is returned where two credentials write to one place.
+	ErrSlotTaken = errors.New("two credentials write to one place")
+)
+
+// Form is how a credential is written.
+type Form uint8
+
+// The forms. Their names stand in the audit trail.
+const (
+	Bearer Form = iota + 1 // Authorization: Bearer TOKEN (RFC 6750)
+	Basic                  // Authorization: Basic ... (RFC 7617)
+	Header                 // FIELD: PREFIX VALUE
+	Query                  // ?FIELD=VALUE
+	Signed                 // the key of a signature; never written itself
+)
+
+// String is the form's name in configuration and records.
+func (f Form) String() string {
+	switch f {
+	case Bearer:
+		return "bearer"
+	case Basic:
+		return "basic"
+	case Header:
+		return "header"
+	case Query:
+		return "query"
+	case Signed:
+		return "signature"
+	}
+	return fmt.Sprintf("form(%d)", uint8(f))
+}
+
+// Credential is one secret and the place it goes to.
+type Credential struct {
+	Name, Version string
+	Form          Form   // Bearer, Basic, Header or Query
+	Field         string // Header: the field's name; Query: the parameter's, decoded
+	Username      string // Basic; "": the secret is "user:password"
+	Prefix        string // Header: written before the secret, with its space if any
+	Value         secret.Value
+}
+
+// Signer is the key and scheme of a request signature.
+type Signer struct {
+	Name, Version string // of the key
+	Scheme        hmacsig.Scheme
+	Key           secret.Value
+	KeyID         string // for the record; "": Name
+	Nonce         bool   // sign a nonce too
+}
+
+// Plan is what a route injects. It is immutable, and may be used by several
+// goroutines.
+type Plan struct {
+	fields  []rendered // name and value, ready to be written
+	queries []rendered // value is "name=value", escaped
+	signer  *Signer
+	slots   slots    // folded names of every field that is written
+	names   []string // decoded names of every parameter that is written
+	uses    []Use
+	key     string
+}
+
+type rendered struct {
+	name  string
+	value secret.Value
+}
+
+// Use is one credential as the record names it.
+type Use struct {
+	Name    string
+	Version string
+	Form    string
+}
+
+// NewPlan checks and renders credentials, and a signer if it is not nil. A value
+// with a control byte gives secret.ErrControlByte; the sentinels of this package
+// tell what else is wrong. No error holds a value.
+func NewPlan(credentials []Credential, signer *Signer) (*Plan, error) {
+	p := &Plan{}
+	for i := range credentials {
+		c := &credentials[i]
+		if err := p.add(c); err != nil {
+			return nil, fmt.Errorf("credential %q: %w", c.Name, err)
+		}
+	}
+	if signer != nil {
+		if err := p.addSigner(*signer); err != nil {
+			return nil, fmt.Errorf("signing key %q: %w", signer.Name, err)
+		}
+	}
+	p.key = joinUses(p.uses)
+	return p, nil
+}
+
+// Empty reports whether there is nothing to inject. A nil Plan is empty.
+func (p *Plan) Empty() bool { return p == nil || len(p.uses) == 0 }
+
+// NeedsBody reports whether Apply wants the SHA-256 of the whole body.
+func (p *Plan) NeedsBody() bool { return p != nil && p.signer != nil }
+
+// Key names the credentials and their versions; it is upstream.Key.Credentials
+// of every connection that they may be sent on. "" for an empty plan.
+func (p *Plan) Key() string {
+	if p == nil {
+		return ""
+	}
+	return p.key
+}
+
+// Uses lists what Apply will use. The caller must not change it.
+func (p *Plan) Uses() []Use {
+	if p == nil {
+		return nil
+	}
+	return p.uses
+}
+
+// Owns reports whether the plan writes the field of this name, in any spelling.
+// A trailer field that it owns must not be forwarded.
+func (p *Plan) Owns(name []byte) bool { return p != nil && has(p.slots, name) }
+
+// OwnsString is Owns for a string.
+func (p *Plan) OwnsString(name string) bool { return p != nil && has(p.slots, name) }
+
+func (p *Plan) add(c *Credential) error {
+	if c.Value.IsZero() {
+		return ErrEmpty
+	}
+	if err := c.Value.FieldSafe(); err != nil {
+		return err
+	}
+	p.uses = append(p.uses, Use{c.Name, c.Version, c.Form.String()})
+	if c.Form == Query {
+		return p.addQuery(c)
+	}
+	name, value, err := c.render()
+	if err != nil {
+		return err
+	}
+	p.fields = append(p.fields, rendered{name, value})
+	return p.take(name)
+}
+
+func (p *Plan) addQuery(c *Credential) error {
+	if c.Field == "" {
+		return fmt.Errorf("query parameter without a name: %w", ErrField)
+	}
+	if slices.Contains(p.names, c.Field) {
+		return fmt.Errorf("query parameter %s: %w", c.Field, ErrSlotTaken)
+	}
+	p.names = append(p.names, c.Field)
+	b := append(escape(nil, []byte(c.Field)), '=')
+	p.queries = append(p.queries, rendered{c.Field, secret.New(escape(b, c.Value.Reveal()))})
+	return nil
+}
+
+func (p *Plan) addSigner(s Signer) error {
+	if s.Key.IsZero() {
+		return ErrEmpty
+	}
+	names := s.Scheme.Fields()
+	if len(names) == 0 {
+		return hmacsig.ErrUnknownPreset
+	}
+	for _, name := range names {
+		if err := p.take(name); err != nil {
+			return err
+		}
+	}
+	if s.KeyID == "" {
+		s.KeyID = s.Name
+	}
+	p.signer = &s
+	p.uses = append(p.uses, Use{s.Name, s.Version, Signed.String()})
+	return nil
+}
+
+// take claims a field for one credential.
+func (p *Plan) take(name string) error {
+	slot := foldName(name)
+	if slices.Contains(p.slots, slot) {
+		return fmt.Errorf("field %s: %w", name, ErrSlotTaken)
+	}
+	p.slots = append(p.slots, slot)
+	return nil
+}
+
+func joinUses(uses []Use) string {
+	var b strings.Builder
+	for i, u := range uses {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%s:%q@%q", u.Form, u.Name, u.Version)
+	}
+	return b.String()
+}
