@@ -1,0 +1,18 @@
+// Package dns resolves the names of upstreams: /etc/hosts first, then the servers
+// of /etc/resolv.conf or configured ones, both files re-read when they change.
+//
+// The answer decides where a credential goes, so it is read narrowly: a message
+// counts only if identifier and question are the ones sent, from a fresh random
+// port; an address counts only if the chain of CNAMEs leads to it from the name
+// asked for. What cannot be read is waited past on UDP, for it may be forged, and
+// an error on TCP.
+//
+// Traps.
+//   - Search lists are not applied: a route's host is a whole name, and which
+//     suffix answers first would be up to whoever controls one of them.
+//   - Names that inet_aton would take for an address (0x7f.1, 2130706433) have no
+//     canonical form and are not found, whatever a server would say.
+//   - Times to live are kept between 1 s and 5 min: an answer that says 0 is
+//     still used for a second, so that it is one answer for one request.
+//   - Deny ranges are not judged here; pkg/upstream does, on what it dials.
+package dns
