@@ -1,0 +1,67 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/pavlo-v-chernykh/keystore-go/v4"
+)
+
+// storePassword guards a cacerts file against damage, not against readers: it
+// is the same everywhere and Java does not ask for it.
+const storePassword = "changeit"
+
+// rootAlias names our root in a keystore.
+const rootAlias = "outwarden-local-root"
+
+// addToKeystore returns the JKS store in b with the root added. Where b is not
+// JKS, or has another password, it holds the certificates of bundle instead.
+func addToKeystore(b, bundle, rootPEM []byte) ([]byte, error) {
+	ks := keystore.New(keystore.WithOrderedAliases())
+	if err := ks.Load(bytes.NewReader(b), []byte(storePassword)); err != nil {
+		ks = keystore.New(keystore.WithOrderedAliases())
+		if err := addPEM(&ks, bundle, "system-%d"); err != nil {
+			return nil, err
+		}
+	}
+	if err := addPEM(&ks, rootPEM, rootAlias); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := ks.Store(&out, []byte(storePassword)); err != nil {
+		return nil, fmt.Errorf("write keystore: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// addPEM enters certificates under the name; a %d in it counts them. Those that
+// Go cannot parse are left out: Java would not take them either.
+func addPEM(ks *keystore.KeyStore, b []byte, name string) error {
+	for n := 0; ; n++ {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			if n == 0 {
+				return ErrNoCertificate
+			}
+			return nil
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			continue
+		}
+		alias := name
+		if name != rootAlias {
+			alias = fmt.Sprintf(name, n)
+		}
+		entry := keystore.TrustedCertificateEntry{
+			CreationTime: cert.NotBefore, // the same input gives the same file
+			Certificate:  keystore.Certificate{Type: "X509", Content: cert.Raw},
+		}
+		if err := ks.SetTrustedCertificateEntry(alias, entry); err != nil {
+			return errors.Join(fmt.Errorf("enter %s into keystore", alias), err)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package workload
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+)
+
+// Spec is one command and what surrounds it.
+type Spec struct {
+	Args   []string `json:"args"`             // Args[0] is a path, or a name to find in PATH of Env
+	Env    []string `json:"env"`              // the whole environment
+	Dir    string   `json:"dir,omitempty"`    // working directory; "" = the caller's
+	Cgroup string   `json:"cgroup,omitempty"` // directory of the cgroup to join; "" = stay
+	Trust  string   `json:"trust,omitempty"`  // directory of a prepared trust.Store; "" = no mounts
+	User   *User    `json:"user,omitempty"`   // whom to become; nil = stay who we are, capabilities and all
+}
+
+// User is whom the command runs as.
+type User struct {
+	UID    int   `json:"uid"`
+	GID    int   `json:"gid"`
+	Groups []int `json:"groups"` // supplementary
+}
+
+// specFD is where Command puts the Spec in the child.
+const specFD = 3
+
+// Command returns the child to start: self is the path of our own program and
+// args are those that make its main call Main. Standard streams are the
+// caller's to set. close releases the Spec once the child has been started.
+func (s *Spec) Command(self string, args ...string) (cmd *exec.Cmd, close func(), err error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	fd, err := unix.MemfdCreate("outwarden-workload", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a memory file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "workload")
+	if _, err := f.Write(b); err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	cmd = exec.Command(self, args...)
+	cmd.ExtraFiles = []*os.File{f}
+	return cmd, func() { _ = f.Close() }, nil
+}
+
+// Main is the child's part: it reads the Spec that Command handed over and
+// becomes the command. It returns only if that failed.
+func Main() *Error {
+	f := os.NewFile(specFD, "workload")
+	var s Spec
+	err := json.NewDecoder(f).Decode(&s)
+	_ = f.Close()
+	if err != nil {
+		return &Error{CodeSetup, fmt.Errorf("read the workload's specification: %w", err)}
+	}
+	return s.Exec()
+}
