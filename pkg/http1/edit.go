@@ -1,0 +1,122 @@
+package http1
+
+// FieldSet is a set of indexes of Fields.
+type FieldSet [MaxFields / 64]uint64
+
+// Add puts the index of a field into the set.
+func (s *FieldSet) Add(i int) { s[i/64] |= 1 << (i % 64) }
+
+// Has reports whether the index is in the set.
+func (s *FieldSet) Has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+// Edit says how a forwarded head differs from the one that came. The zero value
+// changes nothing.
+type Edit struct {
+	// Target replaces the request target; nil leaves it. The caller answers for
+	// its syntax.
+	Target []byte
+	// Drop holds the indexes, in Fields, of the lines that are left out.
+	Drop FieldSet
+	// Add is appended behind the last field: whole lines, CRLF included, as
+	// AppendField makes them.
+	Add []byte
+}
+
+// Reset empties e and keeps the memory of Add.
+func (e *Edit) Reset() { *e = Edit{Add: e.Add[:0]} }
+
+// Empty reports whether e changes nothing.
+func (e *Edit) Empty() bool {
+	return e.Target == nil && len(e.Add) == 0 && e.Drop == FieldSet{}
+}
+
+// DropName drops all fields of that name, which is given in lower case, and
+// returns how many there were.
+func (e *Edit) DropName(fields []Field, lowerName string) int {
+	n := 0
+	for i := range fields {
+		if NameIs(fields[i].Name, lowerName) {
+			e.Drop.Add(i)
+			n++
+		}
+	}
+	return n
+}
+
+// Append appends the head to dst, edited; a nil e changes nothing. It allocates
+// only if dst has no room.
+func (r *Request) Append(dst []byte, e *Edit) []byte {
+	if e == nil || e.Empty() {
+		return append(dst, r.Head...)
+	}
+	line := r.Head[:lineLength(r.Head, r.Fields)]
+	if e.Target != nil {
+		dst = append(dst, r.Method...)
+		dst = append(dst, ' ')
+		dst = append(dst, e.Target...)
+		line = line[len(r.Method)+1+len(r.Target):]
+	}
+	dst = append(dst, line...)
+	return appendFields(dst, r.Fields, e)
+}
+
+// Append appends the head to dst, edited; a nil e changes nothing. Edit.Target
+// has no meaning here. It allocates only if dst has no room.
+func (r *Response) Append(dst []byte, e *Edit) []byte {
+	if e == nil || e.Empty() {
+		return append(dst, r.Head...)
+	}
+	dst = append(dst, r.Head[:lineLength(r.Head, r.Fields)]...)
+	return appendFields(dst, r.Fields, e)
+}
+
+// lineLength is the length of the start line, CRLF included: what is left of
+// the head without the fields and the empty line.
+func lineLength(head []byte, fields []Field) int {
+	n := len(head) - 2
+	for i := range fields {
+		n -= len(fields[i].Line)
+	}
+	return n
+}
+
+func appendFields(dst []byte, fields []Field, e *Edit) []byte {
+	for i := range fields {
+		if !e.Drop.Has(i) {
+			dst = append(dst, fields[i].Line...)
+		}
+	}
+	dst = append(dst, e.Add...)
+	return append(dst, '\r', '\n')
+}
+
+// AppendField appends "Name: value" CRLF. The caller has asked ValidName and
+// ValidValue before.
+func AppendField(dst []byte, name, value string) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ':', ' ')
+	dst = append(dst, value...)
+	return append(dst, '\r', '\n')
+}
+
+// ValidName reports whether s is a field name: a token (RFC 9110 section 5.1).
+func ValidName[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if class[s[i]]&isToken == 0 {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// ValidValue reports whether s may be the value of a field: no control byte but
+// HTAB, no whitespace around it (RFC 9110 section 5.5).
+func ValidValue[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if class[s[i]]&isValue == 0 {
+			return false
+		}
+	}
+	space := func(c byte) bool { return c == ' ' || c == '\t' }
+	return len(s) == 0 || !space(s[0]) && !space(s[len(s)-1])
+}
