@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,13 +46,19 @@ func (c *chain) take(m *dns.Msg) (done bool, err error) {
 		}
 		next := c.alias(m)
 		if next == "" {
-			return !moved || m.Rcode == dns.RcodeNameError, nil
+			return !moved || m.Rcode == dns.RcodeNameError || negative(m), nil
 		}
 		if c.hops++; c.hops > maxChain {
 			return false, errChain
 		}
 		c.name, moved = next, true
 	}
+}
+
+// negative reports whether the server says that the end of the chain has no such
+// records, and not merely that it did not look (RFC 2308 section 2.2).
+func negative(m *dns.Msg) bool {
+	return slices.ContainsFunc(m.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeSOA })
 }
 
 // addresses collects the records of the chain's present name.

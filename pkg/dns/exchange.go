@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -17,14 +18,15 @@ const (
 	otherGrace = 50 * time.Millisecond // RFC 8305 section 3: Resolution Delay
 )
 
+// result is what one family came to.
+type result struct {
+	answer
+	err error
+}
+
 // both asks for IPv4 and IPv6 at once. When one has addresses, the other gets a
-// short while more; what comes later than that is not waited for, and the answer
-// is then kept for a short time only.
+// short while more; what comes later than that is not waited for.
 func (r *Resolver) both(ctx context.Context, name string, servers []netip.AddrPort) (answer, error) {
-	type result struct {
-		answer
-		err error
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan result, 2)
@@ -39,28 +41,29 @@ func (r *Resolver) both(ctx context.Context, name string, servers []netip.AddrPo
 		late := time.AfterFunc(otherGrace, cancel)
 		defer late.Stop()
 	}
-	return merge(first.answer, first.err, func() (answer, error) { second := <-results; return second.answer, second.err })
+	return merge(first, <-results)
 }
 
 // merge joins what the families said. One that failed does not spoil the other's
-// addresses.
-func merge(a answer, err error, next func() (answer, error)) (answer, error) {
-	b, err2 := next()
-	all := answer{append(a.addrs, b.addrs...), maxTTL}
-	for _, f := range []answer{a, b} {
-		if len(f.addrs) > 0 {
-			all.ttl = min(all.ttl, f.ttl)
-		}
+// addresses, but these are then kept for a short time only.
+func merge(a, b result) (answer, error) {
+	all := answer{slices.Concat(a.addrs, b.addrs), min(a.life(), b.life())}
+	failed := errors.Join(a.err, b.err)
+	if failed != nil && len(all.addrs) == 0 {
+		return answer{}, failed
 	}
-	failed := errors.Join(err, err2)
-	switch {
-	case failed == nil:
-		return all, nil
-	case len(all.addrs) > 0:
+	if failed != nil {
 		all.ttl = min(all.ttl, negativeTTL)
-		return all, nil
 	}
-	return answer{}, failed
+	return all, nil
+}
+
+// life is how long a may be kept; no addresses set no limit.
+func (a answer) life() time.Duration {
+	if len(a.addrs) == 0 {
+		return maxTTL
+	}
+	return a.ttl
 }
 
 // family resolves one family of a name, asking on where a CNAME leads out of an
