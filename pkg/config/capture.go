@@ -1,0 +1,117 @@
+package config
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+const (
+	portHTTP  = 80
+	portHTTPS = 443
+	maxPort   = 1<<16 - 1
+	maxMark   = 1<<32 - 1
+)
+
+func (b *builder) capture(doc *captureSection) {
+	c := &b.config.Capture
+	if doc == nil {
+		doc = &captureSection{}
+	}
+	if len(doc.Scope) > 0 {
+		c.Scope = b.targets(doc.Scope)
+	}
+	c.Exclude = b.targets(doc.Exclude)
+	c.FailOpen = b.oneOf(doc.Fail, "closed", "open") == "open"
+	b.path(doc.PinDir, &c.PinDir)
+	c.Listen = b.ports(doc.Listen)
+	if doc.Mark.value > maxMark {
+		b.fail(doc.Mark.at, "", "mark has more than 32 bits")
+	}
+	c.Mark = uint32(doc.Mark.value)
+	switch doc.Backend.value {
+	case "", "rewrite":
+	case "nft", "tproxy":
+		b.fail(doc.Backend.at, "use backend: rewrite", "backend %q is not supported yet", doc.Backend.value)
+	default:
+		b.oneOf(doc.Backend, "rewrite")
+	}
+	b.capturedPorts(doc)
+}
+
+// capturedPorts are those that are written, else the usual two and those that
+// routes name.
+func (b *builder) capturedPorts(doc *captureSection) {
+	c := &b.config.Capture
+	c.Ports = b.ports(doc.Ports)
+	explicit := len(doc.Ports) > 0
+	if !explicit {
+		c.Ports = []uint16{portHTTP, portHTTPS}
+	}
+	for i := range b.config.Routes {
+		route := &b.config.Routes[i]
+		for _, port := range route.To.Ports {
+			if !explicit {
+				c.Ports = append(c.Ports, port)
+			} else if !slices.Contains(c.Ports, port) {
+				b.warn(route.Position, "route %q names port %d, which capture.ports leaves out", route.Name, port)
+			}
+		}
+	}
+	slices.Sort(c.Ports)
+	c.Ports = slices.Compact(c.Ports)
+}
+
+func (b *builder) targets(docs list[targetDoc]) []Target {
+	var targets []Target
+	for i := range docs {
+		doc := &docs[i]
+		switch {
+		case doc.Cgroup.absent() == doc.Unit.absent():
+			b.fail(doc.At, "as in {cgroup: /system.slice} or {unit: ssh.service}", "needs one of cgroup and unit")
+		case doc.Unit.ok() && b.unitName(doc.Unit, ""):
+			targets = append(targets, Target{Unit: doc.Unit.value})
+		case doc.Cgroup.ok() && b.cgroupPath(doc.Cgroup):
+			targets = append(targets, Target{Cgroup: path.Clean(doc.Cgroup.value)})
+		}
+	}
+	return targets
+}
+
+func (b *builder) cgroupPath(t text) bool {
+	if strings.HasPrefix(t.value, "/") && !strings.Contains(t.value+"/", "/../") && !strings.Contains(t.value, "*") {
+		return true
+	}
+	b.fail(t.at, "as in /system.slice; what lies below is included", "%q is not a cgroup's path", t.value)
+	return false
+}
+
+// unitName checks that a unit has its type, without which it matches nothing.
+func (b *builder) unitName(t text, wildcards string) bool {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.@\\"
+	if strings.Trim(t.value, allowed+wildcards) != "" {
+		b.fail(t.at, "as in billing.service", "%q is not a unit", t.value)
+		return false
+	}
+	if !strings.ContainsAny(t.value, "."+wildcards) {
+		b.fail(t.at, "did you mean "+t.value+".service?", "unit %q has no type", t.value)
+		return false
+	}
+	return true
+}
+
+func (b *builder) ports(docs list[number]) []uint16 {
+	var ports []uint16
+	for _, doc := range docs {
+		switch {
+		case !doc.sound:
+		case doc.value < 1 || doc.value > maxPort:
+			b.fail(doc.at, "", "%d is not a port", doc.value)
+		case slices.Contains(ports, uint16(doc.value)):
+			b.fail(doc.at, "", "port %d stands here twice", doc.value)
+		default:
+			ports = append(ports, uint16(doc.value))
+		}
+	}
+	return ports
+}

@@ -1,0 +1,154 @@
+package config
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// DefaultPath is the daemon's configuration file.
+const DefaultPath = "/etc/outwarden/config.yaml"
+
+// Config is a validated configuration. It is immutable: do not change it or
+// what it refers to.
+type Config struct {
+	Files    []string // every file that was read, in order
+	Capture  Capture
+	Default  policy.Action // where no route matches
+	StateDir string        // absolute
+	RunDir   string        // absolute
+	Secrets  map[string]Source
+	DNS      DNS
+	Audit    Audit
+	Routes   []Route // in the order in which they are tried
+}
+
+// Policy compiles the routes. policy.Decision.Route is an index of c.Routes.
+func (c *Config) Policy() *policy.Policy {
+	routes := make([]policy.Route, len(c.Routes))
+	for i := range c.Routes {
+		routes[i] = c.Routes[i].Route
+	}
+	return policy.New(routes, c.Default)
+}
+
+// Capture says what the kernel hooks take.
+type Capture struct {
+	Scope    []Target
+	Exclude  []Target
+	Ports    []uint16 // ascending, each once
+	FailOpen bool     // a dead interceptor lets connections pass
+	PinDir   string   // absolute, on a bpffs
+	Listen   []uint16 // ports of our listeners; none: the daemon chooses
+	Mark     uint32   // on our own sockets; 0: the daemon chooses
+}
+
+// Target names workloads; one of the two is set.
+type Target struct {
+	Cgroup string // absolute path below the cgroup2 mount, with all below it
+	Unit   string // systemd unit
+}
+
+// Source says where a secret comes from; one of the two is set.
+type Source struct {
+	File     string // absolute path
+	Systemd  string // name of a systemd credential
+	Position Position
+}
+
+// DNS says how names of upstreams are resolved.
+type DNS struct {
+	Servers []netip.AddrPort // none: as /etc/resolv.conf says
+}
+
+// Audit says how records are kept.
+type Audit struct {
+	Synced         bool // wait for the disk, not only for the kernel
+	AllowOnFailure bool // let a request go that cannot be recorded
+}
+
+// Route is one entry of the policy and what it adds to a request.
+type Route struct {
+	policy.Route
+	Position  Position // of its name
+	Cleartext bool     // a workload may speak plain HTTP to us and still get the credential
+	Upstream  Upstream
+	Inject    []Inject
+	Sign      *Sign // nil: no signature
+	Limits    Limits
+}
+
+// Credentialed reports whether the route adds anything that proves an identity:
+// an injected secret, a signature or a client certificate.
+func (r *Route) Credentialed() bool {
+	return len(r.Inject) > 0 || r.Sign != nil || !r.Upstream.Certificate.IsZero()
+}
+
+// Upstream says how the connection to the API is made.
+type Upstream struct {
+	Certificate, Key Material   // client certificate chain and its key, PEM; both or neither
+	CA               Material   // roots to trust in place of the system's, PEM
+	EgressIP         netip.Addr // source address; the zero Addr leaves it to the kernel
+	AllowPrivate     bool       // private addresses may be dialled
+}
+
+// Material is where PEM data lies; at most one of the two is set.
+type Material struct {
+	File   string // absolute path
+	Secret string // name in Config.Secrets
+}
+
+// IsZero reports whether nothing is named.
+func (m Material) IsZero() bool { return m == Material{} }
+
+// Form is how a credential stands on a request.
+type Form string
+
+// The forms, by their keys in the file.
+const (
+	Bearer Form = "bearer" // Authorization: Bearer SECRET
+	Basic  Form = "basic"  // Authorization: Basic base64(Username:SECRET)
+	Header Form = "header" // Field: Prefix + SECRET
+	Query  Form = "query"  // Field=SECRET
+)
+
+// Inject is one credential to put on a request.
+type Inject struct {
+	Form     Form
+	Secret   string // name in Config.Secrets
+	Field    string // of header and query: the name
+	Username string // of basic
+	Prefix   string // of header
+}
+
+// Sign is the signature to put on a request.
+type Sign struct {
+	Secret string // name in Config.Secrets
+	Preset string // of pkg/hmacsig
+	Nonce  bool
+	KeyID  string // for the record; "" is the secret's name
+}
+
+// Limits of one route.
+type Limits struct {
+	SignedBody int64 // bytes of a body that a signer holds at most
+}
+
+// Position is a place in a file; lines and columns count from 1. The zero
+// Position is nowhere.
+type Position struct {
+	File         string
+	Line, Column int
+}
+
+// IsZero reports whether p is nowhere.
+func (p Position) IsZero() bool { return p == Position{} }
+
+// String is file:line:column, or as much of it as is known.
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
+}

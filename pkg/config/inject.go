@@ -1,0 +1,185 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/outwarden/outwarden/pkg/hmacsig"
+)
+
+// slot is the place on a request that a credential takes.
+type slot struct {
+	name string // "Authorization header" or the like, in one spelling
+	at   Position
+}
+
+func (b *builder) injects(doc *routeDoc) []Inject {
+	var injects []Inject
+	var slots []slot
+	for i := range doc.Inject {
+		inject, ok := b.inject(&doc.Inject[i])
+		if !ok {
+			continue
+		}
+		slots = append(slots, slot{inject.slot(), doc.Inject[i].At})
+		injects = append(injects, inject)
+	}
+	b.oneEach(append(slots, b.signSlots(doc.Sign)...))
+	return injects
+}
+
+// oneEach refuses two credentials on one place: only one could be there.
+func (b *builder) oneEach(slots []slot) {
+	for i, s := range slots {
+		first := slices.IndexFunc(slots, func(o slot) bool { return o.name == s.name })
+		if first < i {
+			b.fail(s.at, "", "writes the %s, as line %d does", s.name, slots[first].at.Line)
+		}
+	}
+}
+
+func (i *Inject) slot() string {
+	switch i.Form {
+	case Header:
+		return headerSlot(i.Field)
+	case Query:
+		return "query parameter " + i.Field
+	}
+	return headerSlot("Authorization")
+}
+
+func headerSlot(field string) string { return strings.ToLower(field) + " header" }
+
+func (b *builder) inject(doc *injectDoc) (Inject, bool) {
+	forms := 0
+	for _, present := range []bool{!doc.Bearer.absent(), doc.Basic != nil, doc.Header != nil, doc.Query != nil} {
+		if present {
+			forms++
+		}
+	}
+	if forms != 1 {
+		b.fail(doc.At, "as in {bearer: secret:NAME}", "needs one of bearer, basic, header and query")
+		return Inject{}, false
+	}
+	switch {
+	case doc.Basic != nil:
+		return b.basic(doc.Basic)
+	case doc.Header != nil:
+		return b.header(doc.Header)
+	case doc.Query != nil:
+		return b.query(doc.Query)
+	}
+	return Inject{Form: Bearer, Secret: b.reference(doc.Bearer, "bearer")}, doc.Bearer.ok()
+}
+
+func (b *builder) basic(doc *basicDoc) (Inject, bool) {
+	if !b.both(doc.At, "basic", "username", doc.Username, "password", doc.Password) {
+		return Inject{}, false
+	}
+	if strings.Contains(doc.Username.value, ":") {
+		b.fail(doc.Username.at, "RFC 7617 has no escape for it", "username has a colon")
+	}
+	return Inject{Form: Basic, Username: doc.Username.value, Secret: b.reference(doc.Password, "password")}, true
+}
+
+func (b *builder) header(doc *headerDoc) (Inject, bool) {
+	if !b.both(doc.At, "header", "name", doc.Name, "value", doc.Value) {
+		return Inject{}, false
+	}
+	if name := doc.Name.value; !isToken(name) {
+		b.fail(doc.Name.at, "", "%q is not the name of a header", name)
+	} else if slices.Contains(framing, strings.ToLower(name)) {
+		b.fail(doc.Name.at, "", "header %s belongs to the connection and cannot be injected", name)
+	}
+	if !ascii(doc.Prefix.value) {
+		b.fail(doc.Prefix.at, "", "prefix is not ASCII")
+	}
+	return Inject{Form: Header, Field: doc.Name.value, Prefix: doc.Prefix.value, Secret: b.reference(doc.Value, "value")}, true
+}
+
+func (b *builder) query(doc *queryDoc) (Inject, bool) {
+	if !b.both(doc.At, "query", "name", doc.Name, "value", doc.Value) {
+		return Inject{}, false
+	}
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~$"
+	if strings.Trim(doc.Name.value, allowed) != "" {
+		b.fail(doc.Name.at, "letters, digits and - . _ ~ $", "%q is not the name of a query parameter", doc.Name.value)
+	}
+	return Inject{Form: Query, Field: doc.Name.value, Secret: b.reference(doc.Value, "value")}, true
+}
+
+func (b *builder) both(at Position, what, key1 string, v1 text, key2 string, v2 text) bool {
+	if v1.absent() || v2.absent() {
+		b.fail(at, "", "%s needs %s and %s", what, key1, key2)
+	}
+	return v1.ok() && v2.ok()
+}
+
+func (b *builder) sign(doc *signDoc) *Sign {
+	if doc == nil || doc.HMAC == nil {
+		if doc != nil && !doc.SigV4.set && !doc.HTTPSig.set {
+			b.fail(doc.At, "as in {hmac: {key: secret:NAME, preset: knoxcall}}", "sign needs hmac")
+		}
+		return nil
+	}
+	hmac := doc.HMAC
+	if hmac.Key.absent() || hmac.Preset.absent() {
+		b.fail(hmac.At, "as in {key: secret:NAME, preset: knoxcall}", "hmac needs key and preset")
+	}
+	if !ascii(hmac.KeyID.value) {
+		b.fail(hmac.KeyID.at, "", "key_id is not ASCII")
+	}
+	if _, err := hmacsig.Preset(hmac.Preset.value); hmac.Preset.ok() && err != nil {
+		b.fail(hmac.Preset.at, "knoxcall is the one there is", "no preset is named %q", hmac.Preset.value)
+	}
+	return &Sign{
+		Secret: b.reference(hmac.Key, "key"),
+		Preset: hmac.Preset.value,
+		Nonce:  hmac.Nonce.value,
+		KeyID:  hmac.KeyID.value,
+	}
+}
+
+func (b *builder) signSlots(doc *signDoc) []slot {
+	if doc == nil || doc.HMAC == nil {
+		return nil
+	}
+	scheme, err := hmacsig.Preset(doc.HMAC.Preset.value)
+	if err != nil {
+		return nil
+	}
+	var slots []slot
+	for _, field := range scheme.Fields() {
+		slots = append(slots, slot{headerSlot(field), doc.At})
+	}
+	return slots
+}
+
+// framing are the fields that say where a message goes and where it ends
+// (RFC 9110 section 7.6.1, RFC 9112 section 6), lower case.
+var framing = []string{
+	"host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
+	"keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate", "expect",
+}
+
+// isToken reports whether s is an RFC 9110 token: a method or a field name.
+func isToken(s string) bool {
+	const marks = "!#$%&'*+-.^_`|~"
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
+		if !alphanumeric && strings.IndexByte(marks, c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// routesDir lies beside the main file; its *.yaml files hold routes and secrets.
+const routesDir = "routes.d"
+
+// Load reads the file at path, then routes.d/*.yaml beside it in lexical order,
+// and validates all of it. An empty path is DefaultPath. A DefaultPath that does
+// not exist is an empty file.
+//
+// The error is Errors where files could be read but not used. Warnings come with
+// either outcome.
+func Load(path string) (*Config, []Warning, error) {
+	if path == "" {
+		path = DefaultPath
+	}
+	main, err := os.ReadFile(path)
+	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	files := []source{{path, main}}
+	more, err := readRoutes(filepath.Join(filepath.Dir(path), routesDir))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read routes: %w", err)
+	}
+	return load(append(files, more...))
+}
+
+// source is one file that was read.
+type source struct {
+	path string
+	data []byte
+}
+
+func readRoutes(dir string) ([]source, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := ours(dir); err != nil {
+		return nil, err
+	}
+	var files []source
+	for _, entry := range entries { // sorted by name
+		if entry.IsDir() || filepath.Ext(entry.Name()) != ".yaml" {
+			continue
+		}
+		path := filepath.Join(dir, entry.Name())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, source{path, data})
+	}
+	return files, nil
+}
+
+// ours refuses a directory that another user could have put beside the file, as
+// anyone can in /tmp.
+func ours(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to uid %d, neither to root nor to us", dir, st.Uid)
+	}
+	const othersWrite = 0o002
+	if info.Mode().Perm()&othersWrite != 0 {
+		return fmt.Errorf("%s can be written by everyone", dir)
+	}
+	return nil
+}
+
+// load decodes every file before anything is checked, so that one run shows all
+// that is wrong.
+func load(files []source) (*Config, []Warning, error) {
+	b := newBuilder()
+	for i, file := range files {
+		b.config.Files = append(b.config.Files, file.path)
+		var doc document
+		if tree := parseTree(&b.report, file.path, file.data); tree != nil && tree.kind != nodeNull {
+			(&decoder{&b.report}).into(&doc, tree)
+		}
+		if i > 0 {
+			b.routesOnly(&doc)
+		}
+		b.documents = append(b.documents, &doc)
+	}
+	b.build()
+	warnings, err := b.result(b.config.Files)
+	if err != nil {
+		return nil, warnings, err
+	}
+	return &b.config, warnings, nil
+}
+
+// routesOnly keeps settings of the host in the one main file.
+func (b *builder) routesOnly(doc *document) {
+	const hint = "routes.d holds routes and secrets; the rest stands in the main file"
+	for key, at := range map[string]Position{
+		"default": doc.Default.at, "state_dir": doc.StateDir.at, "run_dir": doc.RunDir.at,
+		"capture": at(doc.Capture), "dns": at(doc.DNS), "audit": at(doc.Audit),
+	} {
+		if !at.IsZero() {
+			b.fail(at, hint, "%s cannot be set here", key)
+		}
+	}
+}
+
+// at is the place of an optional section.
+func at[T interface{ place() Position }](section T) Position { return section.place() }
+
+func (c *captureSection) place() Position {
+	if c == nil {
+		return Position{}
+	}
+	return c.At
+}
+
+func (s *dnsSection) place() Position {
+	if s == nil {
+		return Position{}
+	}
+	return s.At
+}
+
+func (s *auditSection) place() Position {
+	if s == nil {
+		return Position{}
+	}
+	return s.At
+}
