@@ -121,7 +121,7 @@ func checkTests(t *testing.T, from string, imports []string) {
 
 // line is one package of the golden file.
 func line(from string, below, beside []string) string {
-	s := fmt.Sprintf("%-4s%s", layer(from), from)
+	s := fmt.Sprintf("%-5s%s", layer(from), from)
 	if len(below) > 0 {
 		s += ": " + strings.Join(below, " ")
 	}
@@ -195,10 +195,10 @@ func rank(name string) int {
 	return -1
 }
 
-// layer is the layer's name as the golden file prints it.
+// layer is the layer's name as the golden file prints it; what stands on none is for tests.
 func layer(name string) string {
 	if i := rank(name); i >= 0 {
 		return house[i].layer
 	}
-	return "--"
+	return "test"
 }
