@@ -77,7 +77,10 @@ func validIPv6(b []byte) bool {
 
 // full reports whether so many groups of 16 bits make an address.
 func full(groups int, elided bool) bool {
-	return groups == 8 || elided && groups < 8
+	if elided {
+		return groups < 8
+	}
+	return groups == 8
 }
 
 // validIPv4 is four decimal octets without leading zeros.

@@ -1,0 +1,217 @@
+package http1_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/http1"
+)
+
+// cases is how many the conformance file has; a shorter file must not pass.
+const cases = 139
+
+type conformanceCase struct {
+	Name, Group, Expect, Stage string
+	Raw                        []byte   `json:"raw_base64"`
+	Requests                   int      `json:"requests"`
+	Bodies                     []string `json:"bodies_base64"`
+}
+
+func loadCases(tb testing.TB) []conformanceCase {
+	tb.Helper()
+	dir := os.Getenv("OUTWARDEN_CONFORMANCE")
+	if dir == "" {
+		if os.Getenv("CI") == "true" {
+			tb.Fatal("OUTWARDEN_CONFORMANCE is not set")
+		}
+		tb.Skip("OUTWARDEN_CONFORMANCE is not set: no conformance data")
+	}
+	f, err := os.Open(filepath.Join(dir, "http1", "cases.jsonl"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer f.Close()
+	var out []conformanceCase
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var c conformanceCase
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			tb.Fatal(err)
+		}
+		out = append(out, c)
+	}
+	if lines.Err() != nil || len(out) != cases {
+		tb.Fatalf("%d cases, want %d (%v)", len(out), cases, lines.Err())
+	}
+	return out
+}
+
+func TestConformance(t *testing.T) {
+	for _, c := range loadCases(t) {
+		t.Run(c.Group+"/"+c.Name, func(t *testing.T) {
+			whole := serve(pieces(c.Raw))
+			c.check(t, whole)
+			if one := serve(pieces(c.Raw, each(len(c.Raw))...)); !one.same(whole) {
+				t.Errorf("byte by byte: %v, in one piece: %v", one, whole)
+			}
+			for cut := range len(c.Raw) {
+				if got := serve(pieces(c.Raw, cut)); !got.same(whole) {
+					t.Errorf("cut at %d: %v, in one piece: %v", cut, got, whole)
+				}
+			}
+		})
+	}
+}
+
+func (c *conformanceCase) check(t *testing.T, got outcome) {
+	t.Helper()
+	if c.Expect == "reject" {
+		if got.stage != c.Stage {
+			t.Fatalf("refused at %q (%v), want %q", got.stage, got.err, c.Stage)
+		}
+		return
+	}
+	if got.stage != "" || len(got.requests) != c.Requests {
+		t.Fatalf("%d requests, refused at %q (%v); want %d", len(got.requests), got.stage, got.err, c.Requests)
+	}
+	var forwarded []byte
+	for i, r := range got.requests {
+		want, _ := base64.StdEncoding.DecodeString(c.Bodies[i])
+		if !bytes.Equal(r.body, want) {
+			t.Errorf("body %d is %q, want %q", i, r.body, want)
+		}
+		forwarded = append(forwarded, r.raw...)
+	}
+	if !bytes.Equal(forwarded, c.Raw) {
+		t.Errorf("forwarded %q, received %q", forwarded, c.Raw)
+	}
+}
+
+// exchange is one request as an upstream would get it.
+type exchange struct{ raw, body []byte }
+
+// outcome is what became of all bytes of one connection.
+type outcome struct {
+	requests []exchange
+	stage    string // where it was refused; empty for a clean end
+	err      error
+}
+
+func (o outcome) same(p outcome) bool {
+	if o.stage != p.stage || o.err != p.err || len(o.requests) != len(p.requests) {
+		return false
+	}
+	for i := range o.requests {
+		if !bytes.Equal(o.requests[i].raw, p.requests[i].raw) || !bytes.Equal(o.requests[i].body, p.requests[i].body) {
+			return false
+		}
+	}
+	return true
+}
+
+// feed hands out a byte string in pieces.
+type feed struct {
+	pieces [][]byte
+	buf    []byte // received and not consumed
+}
+
+// pieces cuts raw at the given offsets.
+func pieces(raw []byte, cuts ...int) *feed {
+	f, from := &feed{}, 0
+	for _, c := range append(cuts, len(raw)) {
+		f.pieces = append(f.pieces, raw[from:c])
+		from = c
+	}
+	return f
+}
+
+func each(n int) []int {
+	cuts := make([]int, n)
+	for i := range cuts {
+		cuts[i] = i
+	}
+	return cuts
+}
+
+// more receives the next piece into a new buffer, so that nothing can depend on
+// where the last one lay. It reports false at the end of the connection.
+func (f *feed) more() bool {
+	if len(f.pieces) == 0 {
+		return false
+	}
+	f.buf = append(bytes.Clone(f.buf), f.pieces[0]...)
+	f.pieces = f.pieces[1:]
+	return true
+}
+
+// serve does what a proxy with a path policy does with a connection.
+func serve(f *feed) (o outcome) {
+	var r http1.Request
+	for {
+		n, err := r.Parse(f.buf)
+		switch {
+		case err != nil:
+			o.stage, o.err = "head", err
+			return o
+		case n == 0 && f.more():
+			continue
+		case n == 0:
+			if !http1.Blank(f.buf) {
+				o.stage = "head"
+			}
+			return o
+		case ambiguous(string(r.Path)):
+			o.stage = "path"
+			return o
+		}
+		e := exchange{raw: r.Append(nil, nil)}
+		keepAlive := r.KeepAlive
+		var b http1.Body
+		b.Reset(r.Body, r.Length)
+		f.buf = f.buf[n:]
+		if o.err = receive(f, &b, &e); o.err != nil {
+			o.stage = "body"
+			return o
+		}
+		if o.requests = append(o.requests, e); !keepAlive {
+			return o
+		}
+	}
+}
+
+// ambiguous is the rule that a route with path patterns adds to the parser's:
+// no dot segment, encoded or not, no encoded slash, no encoded NUL.
+func ambiguous(path string) bool {
+	path = strings.ToLower(path)
+	if strings.Contains(path, "%2f") || strings.Contains(path, "%00") {
+		return true
+	}
+	for _, s := range strings.Split(strings.ReplaceAll(path, "%2e", "."), "/") {
+		if s == "." || s == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// receive reads the body of one request.
+func receive(f *feed, b *http1.Body, e *exchange) error {
+	for {
+		n, done, err := b.Scan(f.buf, func(p []byte) { e.body = append(e.body, p...) })
+		e.raw = append(e.raw, f.buf[:n]...)
+		f.buf = f.buf[n:]
+		if err != nil || done {
+			return err
+		}
+		if !f.more() {
+			return b.EOF()
+		}
+	}
+}
