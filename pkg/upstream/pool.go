@@ -112,7 +112,8 @@ func (p *Pool) Get(ctx context.Context, t Target) (*Conn, error) {
 	if c := p.reuse(&t); c != nil {
 		return c, nil
 	}
-	return p.count(p.fetch(ctx, &t))
+	escapes := t // only here does the target go to the heap
+	return p.count(p.fetch(ctx, &escapes))
 }
 
 // Dial is Get without the pool: always a new connection. It may be Put.

@@ -28,14 +28,21 @@ type wire struct {
 	body   int // bytes of the current record still to come
 
 	raw     syscall.RawConn
-	peek    func(fd uintptr) bool // made once, so that a probe does not allocate
-	probing bool
-	drained int
-	buf     []byte
-	flags   int
-	n       int
-	err     error
-	one     [1]byte
+	probing bool // Read must not wait
+	drained int  // bytes read by the present probe
+	probe   probe
+	look    func(fd uintptr)      // made once, so that a probe does not allocate
+	grab    func(fd uintptr) bool // likewise
+}
+
+// probe is what goes into and comes out of one system call of a wire's owner.
+type probe struct {
+	poll  [1]unix.PollFd
+	ready bool
+	buf   []byte
+	n     int
+	err   error
+	one   [1]byte
 }
 
 func newWire(c *net.TCPConn) (*wire, error) {
@@ -44,7 +51,7 @@ func newWire(c *net.TCPConn) (*wire, error) {
 		return nil, err
 	}
 	w := &wire{TCPConn: c, raw: raw}
-	w.peek = w.receive
+	w.look, w.grab = w.probe.pollin, w.probe.read
 	return w, nil
 }
 
@@ -58,7 +65,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	if w.drained > maxDrain {
 		return 0, io.ErrShortBuffer
 	}
-	n, err := w.try(p, 0)
+	n, err := w.tryRead(p)
 	w.drained += n
 	w.follow(p[:n])
 	return n, err
@@ -91,8 +98,17 @@ func (w *wire) follow(b []byte) {
 
 // silent reports whether the connection is open and nothing is readable.
 func (w *wire) silent() bool {
-	_, err := w.try(w.one[:], unix.MSG_PEEK)
-	return err == errWouldBlock
+	w.probe.ready = true
+	err := w.raw.Control(w.look)
+	return err == nil && !w.probe.ready
+}
+
+// pollin is a poll(2) that does not wait; an end of the stream or an error counts
+// as readable.
+func (p *probe) pollin(fd uintptr) {
+	p.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+	n, err := unix.Poll(p.poll[:], 0)
+	p.ready = n != 0 || err != nil
 }
 
 // hungUp reports whether the peer has closed, however much is still readable. It
@@ -111,39 +127,36 @@ func (w *wire) hungUp() bool {
 // connection is open and none of it was application data.
 func (w *wire) drain(c net.Conn) bool {
 	w.probing, w.drained = true, 0
-	n, err := c.Read(w.one[:])
+	n, err := c.Read(w.probe.one[:])
 	w.probing = false
 	return n == 0 && err == errWouldBlock
 }
 
-func (w *wire) try(p []byte, flags int) (int, error) {
-	w.buf, w.flags = p, flags
-	err := w.raw.Read(w.peek)
-	w.buf = nil
+func (w *wire) tryRead(p []byte) (int, error) {
+	w.probe.buf = p
+	err := w.raw.Read(w.grab)
+	w.probe.buf = nil
 	if err != nil {
 		return 0, err
 	}
-	return w.n, w.err
+	return w.probe.n, w.probe.err
 }
 
-// receive is one recv(2) that never waits.
-func (w *wire) receive(fd uintptr) bool {
-	for {
-		n, _, err := unix.Recvfrom(int(fd), w.buf, w.flags|unix.MSG_DONTWAIT)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			w.n, w.err = 0, errWouldBlock
-		case err != nil:
-			w.n, w.err = 0, err
-		case n == 0:
-			w.n, w.err = 0, io.EOF
-		default:
-			w.n, w.err = n, nil
-		}
-		return true
+// read is one read(2); the socket is non-blocking, and the runtime need not wait
+// for it.
+func (p *probe) read(fd uintptr) bool {
+	n, err := unix.Read(int(fd), p.buf)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		p.n, p.err = 0, errWouldBlock
+	case err != nil:
+		p.n, p.err = 0, err
+	case n == 0:
+		p.n, p.err = 0, io.EOF
+	default:
+		p.n, p.err = n, nil
 	}
+	return true
 }
 
 // wouldBlock is a temporary net.Error, so that crypto/tls does not take it for
