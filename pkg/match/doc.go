@@ -27,8 +27,8 @@
 // \ stands for itself: systemd writes unit names with it.
 //
 // A path is matched on the bytes of the request and never decoded. That is sound
-// only where one resource has one spelling, so a route that matches on the path
-// first asks [Path.Ambiguous] and refuses. What no intermediary can know stays
+// only where all servers read those bytes alike, so a route that matches on the
+// path first asks [Path.Ambiguous] and refuses. What no intermediary can know stays
 // open: a server that ignores case, or folds Unicode, sees /ADMIN as /admin. A
 // list of what is allowed is safe there, a list of what is denied is not.
 package match

@@ -40,6 +40,9 @@ func (g Glob) Covers(o Glob) bool { return matchSegments(g.segments, o.pattern, 
 // String is the pattern as it was written.
 func (g Glob) String() string { return g.pattern }
 
+// MarshalText returns the pattern, so that encoders show it.
+func (g Glob) MarshalText() ([]byte, error) { return []byte(g.pattern), nil }
+
 // parseSegments splits a pattern at its slashes and refuses what the grammar
 // has no meaning for.
 func parseSegments(s string) ([]string, error) {
@@ -60,19 +63,20 @@ func parseSegments(s string) ([]string, error) {
 	return segments, nil
 }
 
-// subject is what matchSegments matches: a string, or another pattern whose
-// every match must be matched.
-type subject bool
+// reading is how matchSegments takes the string that it matches.
+type reading uint8
 
 const (
-	literal subject = false
-	pattern subject = true
+	literal  reading = 0
+	pattern  reading = 1 << 0 // it is a pattern, whose every match must be matched
+	decoded  reading = 1 << 1 // percent-encoding stands for the byte it encodes, on both sides
+	stripped reading = 1 << 2 // a segment ends where its parameters begin: a;x=1 is a
 )
 
 // matchSegments matches s, split at its slashes. Only the last ** met can still
 // take more, so one place to go back to is enough and the time is bounded by the
 // product of the lengths.
-func matchSegments(segments []string, s string, kind subject) bool {
+func matchSegments(segments []string, s string, as reading) bool {
 	at, rest, more := 0, s, len(segments) > 0
 	back, backRest := -1, ""
 	for more {
@@ -82,7 +86,7 @@ func matchSegments(segments []string, s string, kind subject) bool {
 			continue
 		}
 		segment, next, left := strings.Cut(rest, "/")
-		if at < len(segments) && matchSegment(segments[at], segment, kind) {
+		if at < len(segments) && matchSegment(segments[at], segment, as) {
 			at, rest, more = at+1, next, left
 			continue
 		}
@@ -100,25 +104,45 @@ func matchSegments(segments []string, s string, kind subject) bool {
 
 // matchSegment matches one segment. In another pattern a * is matched only by a
 // *, which then takes whatever that one could stand for.
-func matchSegment(p, s string, kind subject) bool {
-	if kind == pattern && s == anySegments {
+func matchSegment(p, s string, as reading) bool {
+	if as&pattern != 0 && s == anySegments {
 		return false
+	}
+	if as&stripped != 0 {
+		s = s[:parameters(s)]
 	}
 	pi, si, star, from := 0, 0, -1, 0
 	for si < len(s) {
-		switch {
-		case pi < len(p) && p[pi] == '*':
+		if pi < len(p) && p[pi] == '*' {
 			star, from = pi, si
 			pi++
-		case pi < len(p) && p[pi] == s[si]:
-			pi++
-			si++
+			continue
+		}
+		want, pwidth := unit(p, pi, as)
+		have, swidth := unit(s, si, as)
+		switch {
+		case pwidth > 0 && want == have:
+			pi += pwidth
+			si += swidth
 		case star >= 0:
-			from++
+			_, width := unit(s, from, as)
+			from += width
 			pi, si = star+1, from
 		default:
 			return false
 		}
 	}
 	return strings.Trim(p[pi:], "*") == ""
+}
+
+// unit is the byte at s[i] in a reading, and how many bytes spell it; 0 at the
+// end.
+func unit(s string, i int, as reading) (c byte, width int) {
+	switch {
+	case i >= len(s):
+		return 0, 0
+	case as&decoded != 0 && isEscape(s, i):
+		return escaped(s, i), escapeLen
+	}
+	return s[i], 1
 }

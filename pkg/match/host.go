@@ -132,3 +132,6 @@ func (h Host) String() string {
 	}
 	return ""
 }
+
+// MarshalText returns the pattern, so that encoders show it.
+func (h Host) MarshalText() ([]byte, error) { return []byte(h.String()), nil }

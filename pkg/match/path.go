@@ -12,14 +12,10 @@ var ErrPathAmbiguous = errors.New("path can be read in two ways, so requests for
 
 // Path is a pattern for the path of a request, without the query. The zero Path
 // matches nothing.
-type Path struct {
-	glob    Glob
-	raw     byteSet // reserved bytes that the pattern has as they are
-	encoded byteSet // bytes that the pattern has percent-encoded
-}
+type Path struct{ glob Glob }
 
 // ParsePath reads a path pattern of the package's grammar. It begins with a
-// slash; percent-encoding is in upper case (RFC 3986 section 2.1).
+// slash.
 func ParsePath(s string) (Path, error) {
 	if !strings.HasPrefix(s, "/") {
 		return Path{}, fmt.Errorf("path %q does not begin with a slash", s)
@@ -31,39 +27,20 @@ func ParsePath(s string) (Path, error) {
 		return Path{}, fmt.Errorf("path %q: %w", s, ErrPathAmbiguous)
 	}
 	glob, err := ParseGlob(s)
-	if err != nil {
-		return Path{}, err
-	}
-	p := Path{glob: glob}
-	return p, p.noteSpelling()
-}
-
-// noteSpelling remembers how the pattern spells the bytes that have a second
-// spelling.
-func (p *Path) noteSpelling() error {
-	s := p.glob.pattern
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '%' {
-			if s[i:i+3] != strings.ToUpper(s[i:i+3]) {
-				return fmt.Errorf("path %q: write percent-encoding in upper case", s)
-			}
-			c = escaped(s, i)
-			p.encoded.add(c)
-			i += 2
-		} else if !unreserved(c) && c != '/' && c != '*' {
-			p.raw.add(c)
-		}
-	}
-	if p.raw.meets(p.encoded) {
-		return fmt.Errorf("path %q spells one byte in two ways", s)
-	}
-	return nil
+	return Path{glob}, err
 }
 
 // Match reports whether the whole path matches, byte for byte. Ask
-// [Path.Ambiguous] first: a path with two spellings can slip past a pattern.
-func (p Path) Match(path string) bool { return p.glob.Match(path) }
+// [Path.Ambiguous] first: a path with two readings can slip past a pattern. The
+// empty path is / (RFC 9110 section 4.2.3).
+func (p Path) Match(path string) bool { return p.reads(path, literal) }
+
+func (p Path) reads(path string, as reading) bool {
+	if path == "" {
+		path = "/"
+	}
+	return matchSegments(p.glob.segments, path, as)
+}
 
 // Covers reports whether p surely matches everything that o matches.
 func (p Path) Covers(o Path) bool { return p.glob.Covers(o.glob) }
@@ -71,104 +48,141 @@ func (p Path) Covers(o Path) bool { return p.glob.Covers(o.glob) }
 // String is the pattern as it was written.
 func (p Path) String() string { return p.glob.pattern }
 
+// MarshalText returns the pattern, so that encoders show it.
+func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 // Ambiguous reports whether the path must not be decided by this pattern: it is
-// ambiguous in itself ([AmbiguousPath]), or it spells a byte that the pattern
-// names in the other way, %3A for a colon or the reverse.
+// ambiguous in itself ([AmbiguousPath]), or the pattern would answer otherwise to
+// a server that decodes percent-encoding, drops the parameters of segments
+// (/admin;x/users), or both. A pattern that names a ; itself is for a server that
+// keeps them.
 func (p Path) Ambiguous(path string) bool {
-	return AmbiguousPath(path) || p.respelled(path)
-}
-
-func (p Path) respelled(path string) bool {
-	if p.raw.empty() && p.encoded.empty() {
-		return false
-	}
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		if c != '%' {
-			if p.encoded.has(c) {
-				return true
-			}
-			continue
-		}
-		c = escaped(path, i)
-		lower := path[i+1] >= 'a' || path[i+2] >= 'a'
-		if p.raw.has(c) || lower && p.encoded.has(c) {
-			return true
-		}
-		i += 2
-	}
-	return false
-}
-
-// AmbiguousPath reports whether servers read the path in more than one way. It
-// does not allocate. Such are:
-//
-//   - a path that does not begin with a slash, as * and the empty one;
-//   - the segments . and .., also with parameters as in ..;x, and empty ones;
-//   - a percent-encoded slash, backslash, semicolon, control byte, or a letter,
-//     digit, dot, hyphen, underscore or tilde, which have a plain spelling
-//     (RFC 3986 section 2.3);
-//   - percent-encoding that is malformed, doubled (%252e) or an overlong UTF-8
-//     form;
-//   - raw backslashes, semicolons, fragments, blanks, control bytes and bytes
-//     from 0x80 up.
-func AmbiguousPath(path string) bool {
-	if path == "" || path[0] != '/' {
+	if AmbiguousPath(path) {
 		return true
 	}
-	segment := 0 // where the segment before i began
-	for i := 0; i < len(path); i++ {
-		switch c := path[i]; {
-		case c == '/':
-			if i > 0 && dots(path[segment:i]) {
-				return true
-			}
-			segment = i + 1
-		case c == '%':
-			if ambiguousEscape(path, i) {
-				return true
-			}
-			i += 2
-		case c <= ' ', c >= 0x7f, c == '\\', c == ';', c == '#', c == '?':
+	match := p.Match(path)
+	if has(path, '%') || has(p.glob.pattern, '%') {
+		if p.reads(path, decoded) != match {
 			return true
 		}
 	}
-	last := path[segment:]
-	return last != "" && dots(last)
+	if parameters(path) == len(path) || has(p.glob.pattern, ';') {
+		return false
+	}
+	return p.reads(path, stripped) != match || p.reads(path, decoded|stripped) != match
+}
+
+func has(s string, c byte) bool { return strings.IndexByte(s, c) >= 0 }
+
+// AmbiguousPath reports whether servers read the path in ways that lead to
+// different resources, whatever the pattern. It does not allocate. Such are:
+//
+//   - a path that does not begin with a slash, unless it is empty or *;
+//   - the segments . and .., their dots encoded or not, with parameters (..;x) or
+//     without, and segments except the last that are empty or nothing but
+//     parameters;
+//   - a percent-encoded slash, backslash or control byte, also where it or a dot
+//     is encoded twice (%252f), and overlong UTF-8 forms (%c0%af);
+//   - malformed percent-encoding;
+//   - raw backslashes, fragments, queries, blanks, control bytes and bytes from
+//     0x80 up.
+func AmbiguousPath(path string) bool {
+	if path == "" || path == "*" {
+		return false
+	}
+	if path[0] != '/' {
+		return true
+	}
+	for rest, more := path[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		if parameters(segment) == 0 && more || dots(segment) || ambiguousBytes(segment) {
+			return true
+		}
+	}
+	return false
 }
 
 // dots reports whether a segment goes away when a path is cleaned.
-func dots(segment string) bool { return segment == "" || segment == "." || segment == ".." }
-
-func ambiguousEscape(s string, i int) bool {
-	if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
-		return true
+func dots(segment string) bool {
+	segment = segment[:parameters(segment)]
+	count := 0
+	for i := 0; i < len(segment); {
+		c, width := unit(segment, i, decoded)
+		if c != '.' {
+			return false
+		}
+		count++
+		i += width
 	}
-	switch c := escaped(s, i); {
-	case c <= 0x1f, c == 0x7f, c == '/', c == '\\', c == ';', unreserved(c):
-		return true
-	case c == '%':
-		return i+4 < len(s) && isHex(s[i+3]) && isHex(s[i+4])
-	case c == 0xc0, c == 0xc1, c >= 0xf5:
-		return true
-	case c == 0xe0, c == 0xf0:
-		return overlong(s, i, c)
+	return count == 1 || count == 2
+}
+
+// parameters is where the parameters of a segment begin, len(s) if it has none.
+func parameters(s string) int {
+	for i := 0; i < len(s); {
+		c, width := unit(s, i, decoded)
+		if c == ';' {
+			return i
+		}
+		i += width
+	}
+	return len(s)
+}
+
+func ambiguousBytes(segment string) bool {
+	for i := 0; i < len(segment); i++ {
+		switch c := segment[i]; {
+		case c == '%':
+			if !isEscape(segment, i) || ambiguousEscape(segment, i) {
+				return true
+			}
+		case c <= ' ', c >= 0x7f, c == '\\', c == '#', c == '?':
+			return true
+		}
 	}
 	return false
 }
 
-// overlong reports whether the escape after 0xe0 or 0xf0 makes a longer form of
-// a shorter character (RFC 3629 section 3).
-func overlong(s string, i int, lead byte) bool {
-	next := i + 3
-	if next+2 >= len(s) || s[next] != '%' || !isHex(s[next+1]) || !isHex(s[next+2]) {
-		return true
+// ambiguousEscape judges the escape at s[i].
+func ambiguousEscape(s string, i int) bool {
+	const continuation = 0x80 // of UTF-8
+	next := byte(0)
+	if isEscape(s, i+escapeLen) {
+		next = escaped(s, i+escapeLen)
 	}
-	least := byte(0xa0)
-	if lead == 0xf0 {
-		least = 0x90
+	switch c := escaped(s, i); c {
+	case '%':
+		return encodedTwice(s[i+escapeLen:])
+	case 0xc0, 0xc1: // RFC 3629 section 3: never in UTF-8; alone they are Latin-1
+		return next >= continuation && next < 0xc0
+	case 0xe0:
+		return next >= continuation && next < 0xa0
+	case 0xf0:
+		return next >= continuation && next < 0x90
+	default:
+		return separates(c)
 	}
-	return escaped(s, next) < least
+}
+
+// encodedTwice reports whether what follows an encoded percent sign would be an
+// escape that matters, if the path were decoded once more.
+func encodedTwice(s string) bool {
+	if len(s) < 2 || !isHex(s[0]) || !isHex(s[1]) {
+		return false
+	}
+	c := unhex(s[0])<<4 | unhex(s[1])
+	return separates(c) || c == '.' || c == '%'
+}
+
+// separates reports whether a byte, once decoded, ends a segment or a path.
+func separates(c byte) bool { return c < ' ' || c == 0x7f || c == '/' || c == '\\' }
+
+// escapeLen is the length of %XX (RFC 3986 section 2.1).
+const escapeLen = 3
+
+func isEscape(s string, i int) bool {
+	return i+2 < len(s) && s[i] == '%' && isHex(s[i+1]) && isHex(s[i+2])
 }
 
 // escaped is the byte that the escape at s[i] stands for.
@@ -183,20 +197,4 @@ func unhex(c byte) byte {
 		return c - '0'
 	}
 	return c | 0x20 - 'a' + 10
-}
-
-func unreserved(c byte) bool {
-	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' ||
-		c == '-' || c == '.' || c == '_' || c == '~'
-}
-
-// byteSet is a set of bytes.
-type byteSet [4]uint64
-
-func (b *byteSet) add(c byte)      { b[c/64] |= 1 << (c % 64) }
-func (b *byteSet) has(c byte) bool { return b[c/64]&(1<<(c%64)) != 0 }
-func (b *byteSet) empty() bool     { return *b == byteSet{} }
-
-func (b *byteSet) meets(o byteSet) bool {
-	return b[0]&o[0]|b[1]&o[1]|b[2]&o[2]|b[3]&o[3] != 0
 }

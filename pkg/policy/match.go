@@ -97,14 +97,18 @@ func lower(c byte) byte {
 	return c
 }
 
-// ambiguous reports whether the path must not be decided by the route's paths.
+// ambiguous reports whether the path must not be decided by the route's paths: it
+// is ambiguous for one of them, and none matches it in every reading.
 func (t *To) ambiguous(path string) bool {
+	doubt := false
 	for i := range t.Paths {
 		if t.Paths[i].Ambiguous(path) {
-			return true
+			doubt = true
+		} else if t.Paths[i].Match(path) {
+			return false
 		}
 	}
-	return false
+	return doubt
 }
 
 func (t *To) matchesPath(path string) bool {

@@ -29,6 +29,9 @@ func (a Action) String() string {
 	return fmt.Sprintf("action(%d)", uint8(a))
 }
 
+// MarshalText returns the name.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
 // ParseAction is the reverse of Action.String.
 func ParseAction(s string) (Action, error) {
 	for _, a := range []Action{Passthrough, Intercept, Deny} {
@@ -61,6 +64,9 @@ func (m Mode) String() string {
 	}
 	return fmt.Sprintf("mode(%d)", uint8(m))
 }
+
+// MarshalText returns the name.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // ParseMode is the reverse of Mode.String.
 func ParseMode(s string) (Mode, error) {
