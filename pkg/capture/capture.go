@@ -1,16 +1,21 @@
 package capture
 
 import (
+	"context"
 	"errors"
 	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Errors that callers may test for.
 var (
-	ErrInUse       = errors.New("pinned state is in use by another process")
-	ErrLayout      = errors.New("pinned state has a layout this version does not know")
-	ErrNoCgroup2   = errors.New("no cgroup2 mount")
-	ErrNotAttached = errors.New("nothing is attached here")
+	ErrInUse     = errors.New("pinned state is in use by another process")
+	ErrLayout    = errors.New("pinned state has a layout this version does not know")
+	ErrNoCgroup2 = errors.New("no cgroup2 mount")
 )
 
 // Where the pinned state lies and how our own sockets are marked, unless Config says otherwise.
@@ -30,4 +35,44 @@ type Config struct {
 	Mark       uint32           // mark of our own sockets; DefaultMark if zero
 	OwnCgroup  uint64           // cgroup id of this process; read from /proc if zero
 	AllowQUIC  bool             // let UDP to port 443 pass; otherwise it is refused, so that clients fall back to TCP
+}
+
+// Capture is the attached kernel side, held by this process alone. Its methods
+// may be called from several goroutines.
+type Capture struct {
+	config Config
+	maps   outwardenMaps
+	pinned *os.File // the directory; its flock says that we hold it
+
+	mu    sync.Mutex
+	home  uint64           // network namespace of the first tagged listener
+	feeds map[uint64]*feed // routes by network namespace
+
+	stop context.CancelFunc // ends the sweeper and the feeds
+	work sync.WaitGroup
+}
+
+// Close lets go of the kernel side and leaves it in place: the programs go on
+// and, once the listeners are closed, answer by the fail policy.
+func (c *Capture) Close() error {
+	c.stop()
+	c.mu.Lock()
+	for _, f := range c.feeds {
+		f.close()
+	}
+	c.feeds = map[uint64]*feed{}
+	c.mu.Unlock()
+	c.work.Wait()
+	return errors.Join(c.maps.Close(), c.pinned.Close())
+}
+
+// Control is for net.Dialer.Control and net.ListenConfig.Control: it marks a
+// socket as our own. The mark alone is not enough to pass the hooks; the
+// process must be in the own cgroup too.
+func (c *Capture) Control(network, address string, rc syscall.RawConn) error {
+	var failed error
+	err := rc.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(c.config.Mark))
+	})
+	return errors.Join(err, os.NewSyscallError("mark "+address, failed))
 }

@@ -17,6 +17,7 @@ const (
 	ReasonBoundDevice              // the socket is bound to a device and could not be unbound
 	ReasonConnectsToUs             // a workload dialled our listener directly
 	ReasonDestinationDenied        // a route denies the destination address
+	ReasonQUICRefused              // UDP to port 443: the client is to fall back to TCP
 )
 
 // Reasons user space gives.
@@ -73,6 +74,7 @@ var reasonNames = map[Reason]string{
 	ReasonBoundDevice:         "bound_device",
 	ReasonConnectsToUs:        "connects_to_us",
 	ReasonDestinationDenied:   "destination_denied",
+	ReasonQUICRefused:         "quic_refused",
 	ReasonNoRecord:            "no_record",
 	ReasonIdentityGone:        "identity_gone",
 	ReasonNoServerName:        "no_server_name",

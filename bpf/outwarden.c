@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The kernel side, in the order in which a connection meets it: connect,
+ * the SYN, the names it asks for, its end; then UDP, then processes.
+ *
+ * Everything is attached at the root cgroup and selects inside, because hooks
+ * follow the cgroup in which a socket was made and not the caller's. Only what
+ * a 5.10 kernel has is used.
+ */
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "config.h"
+#include "decide.h"
+#include "flow.h"
+#include "maps.h"
+#include "task.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+#define SOCK_STREAM	1
+#define SOCK_DGRAM	2
+#define SOL_SOCKET	1
+#define SO_BINDTODEVICE 25
+#define HTTPS		443
+#define SECOND		1000000000ULL
+
+#define ALLOW  1
+#define REFUSE 0 /* the caller sees EPERM */
+
+/*
+ * The verifier wants context fields at constant offsets from an unmodified
+ * pointer; this keeps clang from computing a field's address beforehand.
+ */
+#define KEEP(ctx) asm volatile("" : "+r"(ctx))
+
+static __always_inline void count(__u32 index)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &index);
+
+	if (n)
+		__sync_fetch_and_add(n, 1); /* hooks may be preempted by one another */
+}
+
+/* ---- connect ---- */
+
+/* Report a verdict other than redirect, and count it. */
+static __always_inline int conclude(struct bpf_sock_addr *ctx, const struct addr *original,
+				    __u16 port, struct decision d)
+{
+	struct event *e;
+
+	if (d.reason == REASON_NONE)
+		return ALLOW;
+	count(d.reason & (REASON_END - 1));
+	count(d.verdict == VERDICT_DENY ? COUNTER_DENIED : COUNTER_PASSED);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count(COUNTER_EVENTS_LOST);
+		return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = d.verdict == VERDICT_DENY ? EVENT_DENY : EVENT_PASS;
+	identify(&e->flow);
+	e->flow.cookie = bpf_get_socket_cookie(ctx);
+	e->flow.netns = bpf_get_netns_cookie(ctx);
+	e->flow.original = *original;
+	e->flow.original_port = port;
+	e->flow.verdict = d.verdict;
+	e->flow.reason = d.reason;
+	bpf_ringbuf_submit(e, 0);
+	return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
+}
+
+/* Withdraw the record of a socket that connects anew or is closed. */
+static __always_inline void withdraw(struct bpf_sock *sk)
+{
+	struct socket *s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct flow *f;
+
+	if (!s || !s->published || s->established)
+		return;
+	/*
+	 * An established connection may still wait to be accepted, even after
+	 * its close; only one that never was can have no reader.
+	 */
+	f = bpf_map_lookup_elem(&flows, &s->tuple);
+	if (f && f->cookie == s->flow.cookie && !f->contested)
+		bpf_map_delete_elem(&flows, &s->tuple);
+}
+
+static __always_inline int is_own(struct bpf_sock *sk)
+{
+	return own_mark && (sk->mark & own_mark) == own_mark &&
+	       bpf_get_current_cgroup_id() == own_cgroup;
+}
+
+static __always_inline int is_listener(const struct addr *a, __u16 port)
+{
+	for (__u32 i = 0; i < MAX_LISTENERS; i++) {
+		if (i < listeners_ipv4 && listener_ipv4[i].port == port &&
+		    listener_ipv4[i].addr.word[3] == a->word[3] && is_mapped(a))
+			return 1;
+		if (i < listeners_ipv6 && listener_ipv6[i].port == port && !is_mapped(a))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int is_captured(__u16 port)
+{
+	return bpf_map_lookup_elem(&ports, &port) != 0;
+}
+
+/* Tell user space the cookie of its own namespace, for kernels without SO_NETNS_COOKIE. */
+static __always_inline void note_netns(struct bpf_sock_addr *ctx)
+{
+	__u32 zero = 0;
+	struct state *s = bpf_map_lookup_elem(&state, &zero);
+
+	if (s)
+		s->own_netns = bpf_get_netns_cookie(ctx);
+}
+
+/* Whether the records did not fit a moment ago. */
+static __always_inline int is_full(void)
+{
+	__u32 zero = 0;
+	struct state *s = bpf_map_lookup_elem(&state, &zero);
+
+	return s && s->full_until && bpf_ktime_get_boot_ns() < s->full_until;
+}
+
+/* Free the socket from its device, which has no way to loopback. */
+static __always_inline int unbind_device(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
+{
+	char none[16] = {};
+
+	if (!sk->bound_dev_if)
+		return 0;
+	return bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof(none));
+}
+
+/* Whether a listener of ours is there: REASON_NONE, or what is wrong with it. */
+static __always_inline __u8 check(struct bpf_sock_addr *ctx, const struct listener *l, int ipv4)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+	__u32 size, *tag;
+
+	if (ipv4) {
+		t.ipv4.daddr = l->addr.word[3];
+		t.ipv4.dport = bpf_htons(l->port);
+		size = sizeof(t.ipv4);
+	} else {
+		__builtin_memcpy(t.ipv6.daddr, l->addr.word, sizeof(t.ipv6.daddr));
+		t.ipv6.dport = bpf_htons(l->port);
+		size = sizeof(t.ipv6);
+	}
+	sk = bpf_sk_lookup_tcp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return REASON_LISTENER_GONE;
+	tag = bpf_sk_storage_get(&tags, sk, 0, 0);
+	bpf_sk_release(sk);
+	return tag ? REASON_NONE : REASON_LISTENER_FOREIGN;
+}
+
+/* One of our listeners, by chance, so that source ports last for each of them. */
+static __always_inline __u8 choose(struct bpf_sock_addr *ctx, int ipv4, struct listener *l)
+{
+	__u32 n = ipv4 ? listeners_ipv4 : listeners_ipv6;
+	__u32 first = bpf_get_prandom_u32();
+	__u8 worst = REASON_LISTENER_GONE;
+
+	for (__u32 i = 0; i < MAX_LISTENERS && i < n; i++) {
+		__u32 at = ((first + i) % n) & (MAX_LISTENERS - 1);
+		__u8 reason;
+
+		*l = ipv4 ? listener_ipv4[at] : listener_ipv6[at];
+		reason = check(ctx, l, ipv4);
+		if (reason == REASON_NONE)
+			return reason;
+		if (reason == REASON_LISTENER_FOREIGN)
+			worst = reason;
+	}
+	return worst;
+}
+
+/* The source address that the kernel would have chosen, for getsockname. */
+static __always_inline void find_source(struct socket *s, struct bpf_sock *sk)
+{
+	struct route key = {.prefix = 64 + 128};
+	struct addr *source;
+
+	if (s->ipv4 ? sk->src_ip4
+		    : sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3])
+		return; /* bound by its owner: the kernel keeps it and tells the truth */
+	key.netns[0] = s->flow.netns >> 32;
+	key.netns[1] = s->flow.netns;
+	key.destination = s->flow.original;
+	source = bpf_map_lookup_elem(&routes, &key);
+	if (source)
+		s->truth.local = *source;
+}
+
+/* Remember a socket that is about to be redirected to l. */
+static __always_inline int remember(struct bpf_sock_addr *ctx, struct bpf_sock *sk, int ipv4,
+				    const struct addr *original, __u16 port,
+				    const struct listener *l)
+{
+	struct socket *s = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!s)
+		return -1;
+	identify(&s->flow);
+	s->flow.cookie = bpf_get_socket_cookie(ctx);
+	s->flow.netns = bpf_get_netns_cookie(ctx);
+	s->flow.original = *original;
+	s->flow.original_port = port;
+	s->flow.verdict = VERDICT_REDIRECT;
+	s->tuple.netns = s->flow.netns;
+	s->tuple.destination = l->addr;
+	s->tuple.destination_port = l->port;
+	s->truth.peer = *original;
+	s->truth.peer_port = port;
+	s->ipv4 = ipv4;
+	find_source(s, sk);
+	return 0;
+}
+
+/* The whole way of a TCP connect(); where it ends in VERDICT_REDIRECT, l is set. */
+static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					       const struct addr *to, __u16 port,
+					       struct listener *l)
+{
+	int ipv4 = is_mapped(to);
+	struct facts facts = {};
+	struct decision d;
+
+	withdraw(sk);
+	bpf_sk_storage_delete(&sockets, sk);
+	facts.own = is_own(sk);
+	if (!facts.own)
+		facts.scope = current_scope();
+	facts.local = is_local(to);
+	facts.listener = facts.local && is_listener(to, port);
+	if (facts.own && facts.listener)
+		note_netns(ctx);
+	facts.captured = is_captured(port);
+	d = decide(&facts);
+	if (d.verdict != VERDICT_REDIRECT)
+		return d;
+	if (is_full())
+		return unavailable(REASON_MAP_FULL);
+	d.reason = choose(ctx, ipv4, l);
+	if (d.reason != REASON_NONE)
+		return unavailable(d.reason);
+	if (unbind_device(ctx, sk))
+		return unavailable(REASON_BOUND_DEVICE);
+	if (remember(ctx, sk, ipv4, to, port, l))
+		return unavailable(REASON_MAP_FULL);
+	count(COUNTER_REDIRECTED);
+	return d;
+}
+
+static __always_inline int is_tcp(struct bpf_sock_addr *ctx)
+{
+	return ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP;
+}
+
+SEC("cgroup/connect4")
+int on_connect4(struct bpf_sock_addr *ctx)
+{
+	struct addr to = mapped(ctx->user_ip4);
+	__u16 port = bpf_ntohs(ctx->user_port);
+	struct bpf_sock *sk = ctx->sk;
+	struct listener l = {};
+	struct decision d;
+
+	if (!sk || !is_tcp(ctx))
+		return ALLOW;
+	d = connect(ctx, sk, &to, port, &l);
+	if (d.verdict != VERDICT_REDIRECT)
+		return conclude(ctx, &to, port, d);
+	KEEP(ctx);
+	ctx->user_ip4 = l.addr.word[3];
+	KEEP(ctx);
+	ctx->user_port = bpf_htons(l.port);
+	return ALLOW;
+}
+
+static __always_inline struct addr user_ip6(struct bpf_sock_addr *ctx)
+{
+	struct addr a;
+
+	a.word[0] = ctx->user_ip6[0];
+	a.word[1] = ctx->user_ip6[1];
+	a.word[2] = ctx->user_ip6[2];
+	a.word[3] = ctx->user_ip6[3];
+	return a;
+}
+
+static __always_inline void set_user_ip6(struct bpf_sock_addr *ctx, const struct addr *a)
+{
+	__u32 w0 = a->word[0], w1 = a->word[1], w2 = a->word[2], w3 = a->word[3];
+
+	KEEP(ctx);
+	ctx->user_ip6[0] = w0;
+	KEEP(ctx);
+	ctx->user_ip6[1] = w1;
+	KEEP(ctx);
+	ctx->user_ip6[2] = w2;
+	KEEP(ctx);
+	ctx->user_ip6[3] = w3;
+}
+
+SEC("cgroup/connect6")
+int on_connect6(struct bpf_sock_addr *ctx)
+{
+	struct addr to = user_ip6(ctx);
+	__u16 port = bpf_ntohs(ctx->user_port);
+	struct bpf_sock *sk = ctx->sk;
+	struct listener l = {};
+	struct decision d;
+
+	if (!sk || !is_tcp(ctx))
+		return ALLOW;
+	d = connect(ctx, sk, &to, port, &l);
+	if (d.verdict != VERDICT_REDIRECT)
+		return conclude(ctx, &to, port, d);
+	set_user_ip6(ctx, &l.addr); /* ::ffff:127.0.0.1 where the destination was mapped */
+	KEEP(ctx);
+	ctx->user_port = bpf_htons(l.port);
+	return ALLOW;
+}
+
+/* ---- the SYN ---- */
+
+static __always_inline void note_full(void)
+{
+	__u32 zero = 0;
+	struct state *s = bpf_map_lookup_elem(&state, &zero);
+
+	if (s)
+		s->full_until = bpf_ktime_get_boot_ns() + SECOND;
+	count(COUNTER_RECORDS_LOST);
+}
+
+/* Let user space find the record by the tuple that it will see at accept. */
+static __always_inline void publish(struct socket *s)
+{
+	struct flow *other = bpf_map_lookup_elem(&flows, &s->tuple);
+
+	if (other && other->cookie != s->flow.cookie) {
+		/*
+		 * A reset connection of another socket waits to be accepted
+		 * under the same tuple. Which of the two user space will see
+		 * first cannot be known, so neither gets a record.
+		 */
+		other->contested = 1;
+		count(COUNTER_RECORDS_CONTESTED);
+		return;
+	}
+	if (bpf_map_update_elem(&flows, &s->tuple, &s->flow, BPF_ANY)) {
+		note_full();
+		return;
+	}
+	s->published = 1;
+}
+
+SEC("sockops")
+int track_tuple(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk;
+	struct socket *s;
+
+	if (ops->op != BPF_SOCK_OPS_TCP_CONNECT_CB && ops->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB)
+		return 1;
+	sk = ops->sk;
+	if (!sk)
+		return 1;
+	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (!s)
+		return 1;
+	if (ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) {
+		s->established = 1;
+		return 1;
+	}
+	if (s->ipv4) { /* a mapped socket too: the connection itself is IPv4 */
+		s->tuple.source = mapped(ops->local_ip4);
+	} else {
+		s->tuple.source.word[0] = ops->local_ip6[0];
+		s->tuple.source.word[1] = ops->local_ip6[1];
+		s->tuple.source.word[2] = ops->local_ip6[2];
+		s->tuple.source.word[3] = ops->local_ip6[3];
+	}
+	s->tuple.source_port = ops->local_port;
+	publish(s);
+	if (is_mptcp(sk))
+		bpf_map_update_elem(&peers, &s->tuple, &s->truth, BPF_ANY);
+	return 1;
+}
+
+/* ---- the names it asks for ---- */
+
+/* The tuple of a connected socket. Volatile for the reason that KEEP exists. */
+static __always_inline void tuple_of(volatile struct bpf_sock *sk, __u64 netns, int ipv4,
+				     struct tuple *t)
+{
+	__u32 source4 = sk->src_ip4, destination4 = sk->dst_ip4;
+
+	t->netns = netns;
+	t->source_port = sk->src_port;
+	t->destination_port = bpf_ntohs(sk->dst_port);
+	t->source.word[0] = sk->src_ip6[0];
+	t->source.word[1] = sk->src_ip6[1];
+	t->source.word[2] = sk->src_ip6[2];
+	t->source.word[3] = sk->src_ip6[3];
+	t->destination.word[0] = sk->dst_ip6[0];
+	t->destination.word[1] = sk->dst_ip6[1];
+	t->destination.word[2] = sk->dst_ip6[2];
+	t->destination.word[3] = sk->dst_ip6[3];
+	if (!ipv4)
+		return;
+	t->source = mapped(source4);
+	t->destination = mapped(destination4);
+}
+
+/* What is true of a redirected socket; null for every other. */
+static __always_inline const struct truth *truth_of(struct bpf_sock_addr *ctx, int ipv4)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tuple t = {};
+	struct socket *s;
+
+	if (!sk)
+		return 0;
+	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (s)
+		return &s->truth;
+	if (ctx->protocol != IPPROTO_MPTCP)
+		return 0;
+	tuple_of(sk, bpf_get_netns_cookie(ctx), ipv4, &t);
+	return bpf_map_lookup_elem(&peers, &t);
+}
+
+SEC("cgroup/getpeername4")
+int tell_peer4(struct bpf_sock_addr *ctx)
+{
+	const struct truth *t = truth_of(ctx, 1);
+	__u32 ip, port;
+
+	if (!t)
+		return ALLOW;
+	ip = t->peer.word[3];
+	port = bpf_htons(t->peer_port);
+	KEEP(ctx);
+	ctx->user_ip4 = ip;
+	KEEP(ctx);
+	ctx->user_port = port;
+	return ALLOW;
+}
+
+SEC("cgroup/getpeername6")
+int tell_peer6(struct bpf_sock_addr *ctx)
+{
+	struct addr shown = user_ip6(ctx);
+	const struct truth *t = truth_of(ctx, is_mapped(&shown));
+	__u32 port;
+
+	if (!t)
+		return ALLOW;
+	port = bpf_htons(t->peer_port);
+	set_user_ip6(ctx, &t->peer);
+	KEEP(ctx);
+	ctx->user_port = port;
+	return ALLOW;
+}
+
+SEC("cgroup/getsockname4")
+int tell_local4(struct bpf_sock_addr *ctx)
+{
+	struct addr shown = mapped(ctx->user_ip4);
+	const struct truth *t = truth_of(ctx, 1);
+	__u32 ip;
+
+	if (!t || is_zero(&t->local) || !is_local(&shown))
+		return ALLOW;
+	ip = t->local.word[3];
+	KEEP(ctx);
+	ctx->user_ip4 = ip;
+	return ALLOW;
+}
+
+SEC("cgroup/getsockname6")
+int tell_local6(struct bpf_sock_addr *ctx)
+{
+	struct addr shown = user_ip6(ctx);
+	const struct truth *t = truth_of(ctx, is_mapped(&shown));
+
+	if (!t || is_zero(&t->local) || !is_local(&shown))
+		return ALLOW;
+	set_user_ip6(ctx, &t->local);
+	return ALLOW;
+}
+
+/* ---- its end ---- */
+
+SEC("cgroup/sock_release")
+int on_release(struct bpf_sock *sk)
+{
+	withdraw(sk);
+	return 1;
+}
+
+/* ---- UDP ---- */
+
+/*
+ * QUIC is refused at once, so that clients fall back to TCP. Only unconnected
+ * sockets come here. A UDP connect() to 443 must pass: that is how getaddrinfo
+ * asks for source addresses, and it would sort them wrongly.
+ */
+static __always_inline int udp(struct bpf_sock_addr *ctx, const struct addr *to)
+{
+	__u16 port = bpf_ntohs(ctx->user_port);
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!refuse_quic || port != HTTPS || ctx->type != SOCK_DGRAM || !sk || is_local(to))
+		return ALLOW;
+	if (current_scope() != SCOPE_INCLUDE || !is_captured(port) || is_own(sk))
+		return ALLOW;
+	return conclude(ctx, to, port, (struct decision){VERDICT_DENY, REASON_QUIC_REFUSED});
+}
+
+SEC("cgroup/sendmsg4")
+int on_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	struct addr to = mapped(ctx->user_ip4);
+
+	return udp(ctx, &to);
+}
+
+SEC("cgroup/sendmsg6")
+int on_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	struct addr to = user_ip6(ctx);
+
+	return udp(ctx, &to);
+}
+
+/* ---- processes ---- */
+
+static __always_inline int report_process(__u32 kind)
+{
+	struct event *e;
+
+	if (traced_scope() != SCOPE_INCLUDE)
+		return 0;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count(COUNTER_EVENTS_LOST);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = kind;
+	identify(&e->flow);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(void *ctx)
+{
+	return report_process(EVENT_EXEC);
+}
+
+SEC("raw_tp/sched_process_exit")
+int on_exit(void *ctx)
+{
+	return is_group_dead() ? report_process(EVENT_EXIT) : 0;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Who the current task is. Only the fields we read are declared; CO-RE finds
+ * them in the running kernel's own layout, so no vmlinux.h is needed.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "maps.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct mm_struct {
+	struct file *exe_file;
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+typedef struct {
+	__u32 val;
+} kernel_id;
+
+struct cred {
+	kernel_id euid;
+	kernel_id egid;
+};
+
+typedef struct {
+	int counter;
+} atomic;
+
+struct signal_struct {
+	atomic live;
+};
+
+struct task_struct {
+	struct mm_struct *mm;
+	struct task_struct *group_leader;
+	__u64 start_boottime;
+	const struct cred *cred;
+	struct css_set *cgroups;
+	struct signal_struct *signal;
+};
+
+struct tcp_sock {
+	_Bool is_mptcp;
+};
+
+#pragma clang attribute pop
+
+/* Fill in the caller. An executable that cannot be read stays zero. */
+static __always_inline void identify(struct flow *f)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct inode *exe = BPF_CORE_READ(task, mm, exe_file, f_inode);
+
+	f->at = bpf_ktime_get_boot_ns();
+	f->pid = bpf_get_current_pid_tgid() >> 32;
+	f->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	f->uid = BPF_CORE_READ(task, cred, euid.val);
+	f->gid = BPF_CORE_READ(task, cred, egid.val);
+	f->exe_inode = BPF_CORE_READ(exe, i_ino);
+	f->exe_dev = BPF_CORE_READ(exe, i_sb, s_dev);
+	f->cgroup = bpf_get_current_cgroup_id();
+	bpf_get_current_comm(f->comm, sizeof(f->comm));
+}
+
+/* The scope of the current task: from the root down, the last one said wins. */
+static __always_inline __u32 current_scope(void)
+{
+	__u32 scope = SCOPE_NONE;
+
+	for (int level = 0; level < MAX_DEPTH; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		__u32 *said;
+
+		if (!id)
+			break;
+		said = bpf_map_lookup_elem(&scopes, &id);
+		if (said)
+			scope = *said;
+	}
+	return scope;
+}
+
+/*
+ * The same for tracing programs, which have no ancestor helper before 5.15:
+ * from the task's cgroup up, the first one said wins.
+ */
+static __always_inline __u32 traced_scope(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+
+	for (int level = 0; level < MAX_DEPTH && cgroup; level++) {
+		__u64 id = BPF_CORE_READ(cgroup, kn, id);
+		__u32 *said = bpf_map_lookup_elem(&scopes, &id);
+
+		if (said)
+			return *said;
+		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	}
+	return SCOPE_NONE;
+}
+
+/* Whether this is the last thread of its process to exit. */
+static __always_inline int is_group_dead(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, signal, live.counter) == 0;
+}
+
+/*
+ * Whether a TCP socket is a subflow of MPTCP. The verifier forbids arithmetic
+ * on a socket pointer, so the pointer is first copied as a plain number.
+ */
+static __always_inline int is_mptcp(struct bpf_sock *sk)
+{
+	struct tcp_sock *tcp = 0;
+
+	if (!bpf_core_field_exists(tcp->is_mptcp))
+		return 0;
+	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), &sk))
+		return 0;
+	return BPF_CORE_READ(tcp, is_mptcp);
+}

@@ -1,0 +1,242 @@
+package capture
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A workload is this test binary, run again with its steps in the environment.
+// It is as unmodified as a program can be: plain system calls.
+const childVariable = "OUTWARDEN_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if steps := os.Getenv(childVariable); steps != "" {
+		runChild(steps)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// step is one thing for a workload to do, with its one socket.
+type step struct {
+	Do    string // socket, bind, connect, names, read, write, disconnect, close, device, nonblock, wait, sendto, many
+	Addr  string `json:",omitempty"`
+	MPTCP bool   `json:",omitempty"`
+	UDP   bool   `json:",omitempty"`
+	IPv6  bool   `json:",omitempty"`
+	Count int    `json:",omitempty"`
+}
+
+// result is what came of a step.
+type result struct {
+	Do    string
+	Err   string `json:",omitempty"`
+	Peer  string `json:",omitempty"`
+	Local string `json:",omitempty"`
+	Text  string `json:",omitempty"`
+}
+
+func runChild(program string) {
+	var steps []step
+	if err := json.Unmarshal([]byte(program), &steps); err != nil {
+		panic(err)
+	}
+	c := child{fd: -1}
+	out := json.NewEncoder(os.Stdout)
+	for _, s := range steps {
+		r := result{Do: s.Do}
+		if err := c.do(s, &r); err != nil {
+			r.Err = err.Error()
+		}
+		out.Encode(r)
+	}
+}
+
+type child struct{ fd int }
+
+func (c *child) do(s step, r *result) (err error) {
+	switch s.Do {
+	case "socket":
+		return c.socket(s)
+	case "bind":
+		return unix.Bind(c.fd, c.sockaddr(s.Addr))
+	case "connect":
+		return retry(func() error { return unix.Connect(c.fd, c.sockaddr(s.Addr)) })
+	case "nonblock":
+		return unix.SetNonblock(c.fd, true)
+	case "block":
+		return unix.SetNonblock(c.fd, false)
+	case "wait":
+		return c.wait()
+	case "names":
+		return c.names(r)
+	case "read":
+		r.Text, err = c.readLine()
+		return err
+	case "write":
+		_, err = unix.Write(c.fd, []byte(s.Addr))
+		return err
+	case "disconnect":
+		return c.disconnect()
+	case "device":
+		return unix.BindToDevice(c.fd, s.Addr)
+	case "drop":
+		return dropCapabilities()
+	case "sendto":
+		return unix.Sendto(c.fd, []byte("x"), 0, c.sockaddr(s.Addr))
+	case "close":
+		return unix.Close(c.fd)
+	case "many":
+		return many(s)
+	case "self":
+		r.Text, err = self()
+		return err
+	}
+	return fmt.Errorf("no step %q", s.Do)
+}
+
+func (c *child) socket(s step) (err error) {
+	family, kind, proto := unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP
+	if s.IPv6 {
+		family = unix.AF_INET6
+	}
+	if s.MPTCP {
+		proto = unix.IPPROTO_MPTCP
+	}
+	if s.UDP {
+		kind, proto = unix.SOCK_DGRAM, unix.IPPROTO_UDP
+	}
+	c.fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, proto)
+	return err
+}
+
+// sockaddr gives an address in the family that the socket has.
+func (c *child) sockaddr(s string) unix.Sockaddr {
+	a := netip.MustParseAddrPort(s)
+	if domain, _ := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_DOMAIN); domain == unix.AF_INET6 {
+		return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+}
+
+func (c *child) names(r *result) error {
+	peer, err := unix.Getpeername(c.fd)
+	if err != nil {
+		return err
+	}
+	local, err := unix.Getsockname(c.fd)
+	if err != nil {
+		return err
+	}
+	r.Peer, r.Local = show(peer), show(local)
+	return nil
+}
+
+func show(sa unix.Sockaddr) string {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String()
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)).String()
+	}
+	return fmt.Sprintf("%T", sa)
+}
+
+// wait waits for a non-blocking connect and gives its outcome.
+func (c *child) wait() error {
+	fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
+	if err := retry(func() error { _, err := unix.Poll(fds, 5000); return err }); err != nil {
+		return err
+	}
+	code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		return unix.Errno(code)
+	}
+	return err
+}
+
+func (c *child) readLine() (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := unix.Read(c.fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 || b[0] == '\n' {
+			return string(line), err
+		}
+		line = append(line, b[0])
+	}
+}
+
+// disconnect is connect(AF_UNSPEC), after which the socket can connect anew.
+func (c *child) disconnect() error {
+	unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	return connectRaw(c.fd, &unspec)
+}
+
+func retry(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// self is who we are, as a workload would tell: pid, device and inode of the executable.
+func self() (string, error) {
+	var s unix.Stat_t
+	if err := unix.Stat("/proc/self/exe", &s); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d %d %d", os.Getpid(), s.Dev, s.Ino), nil
+}
+
+// many makes connections all at once, says on each who we are, and waits for
+// the other side to close it.
+func many(s step) error {
+	who, err := self()
+	if err != nil {
+		return err
+	}
+	var work sync.WaitGroup
+	failed := make(chan error, s.Count)
+	for range s.Count {
+		work.Go(func() { failed <- one(s.Addr, who) })
+	}
+	work.Wait()
+	close(failed)
+	var all []error
+	for err := range failed {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+func one(addr, who string) error {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := fmt.Fprintln(c, who); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(c)
+	if err == nil && !strings.HasPrefix(string(answer), "captured") {
+		err = fmt.Errorf("answer %q", answer)
+	}
+	return err
+}

@@ -1,0 +1,124 @@
+package capture
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// settle is how long a burst of route changes may last before it is looked at.
+const settle = 50 * time.Millisecond
+
+// feed keeps the kernel side's source addresses of one network namespace as
+// its routing tables have them, so that getsockname tells a redirected socket
+// the address it would have had.
+type feed struct {
+	cookie  uint64
+	handle  *netlink.Handle
+	changes *nl.NetlinkSocket
+	written map[outwardenRoute]bool
+}
+
+// feedRoutes starts the feed of the namespace that a socket is in, once. The
+// first filling is done when it returns.
+func (c *Capture) feedRoutes(fd int, cookie uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.feeds[cookie] != nil {
+		return nil
+	}
+	ns, err := netnsOfSocket(fd)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	f, err := newFeed(ns, cookie)
+	if err != nil {
+		return fmt.Errorf("watch routes: %v", err)
+	}
+	if err := c.refresh(f); err != nil {
+		f.close()
+		f.handle.Close()
+		return err
+	}
+	c.feeds[cookie] = f
+	changed := make(chan struct{}, 1)
+	c.work.Go(func() { f.listen(changed) })
+	c.work.Go(func() { c.follow(f, changed) })
+	return nil
+}
+
+func newFeed(ns netns.NsHandle, cookie uint64) (*feed, error) {
+	changes, err := nl.SubscribeAt(ns, netns.None(), unix.NETLINK_ROUTE,
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+	if err != nil {
+		return nil, err
+	}
+	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		changes.Close()
+		return nil, err
+	}
+	return &feed{cookie: cookie, handle: handle, changes: changes}, nil
+}
+
+// close ends the feed's goroutines; follow closes the handle.
+func (f *feed) close() { f.changes.Close() }
+
+// listen reports that something changed, whatever it was, until the feed is closed.
+func (f *feed) listen(changed chan<- struct{}) {
+	defer close(changed)
+	for {
+		_, _, err := f.changes.Receive()
+		if err != nil && err != unix.ENOBUFS && err != unix.EINTR { // ENOBUFS: so much changed that some was lost
+			return
+		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// follow writes the routes anew after each burst of changes. When that fails
+// the old ones stay until the next change.
+func (c *Capture) follow(f *feed, changed <-chan struct{}) {
+	defer f.handle.Close()
+	for range changed {
+		time.Sleep(settle)
+		c.refresh(f)
+	}
+}
+
+// refresh writes the source addresses of a namespace: first the new, then it removes the old.
+func (c *Capture) refresh(f *feed) error {
+	found, err := sources(f.handle)
+	if err != nil {
+		return fmt.Errorf("read routes: %v", err)
+	}
+	written := make(map[outwardenRoute]bool, len(found))
+	for _, s := range found {
+		key := toRoute(f.cookie, s.prefix)
+		if err := c.maps.Routes.Put(&key, toAddr(s.addr)); err != nil {
+			return fmt.Errorf("write route %s: %v", s.prefix, err)
+		}
+		written[key] = true
+	}
+	for key := range f.written {
+		if !written[key] {
+			c.maps.Routes.Delete(&key) // gone already is as good
+		}
+	}
+	f.written = written
+	return nil
+}
+
+// forgetRoutes removes what an earlier process wrote about namespaces that may be gone.
+func (c *Capture) forgetRoutes() error {
+	return reconcile(c.maps.Routes, map[outwardenRoute]outwardenAddr{})
+}

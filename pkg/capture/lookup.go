@@ -1,0 +1,52 @@
+package capture
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+)
+
+// Lookup gives the flow behind a connection accepted in the network namespace
+// of the first tagged listener, once: the record is gone afterwards. local and
+// remote are the ends as the accepted socket has them. No record means that
+// somebody dialled the listener directly, that the record was lost, or that
+// two sockets claim the same tuple; the connection must be reset.
+func (c *Capture) Lookup(local, remote netip.AddrPort) (flow.Flow, bool) {
+	return c.LookupIn(c.Netns(), local, remote)
+}
+
+// LookupIn is Lookup for a connection accepted in the network namespace with
+// this cookie; see [NetnsOf].
+func (c *Capture) LookupIn(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool) {
+	key := toTuple(netns, local, remote)
+	record, err := c.take(&key)
+	if err != nil || record.Contested != 0 {
+		return flow.Flow{}, false
+	}
+	f := toFlow(&record, bootTime())
+	f.Source = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	return f, true
+}
+
+// take reads and deletes a record. In one step from 5.14 on; before, a record
+// that comes in between is found contested by the hook and not handed out.
+func (c *Capture) take(key *outwardenTuple) (record outwardenFlow, err error) {
+	err = c.maps.Flows.LookupAndDelete(key, &record)
+	if !errors.Is(err, ebpf.ErrNotSupported) {
+		return record, err
+	}
+	if err = c.maps.Flows.Lookup(key, &record); err != nil {
+		return record, err
+	}
+	return record, c.maps.Flows.Delete(key)
+}
+
+// Netns is the cookie of the network namespace of the first tagged listener; zero before that.
+func (c *Capture) Netns() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.home
+}

@@ -1,0 +1,194 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Open loads the programs and attaches them at the root cgroup, or, where an
+// earlier process left pinned state, takes it over: maps and links stay, the
+// links get the new programs, and nothing is uncaptured in between. Until the
+// listeners are tagged the fail policy answers. On an error nothing stays
+// behind that was not there. The caller closes the Capture.
+//
+// A directory that another process holds is ErrInUse, one of an unknown layout
+// ErrLayout.
+func Open(config Config) (*Capture, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	// Before 5.11 maps count against RLIMIT_MEMLOCK, and the default is too low.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise the memlock limit: %v", err)
+	}
+	parent, err := lockParent(config.PinDir)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	c := &Capture{config: config, feeds: map[uint64]*feed{}}
+	if err := c.attach(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.stop = cancel
+	c.work.Go(func() { c.sweep(ctx) })
+	return c, nil
+}
+
+// complete checks a configuration and fills in what was left out.
+func (c *Config) complete() error {
+	if c.PinDir == "" {
+		c.PinDir = DefaultPinDir
+	}
+	if c.Mark == 0 {
+		c.Mark = DefaultMark
+	}
+	var err error
+	if c.CgroupRoot == "" {
+		if c.CgroupRoot, err = cgroupMount(); err != nil {
+			return err
+		}
+	}
+	if c.OwnCgroup == 0 {
+		if c.OwnCgroup, err = ownCgroup(c.CgroupRoot); err != nil {
+			return err
+		}
+	}
+	ipv4, ipv6 := c.listeners()
+	if len(c.Listen) == 0 || len(ipv4) > MaxListeners || len(ipv6) > MaxListeners {
+		return fmt.Errorf("%d listeners: want 1 to %d for each address family", len(c.Listen), MaxListeners)
+	}
+	for _, l := range c.Listen {
+		if !l.Addr().IsLoopback() || l.Port() == 0 {
+			return fmt.Errorf("listener %s: want a loopback address and a port", l)
+		}
+	}
+	return nil
+}
+
+// listeners parts the listeners by address family.
+func (c *Config) listeners() (ipv4, ipv6 []netip.AddrPort) {
+	for _, l := range c.Listen {
+		if l.Addr().Unmap().Is4() {
+			ipv4 = append(ipv4, l)
+		} else {
+			ipv6 = append(ipv6, l)
+		}
+	}
+	return ipv4, ipv6
+}
+
+// spec is the object with the configuration built in.
+func (c *Config) spec() (*ebpf.CollectionSpec, error) {
+	spec, err := loadOutwarden()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %v", err)
+	}
+	ipv4, ipv6 := c.listeners()
+	for name, value := range map[string]any{
+		"own_cgroup":     c.OwnCgroup,
+		"own_mark":       c.Mark,
+		"fail_open":      c.FailOpen,
+		"refuse_quic":    !c.AllowQUIC,
+		"listeners_ipv4": uint32(len(ipv4)),
+		"listeners_ipv6": uint32(len(ipv6)),
+		"listener_ipv4":  listenerArray(ipv4),
+		"listener_ipv6":  listenerArray(ipv6),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %v", name, err)
+		}
+	}
+	return spec, nil
+}
+
+// attach makes the pinned state or takes it over. The parent is locked.
+func (c *Capture) attach() error {
+	names, err := pins(c.config.PinDir)
+	switch {
+	case errors.Is(err, os.ErrNotExist), err == nil && len(names) == 0:
+		return c.create()
+	case err != nil:
+		return err
+	}
+	return c.takeOver()
+}
+
+// create builds the state in a directory of another name and renames that, so
+// that nobody ever sees half of it.
+func (c *Capture) create() (err error) {
+	building := c.config.PinDir + buildSuffix
+	if err := removeState(building, nil); err != nil { // of a process that died while it built
+		return err
+	}
+	if err := os.Mkdir(building, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeState(building, nil))
+		}
+	}()
+	if c.pinned, err = lockDir(building); err != nil {
+		return err
+	}
+	if err = c.load(building); err == nil {
+		if err = os.Rename(building, c.config.PinDir); err == nil {
+			return nil
+		}
+		c.maps.Close()
+	}
+	c.pinned.Close()
+	return err
+}
+
+// takeOver gives the pinned state of an earlier process new programs.
+func (c *Capture) takeOver() (err error) {
+	if c.pinned, err = lockDir(c.config.PinDir); err != nil {
+		return err
+	}
+	if err = checkLayout(c.config.PinDir); err == nil {
+		if err = c.load(c.config.PinDir); err == nil {
+			return nil
+		}
+	}
+	c.pinned.Close()
+	return err
+}
+
+// load loads maps and programs and attaches the programs by links pinned in dir.
+func (c *Capture) load(dir string) error {
+	spec, err := c.config.spec()
+	if err != nil {
+		return err
+	}
+	var objects outwardenObjects
+	err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		return fmt.Errorf("%s: %w (%v); outwarden detach removes it", dir, ErrLayout, err)
+	}
+	if err != nil {
+		return fmt.Errorf("load the BPF programs: %w", err)
+	}
+	// A link holds its program, so the descriptors need not live on.
+	defer objects.outwardenPrograms.Close()
+	if err := linkAll(&objects.outwardenPrograms, c.config.CgroupRoot, dir); err != nil {
+		return errors.Join(err, objects.outwardenMaps.Close())
+	}
+	c.maps = objects.outwardenMaps
+	if err := errors.Join(c.SetPorts(c.config.Ports), c.forgetRoutes(), writeLayout(c.maps.State)); err != nil {
+		return errors.Join(err, c.maps.Close())
+	}
+	return nil
+}
+
+// layoutPath is the pinned map that says which layout the others have.
+func layoutPath(dir string) string { return filepath.Join(dir, "state") }

@@ -1,0 +1,167 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNamesAreTrue compares what getpeername and getsockname say with capture
+// to what they say without.
+func TestNamesAreTrue(t *testing.T) {
+	w := newWorld(t)
+	tests := []struct {
+		name  string
+		steps []step
+	}{
+		{"IPv4", []step{{Do: "socket"}, {Do: "connect", Addr: server4}}},
+		{"IPv6", []step{{Do: "socket", IPv6: true}, {Do: "connect", Addr: server6}}},
+		{"mapped", []step{{Do: "socket", IPv6: true}, {Do: "connect", Addr: mapped4}}},
+		{"bound", []step{{Do: "socket"}, {Do: "bind", Addr: "10.9.0.1:0"}, {Do: "connect", Addr: server4}}},
+		{"bound IPv6", []step{{Do: "socket", IPv6: true}, {Do: "bind", Addr: "[2001:db8:9::1]:0"}, {Do: "connect", Addr: server6}}},
+		{"bound port", []step{{Do: "socket"}, {Do: "bind", Addr: "0.0.0.0:40404"}, {Do: "connect", Addr: server4}}},
+		{"non-blocking", []step{{Do: "socket"}, {Do: "nonblock"}, {Do: "connect", Addr: server4}, {Do: "wait"}, {Do: "block"}}},
+		{"MPTCP", []step{{Do: "socket", MPTCP: true}, {Do: "connect", Addr: server4}}},
+		{"MPTCP IPv6", []step{{Do: "socket", MPTCP: true, IPv6: true}, {Do: "connect", Addr: server6}}},
+		{"MPTCP mapped", []step{{Do: "socket", MPTCP: true, IPv6: true}, {Do: "connect", Addr: mapped4}}},
+		{"device", []step{{Do: "socket"}, {Do: "device", Addr: w.device()}, {Do: "connect", Addr: server4}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			steps := append(test.steps, step{Do: "read"}, step{Do: "names"})
+			want := ends(t, w.run(w.outside, steps...), "direct")
+			got := ends(t, w.run(w.cgroup, steps...), "captured")
+			if got.peer != want.peer || got.local.Addr() != want.local.Addr() {
+				t.Errorf("captured: peer %v local %v; uncaptured: peer %v local %v", got.peer, got.local, want.peer, want.local)
+			}
+			f := w.last()
+			if f.Source.Port() != got.local.Port() {
+				t.Errorf("port shown is %d, real is %d", got.local.Port(), f.Source.Port())
+			}
+			if want := netip.AddrPortFrom(want.peer.Addr().Unmap(), want.peer.Port()); f.Original != want {
+				t.Errorf("original destination %v, want %v", f.Original, want)
+			}
+		})
+	}
+}
+
+// device is the host's end of the veth pair.
+func (w *world) device() string {
+	w.t.Helper()
+	out, err := w.host.Output("", "ls", "/sys/class/net")
+	if err == nil {
+		for name := range strings.FieldsSeq(out) {
+			if strings.HasPrefix(name, "ow") {
+				return name
+			}
+		}
+	}
+	out, err = w.host.Output("", "ip", "-o", "route", "get", "10.9.0.2")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	fields := strings.Fields(out)
+	return fields[2]
+}
+
+type pair struct{ peer, local netip.AddrPort }
+
+// ends gives the names that a workload was told, after making sure that it got
+// where the test meant it to get.
+func ends(t *testing.T, results []result, where string) pair {
+	t.Helper()
+	for _, r := range results {
+		if r.Err != "" && !(r.Do == "connect" && r.Err == "operation now in progress") {
+			t.Fatalf("%s: %s", r.Do, r.Err)
+		}
+	}
+	names, read := results[len(results)-1], results[len(results)-2]
+	if !strings.HasPrefix(read.Text, where) {
+		t.Fatalf("read %q, want %s", read.Text, where)
+	}
+	return pair{netip.MustParseAddrPort(names.Peer), netip.MustParseAddrPort(names.Local)}
+}
+
+func TestIdentity(t *testing.T) {
+	w := newWorld(t)
+	before := time.Now()
+	results := w.run(w.cgroup, step{Do: "self"}, step{Do: "socket"}, step{Do: "connect", Addr: server4}, step{Do: "read"})
+	var pid uint32
+	var dev, inode uint64
+	if _, err := fmt.Sscan(results[0].Text, &pid, &dev, &inode); err != nil {
+		t.Fatal(err)
+	}
+	f := w.last()
+	cgroup, err := cgroupID(w.cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Caller.PID != pid || f.Caller.Exe.Dev != dev || f.Caller.Exe.Inode != inode {
+		t.Errorf("caller %+v, want pid %d exe %d:%d", f.Caller, pid, dev, inode)
+	}
+	if f.Cgroup != cgroup || f.Netns != w.capture.Netns() || f.Cookie == 0 {
+		t.Errorf("flow %+v, want cgroup %d, netns %d and a cookie", f, cgroup, w.capture.Netns())
+	}
+	if f.Caller.UID != 0 || f.Caller.GID != 0 || f.Caller.Comm != "capture.test" {
+		t.Errorf("caller %+v, want root's capture.test", f.Caller)
+	}
+	if f.At.Before(before.Add(-time.Second)) || f.At.After(time.Now().Add(time.Second)) {
+		t.Errorf("connect at %v, want about %v", f.At, before)
+	}
+	if f.Caller.Start <= 0 || f.Caller.Start > sinceBoot() {
+		t.Errorf("process started %v after boot; now is %v", f.Caller.Start, sinceBoot())
+	}
+}
+
+// TestReconnect: a socket that connects anew is captured anew, with its new destination, and tells the new truth.
+func TestReconnect(t *testing.T) {
+	w := newWorld(t)
+	results := w.run(w.cgroup, step{Do: "socket"},
+		step{Do: "connect", Addr: server4}, step{Do: "read"}, step{Do: "disconnect"},
+		step{Do: "connect", Addr: "203.0.113.10:80"}, step{Do: "read"}, step{Do: "names"}, step{Do: "disconnect"},
+		step{Do: "connect", Addr: other4}, step{Do: "read"}, step{Do: "names"})
+	for i, want := range map[int]string{2: "captured 203.0.113.10:443", 5: "captured 203.0.113.10:80", 9: "direct 10.9.0.1:"} {
+		if got := results[i]; !strings.HasPrefix(got.Text, want) {
+			t.Errorf("step %d: %+v, want %q", i, got, want)
+		}
+	}
+	if got := results[6].Peer; got != "203.0.113.10:80" {
+		t.Errorf("second peer %s", got)
+	}
+	if got := results[10]; got.Peer != other4 || !strings.HasPrefix(got.Local, "10.9.0.1:") {
+		t.Errorf("after an uncaptured connect: %+v", got)
+	}
+}
+
+func TestLoopbackPasses(t *testing.T) {
+	w := newWorld(t)
+	for _, addr := range []string{"127.0.0.1:443", "127.9.9.9:80", "[::1]:443", "[::ffff:127.0.0.1]:443", "0.0.0.0:80", "[::]:443"} {
+		if got := w.answer(w.cgroup, addr); got != "connection refused" {
+			t.Errorf("%s: %q, want it refused by nobody listening", addr, got)
+		}
+	}
+	if n := w.counter("redirected"); n != 0 {
+		t.Errorf("%d connects were redirected", n)
+	}
+}
+
+// TestDirectDial: a workload that dials our listener has no record and is reset.
+func TestDirectDial(t *testing.T) {
+	w := newWorld(t)
+	for _, l := range w.listeners {
+		if got := w.answer(w.cgroup, l.Addr().String()); got != "connection reset by peer" {
+			t.Errorf("captured workload dials %s: %q", l.Addr(), got)
+		}
+		if got := w.answer(w.outside, l.Addr().String()); got != "connection reset by peer" {
+			t.Errorf("other workload dials %s: %q", l.Addr(), got)
+		}
+	}
+	if w.strange != 2*len(w.listeners) || len(w.flows) != 0 {
+		t.Errorf("%d without a record, %d with one; want all %d without", w.strange, len(w.flows), 2*len(w.listeners))
+	}
+	if n := w.counter("connects_to_us"); n != uint64(len(w.listeners)) {
+		t.Errorf("connects_to_us = %d, want %d", n, len(w.listeners))
+	}
+}

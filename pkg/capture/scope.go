@@ -1,0 +1,128 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+)
+
+// What a scope entry says; enum scope in bpf/flow.h.
+const (
+	scopeInclude uint32 = 1 + iota
+	scopeExclude
+)
+
+// AddScope captures the processes of a cgroup and of those below it, unless a
+// nearer ancestor says otherwise. The path is one under the cgroup mount, with
+// or without the mount itself: "/" is every process. Processes that have
+// connected before stay as they are.
+func (c *Capture) AddScope(cgroupPath string) error { return c.setScope(cgroupPath, scopeInclude) }
+
+// Exclude exempts the processes of a cgroup and of those below it, unless a
+// nearer ancestor says otherwise.
+func (c *Capture) Exclude(cgroupPath string) error { return c.setScope(cgroupPath, scopeExclude) }
+
+// RemoveScope forgets what AddScope or Exclude said about a cgroup. The cgroup must still exist.
+func (c *Capture) RemoveScope(cgroupPath string) error {
+	id, err := cgroupID(c.cgroupDir(cgroupPath))
+	if err != nil {
+		return err
+	}
+	if err := c.maps.Scopes.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("remove scope %s: %v", cgroupPath, err)
+	}
+	return nil
+}
+
+// SetScope makes the scope exactly these subtrees, for a start or a reload:
+// what is new is added before what is gone is removed, so nothing slips through.
+func (c *Capture) SetScope(include, exclude []string) error {
+	want := map[uint64]uint32{}
+	for _, list := range []struct {
+		paths []string
+		says  uint32
+	}{{include, scopeInclude}, {exclude, scopeExclude}} {
+		for _, path := range list.paths {
+			id, err := cgroupID(c.cgroupDir(path))
+			if err != nil {
+				return err
+			}
+			want[id] = list.says
+		}
+	}
+	return reconcile(c.maps.Scopes, want)
+}
+
+// SetPorts makes the redirected TCP destination ports exactly these.
+func (c *Capture) SetPorts(ports []uint16) error {
+	want := map[uint16]uint8{}
+	for _, port := range ports {
+		want[port] = 1
+	}
+	return reconcile(c.maps.Ports, want)
+}
+
+func (c *Capture) setScope(path string, says uint32) error {
+	id, err := cgroupID(c.cgroupDir(path))
+	if err != nil {
+		return err
+	}
+	if err := c.maps.Scopes.Put(id, says); err != nil {
+		return fmt.Errorf("set scope %s: %v", path, err)
+	}
+	return nil
+}
+
+// cgroupDir is the directory of a cgroup, by its path with or without the mount.
+func (c *Capture) cgroupDir(path string) string {
+	root := filepath.Clean(c.config.CgroupRoot)
+	path = filepath.Clean(path)
+	if path == root || strings.HasPrefix(path, root+"/") {
+		return path
+	}
+	return filepath.Join(root, path)
+}
+
+// reconcile makes a map hold exactly what is wanted: first it adds, then it removes.
+func reconcile[K comparable, V any](m *ebpf.Map, want map[K]V) error {
+	for key, value := range want {
+		if err := m.Put(key, value); err != nil {
+			return fmt.Errorf("add %v to %s: %v", key, m, err)
+		}
+	}
+	keys, err := keysOf[K](m)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, ok := want[key]; ok {
+			continue
+		}
+		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("remove %v from %s: %v", key, m, err)
+		}
+	}
+	return nil
+}
+
+// keysOf lists the keys of a map that nobody else changes meanwhile.
+func keysOf[K any](m *ebpf.Map) ([]K, error) {
+	var keys []K
+	var key, previous K
+	var at any // nil: the first key
+	for {
+		err := m.NextKey(at, &key)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return keys, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %v", m, err)
+		}
+		keys = append(keys, key)
+		previous = key
+		at = previous
+	}
+}

@@ -1,0 +1,266 @@
+package capture
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/netnstest"
+)
+
+// world is a host (a network namespace with workloads and the interceptor's
+// listeners) joined to an internet (another one, with a server).
+//
+//	host: 10.9.0.1, 2001:db8:9::1  <--veth-->  internet: 10.9.0.2, 2001:db8:9::2,
+//	                                           203.0.113.10, 2001:db8:f::10
+type world struct {
+	t         *testing.T
+	host      *netnstest.NS
+	internet  *netnstest.NS
+	cgroup    string // captured
+	outside   string // not captured
+	config    Config
+	capture   *Capture
+	listeners []*net.TCPListener
+
+	mu      sync.Mutex
+	flows   []flow.Flow // of accepted connections, in order
+	strange int         // accepted connections without a record
+}
+
+const (
+	server4 = "203.0.113.10:443"
+	server6 = "[2001:db8:f::10]:443"
+	mapped4 = "[::ffff:203.0.113.10]:443"
+	other4  = "203.0.113.10:5432" // a port that is not captured
+)
+
+func newWorld(t *testing.T, change ...func(*Config)) *world {
+	t.Helper()
+	w := &world{t: t, host: netnstest.New(t), internet: netnstest.New(t), cgroup: netnstest.Cgroup(t), outside: netnstest.Cgroup(t)}
+	w.wire()
+	w.listen()
+	w.config = Config{PinDir: pinDir(t), Ports: []uint16{80, 443}}
+	for _, l := range w.listeners {
+		w.config.Listen = append(w.config.Listen, l.Addr().(*net.TCPAddr).AddrPort())
+	}
+	for _, c := range change {
+		c(&w.config)
+	}
+	w.open()
+	if err := w.capture.AddScope(w.cgroup); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// pinDir names a directory for the pinned state of one test, removed with it.
+func pinDir(t *testing.T) string {
+	t.Helper()
+	dir := fmt.Sprintf("%s/outwarden-test-%d-%s", bpffs, os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
+	t.Cleanup(func() {
+		if _, err := Detach(dir); err != nil {
+			t.Errorf("detach: %v", err)
+		}
+	})
+	return dir
+}
+
+func (w *world) wire() {
+	w.host.Veth(w.internet, prefixes("10.9.0.1/24", "2001:db8:9::1/64"), prefixes("10.9.0.2/24", "2001:db8:9::2/64"))
+	w.internet.Address("lo", prefixes("203.0.113.10/32", "2001:db8:f::10/128")...)
+	w.host.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.9.0.2"))
+	w.host.Route(netip.MustParsePrefix("::/0"), netip.MustParseAddr("2001:db8:9::2"))
+	for _, addr := range []string{server4, server6, other4} {
+		w.serve(listenIn(w.t, w.internet, addr), func(c net.Conn) { fmt.Fprintln(c, "direct", c.RemoteAddr()) })
+	}
+}
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func listenIn(t *testing.T, ns *netnstest.NS, addr string) *net.TCPListener {
+	t.Helper()
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	var l net.Listener
+	var err error
+	ns.Do(func() { l, err = config.Listen(context.Background(), "tcp", addr) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.(*net.TCPListener)
+}
+
+// listen opens the interceptor's listeners, two for each family.
+func (w *world) listen() {
+	w.listeners = nil
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0", "127.0.0.1:0", "[::1]:0"} {
+		l := listenIn(w.t, w.host, addr)
+		w.listeners = append(w.listeners, l)
+		w.serve(l, func(c net.Conn) { w.accept(c.(*net.TCPConn)) })
+	}
+}
+
+// serve answers each connection and closes it.
+func (w *world) serve(l net.Listener, answer func(net.Conn)) {
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { defer c.Close(); answer(c) })
+		}
+	})
+	w.t.Cleanup(func() { l.Close(); work.Wait() })
+}
+
+// accept is the interceptor's end: it tells the workload that it was captured.
+func (w *world) accept(c *net.TCPConn) {
+	f, ok := w.capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
+	w.mu.Lock()
+	if ok {
+		w.flows = append(w.flows, f)
+	} else {
+		w.strange++
+	}
+	w.mu.Unlock()
+	if !ok {
+		c.SetLinger(0)
+		return
+	}
+	fmt.Fprintln(c, "captured", f.Original)
+}
+
+func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
+
+// open opens the capture and tags the listeners.
+func (w *world) open() {
+	w.t.Helper()
+	c, err := Open(w.config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.capture = c
+	w.t.Cleanup(func() { c.Close() })
+	for _, l := range w.listeners {
+		if err := c.TagListener(l); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// run has a workload in a cgroup do its steps and gives what came of them.
+func (w *world) run(cgroup string, steps ...step) []result {
+	w.t.Helper()
+	results, err := w.try(cgroup, "/proc/self/exe", steps...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return results
+}
+
+func (w *world) try(cgroup, exe string, steps ...step) ([]result, error) {
+	program, err := json.Marshal(steps)
+	if err != nil {
+		return nil, err
+	}
+	if exe == "/proc/self/exe" {
+		if exe, err = os.Executable(); err != nil {
+			return nil, err
+		}
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), childVariable+"="+string(program))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.host.Start(cmd, cgroup); err != nil {
+		return nil, err
+	}
+	var results []result
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var r result
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return nil, fmt.Errorf("child says %q: %v", lines.Text(), err)
+		}
+		results = append(results, r)
+	}
+	if err := cmd.Wait(); err != nil {
+		return nil, err
+	}
+	if len(results) != len(steps) {
+		return nil, fmt.Errorf("%d results of %d steps: %v", len(results), len(steps), results)
+	}
+	return results, nil
+}
+
+// answer is what a workload reads first from a connection to addr, or the error.
+func (w *world) answer(cgroup, addr string) string {
+	w.t.Helper()
+	results := w.run(cgroup, socketFor(addr), step{Do: "connect", Addr: addr}, step{Do: "read"})
+	if results[1].Err != "" {
+		return results[1].Err
+	}
+	if results[2].Err != "" {
+		return results[2].Err
+	}
+	return results[2].Text
+}
+
+func socketFor(addr string) step {
+	return step{Do: "socket", IPv6: strings.HasPrefix(addr, "[")}
+}
+
+// last is the flow that was accepted last.
+func (w *world) last() flow.Flow {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.flows) == 0 {
+		w.t.Fatal("no flow was accepted")
+	}
+	return w.flows[len(w.flows)-1]
+}
+
+// counter reads one counter.
+func (w *world) counter(name string) uint64 {
+	w.t.Helper()
+	counters, err := w.capture.Counters()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n, ok := counters[name]
+	if !ok {
+		w.t.Fatalf("no counter %q in %v", name, counters)
+	}
+	return n
+}
+
+// records is how many connections wait for Lookup.
+func (w *world) records() int {
+	w.t.Helper()
+	keys, err := keysOf[outwardenTuple](w.capture.maps.Flows)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(keys)
+}
