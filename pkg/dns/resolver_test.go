@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,17 +35,39 @@ func serve(t *testing.T, answer func(w dns.ResponseWriter, q *dns.Msg)) *server 
 		}
 		answer(w, q)
 	})
-	udp := start(t, &dns.Server{Addr: "127.0.0.1:0", Net: "udp", Handler: handler})
-	s.addr = netip.MustParseAddrPort(udp.PacketConn.LocalAddr().String())
-	start(t, &dns.Server{Addr: s.addr.String(), Net: "tcp", Handler: handler})
+	ln, pc := listen(t)
+	s.addr = netip.MustParseAddrPort(ln.Addr().String())
+	start(t, &dns.Server{Listener: ln, Handler: handler})
+	start(t, &dns.Server{PacketConn: pc, Handler: handler})
 	return s
+}
+
+// listen takes one port for TCP and UDP. Other programs take ports too, so it
+// tries more than one.
+func listen(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var last error
+	for range 20 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
+		if err == nil {
+			return ln, pc
+		}
+		last = err
+		_ = ln.Close()
+	}
+	t.Fatal(last)
+	return nil, nil
 }
 
 func start(t *testing.T, s *dns.Server) *dns.Server {
 	t.Helper()
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	s.NotifyStartedFunc = func() { close(ready) }
-	go func() { ended <- s.ListenAndServe() }()
+	go func() { ended <- s.ActivateAndServe() }()
 	select {
 	case <-ready:
 	case err := <-ended:

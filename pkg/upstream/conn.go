@@ -109,11 +109,10 @@ func (c *Conn) shut() {
 }
 
 // alive reports whether a connection from the pool is open and, if it is not
-// shared, silent. x/net/http2 lets one that died before its first request take
-// that request, so such a one is asked for its state.
+// shared, silent.
 func (c *Conn) alive() bool {
 	if c.h2 != nil {
-		return c.limit.Load() != 0 || !c.h2.State().Closed
+		return c.inspect()
 	}
 	if c.Facts.TLS == 0 {
 		return c.wire.silent()

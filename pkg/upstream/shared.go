@@ -23,16 +23,13 @@ func configureH2(t *http2.Transport) {
 // (RFC 9113 section 6.5.2 recommends no limit below it).
 const presumedStreams = 100
 
-// learnLimit asks what the peer allows, until it is known, and now and then after
-// that. Not under Pool.mu: the call waits for a frame that is being written.
-func (c *Conn) learnLimit() {
-	const every = 64
-	if c.limit.Load() != 0 && c.uses.Load()%every != 0 {
-		return
-	}
-	if n := c.h2.State().MaxConcurrentStreams; n != 0 {
-		c.limit.Store(n)
-	}
+// inspect learns what the peer allows and reports whether the connection is open:
+// x/net/http2 says of one that died before its first request that it can take
+// that request. Not under Pool.mu: it waits for a frame that is being written.
+func (c *Conn) inspect() bool {
+	s := c.h2.State()
+	c.limit.Store(s.MaxConcurrentStreams)
+	return !s.Closed
 }
 
 // room reports whether one more stream may be opened.
