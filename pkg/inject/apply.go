@@ -59,6 +59,9 @@ func (p *Plan) Apply(permit Permit, m Message, body [32]byte, now time.Time) (Ap
 	if !permit.allows(p, m) {
 		return Applied{}, ErrPermit
 	}
+	if p.Empty() {
+		return Applied{}, nil
+	}
 	contentType, err := p.strip(m)
 	if err != nil {
 		return Applied{}, err

@@ -2,10 +2,13 @@
 // says whether it may.
 //
 // The binding invariant. Bind looks at an Evidence, every fact of which somebody
-// observed, and gives a Permit or a reason. It asks that
+// observed, and gives a Permit or a reason. A client certificate and an egress IP
+// are identities as much as a credential is, so a route that has one of them alone
+// is judged too. It asks that
 //
 //  1. the kernel named the caller at connect();
-//  2. the method is not TRACE, OPTIONS or CONNECT, which echo or tunnel;
+//  2. the method is not TRACE, OPTIONS or CONNECT, which echo or tunnel; only
+//     CONNECT where nothing is put on the message;
 //  3. we terminated the workload's TLS, or the route allows clear text;
 //  4. the SNI and the request's authority are one name, and the route names it;
 //     an address in the place of a name is never enough, since nothing vouches

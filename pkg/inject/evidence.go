@@ -8,10 +8,11 @@ import (
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
-// Evidence is every fact that decides whether a credential may leave with one
-// request. A fact that is not known is left zero, and then it is refused.
+// Evidence is every fact that decides whether one request may leave as ours: with
+// a credential, under a client certificate or from an egress IP. A fact that is
+// not known is left zero, and then it is refused.
 type Evidence struct {
-	Plan *Plan // what would be injected
+	Plan *Plan // what would be injected; nil or empty: only the connection identifies us
 
 	// Who calls, and what the request says.
 	Flow       *flow.Flow // the kernel's record of the connect
@@ -33,6 +34,7 @@ type Evidence struct {
 // Permit says that the credentials of one Plan may be put on one request. Only
 // Bind makes a valid one; the zero Permit allows nothing.
 type Permit struct {
+	bound     bool
 	plan      *Plan
 	method    string
 	authority string
@@ -42,7 +44,7 @@ type Permit struct {
 // credential may leave, or a zero Permit and the first condition that does not
 // hold. It is pure and does not allocate where names are canonical.
 func Bind(e *Evidence) (Permit, flow.Reason) {
-	if e.Plan.Empty() {
+	if e.Plan.Empty() && !identifies(e.Profile) {
 		return Permit{}, flow.ReasonCredentialMissing
 	}
 	if reason := bindCaller(e); reason != flow.ReasonNone {
@@ -55,7 +57,13 @@ func Bind(e *Evidence) (Permit, flow.Reason) {
 	if reason := bindUpstream(e, host); reason != flow.ReasonNone {
 		return Permit{}, reason
 	}
-	return Permit{e.Plan, e.Method, e.Authority}, flow.ReasonNone
+	return Permit{true, e.Plan, e.Method, e.Authority}, flow.ReasonNone
+}
+
+// identifies reports whether a connection by this profile is an identity in
+// itself.
+func identifies(p *upstream.Profile) bool {
+	return p != nil && (p.Certificate != nil || p.EgressIP.IsValid())
 }
 
 // bindCaller: who asks, how it reached us, and with what method.
@@ -64,7 +72,7 @@ func bindCaller(e *Evidence) flow.Reason {
 	switch {
 	case f == nil, f.Cookie == 0, f.Caller.PID == 0, !f.Original.IsValid():
 		return flow.ReasonNoRecord
-	case forbidden(e.Method):
+	case forbidden(e.Method, e.Plan.Empty()):
 		return flow.ReasonMethodForbids
 	case !e.Terminated && !e.Cleartext:
 		return flow.ReasonCleartext
@@ -72,10 +80,15 @@ func bindCaller(e *Evidence) flow.Reason {
 	return flow.ReasonNone
 }
 
-// forbidden reports whether requests of this method never carry a credential.
-// The comparison ignores case, for servers that do.
-func forbidden(method string) bool {
-	return method == "" || equalFold(method, "trace") || equalFold(method, "options") || equalFold(method, "connect")
+// forbidden reports whether requests of this method never leave as ours. CONNECT
+// would lend our connection to whatever flows through the tunnel. TRACE and
+// OPTIONS are answered with what was sent, so they matter where a credential is
+// on the message. The comparison ignores case, for servers that do.
+func forbidden(method string, bare bool) bool {
+	if method == "" || equalFold(method, "connect") {
+		return true
+	}
+	return !bare && (equalFold(method, "trace") || equalFold(method, "options"))
 }
 
 // bindName finds the one name that SNI, authority and route agree on.
@@ -142,5 +155,5 @@ func bindPool(e *Evidence, host string) flow.Reason {
 
 // allows reports whether the permit is for this plan and this request.
 func (t Permit) allows(p *Plan, m Message) bool {
-	return p != nil && t.plan == p && t.method == m.Method() && t.authority == m.Authority()
+	return t.bound && t.plan == p && t.method == m.Method() && t.authority == m.Authority()
 }
