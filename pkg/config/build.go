@@ -107,7 +107,7 @@ func (b *builder) choice(t text, parse func(string) (policy.Action, error), targ
 // oneOf returns the value if it is one of the known, "" if it is absent.
 func (b *builder) oneOf(t text, known ...string) string {
 	if t.ok() && !slices.Contains(known, t.value) {
-		b.fail(t.at, didYouMean(t.value, known), "%q is none of %s", t.value, strings.Join(known, ", "))
+		b.fail(t.at, didYouMean(t.value, known), "%q is not among %s", t.value, strings.Join(known, ", "))
 		return ""
 	}
 	return t.value

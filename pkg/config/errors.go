@@ -58,9 +58,18 @@ func (w Warning) String() string { return w.Position.String() + ": " + w.Message
 type report struct {
 	errors   Errors
 	warnings []Warning
+	failed   map[Position]bool
 }
 
+// fail keeps one error for a place: a second one there follows from the first.
 func (r *report) fail(at Position, hint, format string, args ...any) {
+	if r.failed[at] {
+		return
+	}
+	if r.failed == nil {
+		r.failed = map[Position]bool{}
+	}
+	r.failed[at] = true
 	r.errors = append(r.errors, &Error{at, fmt.Sprintf(format, args...), hint})
 }
 
@@ -68,19 +77,22 @@ func (r *report) warn(at Position, format string, args ...any) {
 	r.warnings = append(r.warnings, Warning{at, fmt.Sprintf(format, args...)})
 }
 
-// result sorts by place, files in the order in which they were read.
+// result sorts by place, files in the order in which they were read. What is
+// wrong makes warnings unreliable, so there are none beside errors.
 func (r *report) result(files []string) ([]Warning, error) {
 	order := func(a, b Position) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(files, a.File), slices.Index(files, b.File)),
 			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	}
-	slices.SortStableFunc(r.warnings, func(a, b Warning) int { return order(a.Position, b.Position) })
-	if len(r.errors) == 0 {
-		return r.warnings, nil
+	if len(r.errors) > 0 {
+		slices.SortStableFunc(r.errors, func(a, b *Error) int { return order(a.Position, b.Position) })
+		return nil, r.errors
 	}
-	slices.SortStableFunc(r.errors, func(a, b *Error) int { return order(a.Position, b.Position) })
-	return r.warnings, r.errors
+	slices.SortStableFunc(r.warnings, func(a, b Warning) int {
+		return cmp.Or(order(a.Position, b.Position), cmp.Compare(a.Message, b.Message))
+	})
+	return r.warnings, nil
 }
 
 // didYouMean is a hint with the known name nearest to s, or "".

@@ -16,8 +16,8 @@ const routesDir = "routes.d"
 // and validates all of it. An empty path is DefaultPath. A DefaultPath that does
 // not exist is an empty file.
 //
-// The error is Errors where files could be read but not used. Warnings come with
-// either outcome.
+// The error is Errors where files could be read but not used. Warnings come only
+// with a configuration.
 func Load(path string) (*Config, []Warning, error) {
 	if path == "" {
 		path = DefaultPath

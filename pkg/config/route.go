@@ -63,7 +63,7 @@ func (b *builder) routeName(doc *routeDoc, r *Route) {
 }
 
 func (b *builder) from(doc *fromDoc) policy.From {
-	f := policy.From{Exe: b.globs(doc.Exe, b.rooted), Cgroups: b.globs(doc.Cgroup, b.rooted)}
+	f := policy.From{Exe: b.globs(doc.Exe, b.executable), Cgroups: b.globs(doc.Cgroup, b.cgroup)}
 	f.Units = b.globs(doc.Unit, func(t text) bool { return b.unitName(t, "*") })
 	for _, t := range doc.ExeSHA256 {
 		digest := strings.ToLower(t.value)
@@ -109,12 +109,20 @@ func (b *builder) globs(texts list[text], check func(text) bool) []match.Glob {
 	return globs
 }
 
+func (b *builder) executable(t text) bool {
+	return b.rooted(t, "write "+strconv.Quote("**/"+t.value)+" for one in any directory")
+}
+
+func (b *builder) cgroup(t text) bool {
+	return b.rooted(t, "write "+strconv.Quote("/"+t.value))
+}
+
 // rooted refuses a pattern that no absolute path matches.
-func (b *builder) rooted(t text) bool {
+func (b *builder) rooted(t text, hint string) bool {
 	if strings.HasPrefix(t.value, "/") || t.value == "**" || strings.HasPrefix(t.value, "**/") {
 		return true
 	}
-	b.fail(t.at, "write "+strconv.Quote("**/"+t.value)+" for one in any directory", "%q is not an absolute path", t.value)
+	b.fail(t.at, hint, "%q is not an absolute path", t.value)
 	return false
 }
 
@@ -126,7 +134,7 @@ func (b *builder) to(doc *toDoc) policy.To {
 		}
 	}
 	for _, t := range doc.Paths {
-		if path, ok := parsed(b, t, match.ParsePath, "see the path grammar in README"); ok {
+		if path, ok := parsed(b, t, match.ParsePath, "as in /v1/** or /v1/*/items"); ok {
 			to.Paths = append(to.Paths, path)
 		}
 	}

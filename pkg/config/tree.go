@@ -183,7 +183,10 @@ func (b treeBuilder) mapping(at Position, values []*ast.MappingValueNode, depth 
 	seen := map[string]Position{}
 	for _, value := range values {
 		key := b.node(value.Key, depth+1)
-		if key == nil || key.kind != nodeScalar {
+		if key == nil {
+			continue
+		}
+		if key.kind != nodeScalar {
 			b.fail(position(b.file, value.GetToken()), "", "a key must be a plain word")
 			continue
 		}

@@ -59,7 +59,7 @@ func parseSuffix(s, base string) (Host, error) {
 func parseNetwork(s string) (Host, error) {
 	prefix, err := netip.ParsePrefix(s)
 	if err != nil {
-		return Host{}, fmt.Errorf("host %q is not a network such as 192.0.2.0/24", s)
+		return Host{}, fmt.Errorf("host %q is neither a name nor a network such as 192.0.2.0/24", s)
 	}
 	if prefix.Addr().Is4In6() {
 		return Host{}, fmt.Errorf("host %q: write an IPv4 network as 192.0.2.0/24", s)
