@@ -58,7 +58,7 @@ type Target struct {
 	Cleartext bool     // no TLS: plain HTTP, or bytes that are already TLS (passthrough)
 }
 
-// ServerName is the name that the certificate must be for: the host, or the
+// serverName is the name that the certificate must be for: the host, or the
 // address where the workload gave no name.
 func (t *Target) serverName() string {
 	if t.Key.Host == "" && t.Key.Addr.IsValid() {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -129,7 +130,7 @@ func (w *wire) drain(c net.Conn) bool {
 	w.probing, w.drained = true, 0
 	n, err := c.Read(w.probe.one[:])
 	w.probing = false
-	return n == 0 && err == errWouldBlock
+	return n == 0 && errors.Is(err, errWouldBlock)
 }
 
 func (w *wire) tryRead(p []byte) (int, error) {
@@ -147,7 +148,7 @@ func (w *wire) tryRead(p []byte) (int, error) {
 func (p *probe) read(fd uintptr) bool {
 	n, err := unix.Read(int(fd), p.buf)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		p.n, p.err = 0, errWouldBlock
 	case err != nil:
 		p.n, p.err = 0, err
