@@ -7,10 +7,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/http1"
+	"github.com/outwarden/outwarden/pkg/match"
 )
 
 // cases is how many the conformance file has; a shorter file must not pass.
@@ -167,7 +167,7 @@ func serve(f *feed) (o outcome) {
 				o.stage = "head"
 			}
 			return o
-		case ambiguous(string(r.Path)):
+		case match.AmbiguousPath(string(r.Path)):
 			o.stage = "path"
 			return o
 		}
@@ -184,21 +184,6 @@ func serve(f *feed) (o outcome) {
 			return o
 		}
 	}
-}
-
-// ambiguous is the rule that a route with path patterns adds to the parser's:
-// no dot segment, encoded or not, no encoded slash, no encoded NUL.
-func ambiguous(path string) bool {
-	path = strings.ToLower(path)
-	if strings.Contains(path, "%2f") || strings.Contains(path, "%00") {
-		return true
-	}
-	for _, s := range strings.Split(strings.ReplaceAll(path, "%2e", "."), "/") {
-		if s == "." || s == ".." {
-			return true
-		}
-	}
-	return false
 }
 
 // receive reads the body of one request.

@@ -18,6 +18,14 @@ import (
 // comes out as it went in and is read the same again; and where net/http reads
 // it too, it reads the same request.
 func FuzzRequest(f *testing.F) {
+	for _, raw := range []string{
+		smallGet, string(manyFields()) + "{}" + smallGet, "\r\nPOST /p?q HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x=\"y\"\r\nz\r\n0\r\nA: b\r\n\r\n" + smallGet,
+		"GET http://a:80?q HTTP/1.0\r\nHost: A:80\r\nConnection: keep-alive\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: [::1]\r\nConnection: close, x\r\n\r\n",
+		"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding : chunked\r\n\r\nabc",
+		"GET /%41 HTTP/1.1\nHost: a\r\nA: b\r\n c\r\n\r\n",
+	} {
+		f.Add([]byte(raw), uint(len(raw)/2))
+	}
 	if os.Getenv("OUTWARDEN_CONFORMANCE") != "" {
 		for _, c := range loadCases(f) {
 			f.Add(c.Raw, uint(len(c.Raw)/2))
@@ -65,7 +73,8 @@ func agree(t *testing.T, e exchange) {
 	if !strings.EqualFold(theirs.Host, string(r.Host)) && theirs.Method != "CONNECT" {
 		t.Errorf("net/http reads host %q from %q", theirs.Host, e.raw)
 	}
-	if body, err := io.ReadAll(theirs.Body); err != nil || !bytes.Equal(body, e.body) {
+	// It refuses more: whitespace before an extension, and many extensions.
+	if body, err := io.ReadAll(theirs.Body); !bytes.HasPrefix(e.body, body) || err == nil && len(body) != len(e.body) {
 		t.Errorf("net/http reads body %q (%v) from %q", body, err, e.raw)
 	}
 	if theirs.Close == r.KeepAlive && r.Minor == 1 {

@@ -193,7 +193,8 @@ func (r *Request) Value(lowerName string) []byte { return value(r.Fields, lowerN
 // "close". A Connection line with nothing but keep-alive, the Upgrade that is
 // asked for, and TE stays as it is; if a dropped line held one of these that
 // is needed, e gets a new line with it. A head without such fields is not
-// looked at again.
+// looked at again. A caller that does not want the upgrade sets r.Upgrade to nil
+// before.
 func (r *Request) Hop(e *Edit) {
 	hop{upgrade: r.Upgrade != nil, te: NameIs(r.f.te, "trailers")}.apply(&r.f, e)
 }
