@@ -1,6 +1,7 @@
 package match
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -20,7 +21,7 @@ type Glob struct {
 // ParseGlob reads a glob of the package's grammar.
 func ParseGlob(s string) (Glob, error) {
 	if s == "" {
-		return Glob{}, fmt.Errorf("pattern is empty")
+		return Glob{}, errors.New("pattern is empty")
 	}
 	segments, err := parseSegments(s)
 	if err != nil {
