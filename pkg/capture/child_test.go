@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // step is one thing for a workload to do, with its one socket.
 type step struct {
-	Do    string // socket, bind, connect, names, read, write, disconnect, close, device, nonblock, wait, sendto, many
+	Do    string // a case of child.do
 	Addr  string `json:",omitempty"`
 	MPTCP bool   `json:",omitempty"`
 	UDP   bool   `json:",omitempty"`
@@ -93,6 +93,17 @@ func (c *child) do(s step, r *result) (err error) {
 		return unix.BindToDevice(c.fd, s.Addr)
 	case "drop":
 		return dropCapabilities()
+	case "reuse":
+		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	case "join":
+		return os.WriteFile(s.Addr+"/cgroup.procs", []byte("0"), 0o644)
+	case "mark":
+		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_MARK, s.Count)
+	case "linger": // close resets
+		return unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	case "pause": // until the test says go on
+		_, err = os.Stdin.Read(make([]byte, 1))
+		return err
 	case "sendto":
 		return unix.Sendto(c.fd, []byte("x"), 0, c.sockaddr(s.Addr))
 	case "close":

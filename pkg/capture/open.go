@@ -170,7 +170,10 @@ func (c *Capture) load(dir string) error {
 	if err != nil {
 		return err
 	}
-	var objects outwardenObjects
+	var objects struct { // without the variables, whose memory would hold the constants' map
+		outwardenPrograms
+		outwardenMaps
+	}
 	err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		return fmt.Errorf("%s: %w (%v); outwarden detach removes it", dir, ErrLayout, err)

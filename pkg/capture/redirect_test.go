@@ -2,10 +2,14 @@ package capture
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outwarden/outwarden/pkg/flow"
 )
 
 // TestNamesAreTrue compares what getpeername and getsockname say with capture
@@ -21,7 +25,7 @@ func TestNamesAreTrue(t *testing.T) {
 		{"mapped", []step{{Do: "socket", IPv6: true}, {Do: "connect", Addr: mapped4}}},
 		{"bound", []step{{Do: "socket"}, {Do: "bind", Addr: "10.9.0.1:0"}, {Do: "connect", Addr: server4}}},
 		{"bound IPv6", []step{{Do: "socket", IPv6: true}, {Do: "bind", Addr: "[2001:db8:9::1]:0"}, {Do: "connect", Addr: server6}}},
-		{"bound port", []step{{Do: "socket"}, {Do: "bind", Addr: "0.0.0.0:40404"}, {Do: "connect", Addr: server4}}},
+		{"bound port", []step{{Do: "socket"}, {Do: "reuse"}, {Do: "bind", Addr: "0.0.0.0:40404"}, {Do: "connect", Addr: server4}}},
 		{"non-blocking", []step{{Do: "socket"}, {Do: "nonblock"}, {Do: "connect", Addr: server4}, {Do: "wait"}, {Do: "block"}}},
 		{"MPTCP", []step{{Do: "socket", MPTCP: true}, {Do: "connect", Addr: server4}}},
 		{"MPTCP IPv6", []step{{Do: "socket", MPTCP: true, IPv6: true}, {Do: "connect", Addr: server6}}},
@@ -40,6 +44,9 @@ func TestNamesAreTrue(t *testing.T) {
 			if f.Source.Port() != got.local.Port() {
 				t.Errorf("port shown is %d, real is %d", got.local.Port(), f.Source.Port())
 			}
+			if test.steps[0].MPTCP != w.hasPeer(f) {
+				t.Errorf("the record for the names of MPTCP sockets: %v", w.hasPeer(f))
+			}
 			if want := netip.AddrPortFrom(want.peer.Addr().Unmap(), want.peer.Port()); f.Original != want {
 				t.Errorf("original destination %v, want %v", f.Original, want)
 			}
@@ -47,23 +54,29 @@ func TestNamesAreTrue(t *testing.T) {
 	}
 }
 
-// device is the host's end of the veth pair.
-func (w *world) device() string {
-	w.t.Helper()
-	out, err := w.host.Output("", "ls", "/sys/class/net")
-	if err == nil {
-		for name := range strings.FieldsSeq(out) {
-			if strings.HasPrefix(name, "ow") {
-				return name
-			}
+// hasPeer reports whether a flow's truth is kept by tuple.
+func (w *world) hasPeer(f flow.Flow) bool {
+	for _, l := range w.config.Listen {
+		key := toTuple(f.Netns, l, f.Source)
+		var truth outwardenTruth
+		if w.capture.maps.Peers.Lookup(&key, &truth) == nil {
+			return true
 		}
 	}
-	out, err = w.host.Output("", "ip", "-o", "route", "get", "10.9.0.2")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	fields := strings.Fields(out)
-	return fields[2]
+	return false
+}
+
+// device is the host's end of the veth pair.
+func (w *world) device() (name string) {
+	w.t.Helper()
+	w.host.Do(func() {
+		links, err := net.Interfaces()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		name = links[slices.IndexFunc(links, func(i net.Interface) bool { return i.Flags&net.FlagLoopback == 0 && i.Flags&net.FlagUp != 0 })].Name
+	})
+	return name
 }
 
 type pair struct{ peer, local netip.AddrPort }
@@ -158,8 +171,8 @@ func TestDirectDial(t *testing.T) {
 			t.Errorf("other workload dials %s: %q", l.Addr(), got)
 		}
 	}
-	if w.strange != 2*len(w.listeners) || len(w.flows) != 0 {
-		t.Errorf("%d without a record, %d with one; want all %d without", w.strange, len(w.flows), 2*len(w.listeners))
+	if known, strange := w.accepted(); strange != 2*len(w.listeners) || known != 0 {
+		t.Errorf("%d without a record, %d with one; want all %d without", strange, known, 2*len(w.listeners))
 	}
 	if n := w.counter("connects_to_us"); n != uint64(len(w.listeners)) {
 		t.Errorf("connects_to_us = %d, want %d", n, len(w.listeners))

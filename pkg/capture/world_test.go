@@ -4,14 +4,18 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/netnstest"
@@ -83,6 +87,13 @@ func (w *world) wire() {
 	for _, addr := range []string{server4, server6, other4} {
 		w.serve(listenIn(w.t, w.internet, addr), func(c net.Conn) { fmt.Fprintln(c, "direct", c.RemoteAddr()) })
 	}
+}
+
+func addrPorts(list ...string) (out []netip.AddrPort) {
+	for _, s := range list {
+		out = append(out, netip.MustParseAddrPort(s))
+	}
+	return out
 }
 
 func prefixes(list ...string) (out []netip.Prefix) {
@@ -169,48 +180,101 @@ func (w *world) open() {
 // run has a workload in a cgroup do its steps and gives what came of them.
 func (w *world) run(cgroup string, steps ...step) []result {
 	w.t.Helper()
-	results, err := w.try(cgroup, "/proc/self/exe", steps...)
+	exe, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	results, err := w.try(cgroup, exe, steps...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return results
 }
 
+// try is run with another executable, for other goroutines than the test's.
 func (w *world) try(cgroup, exe string, steps ...step) ([]result, error) {
-	program, err := json.Marshal(steps)
+	cmd, out, err := w.start(cgroup, exe, nil, steps)
 	if err != nil {
-		return nil, err
-	}
-	if exe == "/proc/self/exe" {
-		if exe, err = os.Executable(); err != nil {
-			return nil, err
-		}
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childVariable+"="+string(program))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := w.host.Start(cmd, cgroup); err != nil {
 		return nil, err
 	}
 	var results []result
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		var r result
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return nil, fmt.Errorf("child says %q: %v", lines.Text(), err)
+	for range steps {
+		r, err := readResult(out)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("after %v: %w", results, err), cmd.Wait())
+		}
+		results = append(results, r)
+	}
+	return results, cmd.Wait()
+}
+
+// start starts a workload; its results come on the reader, one a step.
+func (w *world) start(cgroup, exe string, in io.Reader, steps []step) (*exec.Cmd, *bufio.Reader, error) {
+	program, err := json.Marshal(steps)
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), childVariable+"="+string(program))
+	cmd.Stdin, cmd.Stderr = in, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	return cmd, bufio.NewReader(out), w.host.Start(cmd, cgroup)
+}
+
+func readResult(from *bufio.Reader) (r result, err error) {
+	line, err := from.ReadBytes('\n')
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(line, &r)
+}
+
+// runAround runs a captured workload and calls f between the steps before and those after.
+func (w *world) runAround(f func(), before, after []step) []result {
+	w.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	in, goOn, err := os.Pipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer in.Close()
+	defer goOn.Close()
+	steps := slices.Concat(before, []step{{Do: "pause"}}, after)
+	cmd, out, err := w.start(w.cgroup, exe, in, steps)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var results []result
+	for i := range steps {
+		if i == len(before) {
+			f()
+			goOn.Write([]byte{'.'})
+		}
+		r, err := readResult(out)
+		if err != nil {
+			w.t.Fatal(err)
 		}
 		results = append(results, r)
 	}
 	if err := cmd.Wait(); err != nil {
-		return nil, err
+		w.t.Fatal(err)
 	}
-	if len(results) != len(steps) {
-		return nil, fmt.Errorf("%d results of %d steps: %v", len(results), len(steps), results)
+	return results
+}
+
+// drain waits until all that was connected has been accepted: a connection to
+// each listener from outside the scope comes last in its queue.
+func (w *world) drain() {
+	w.t.Helper()
+	for _, l := range w.listeners {
+		w.answer(w.outside, l.Addr().String())
 	}
-	return results, nil
 }
 
 // answer is what a workload reads first from a connection to addr, or the error.
@@ -241,6 +305,13 @@ func (w *world) last() flow.Flow {
 	return w.flows[len(w.flows)-1]
 }
 
+// accepted counts the accepted connections with and without a record.
+func (w *world) accepted() (known, strange int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.flows), w.strange
+}
+
 // counter reads one counter.
 func (w *world) counter(name string) uint64 {
 	w.t.Helper()
@@ -263,4 +334,24 @@ func (w *world) records() int {
 		w.t.Fatal(err)
 	}
 	return len(keys)
+}
+
+// eventually waits for something that the kernel or another goroutine does in its own time.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for range 1000 {
+		if done() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s did not come", what)
+}
+
+func ipNet(s string) *net.IPNet {
+	_, n, err := net.ParseCIDR(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
 }

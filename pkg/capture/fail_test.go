@@ -1,0 +1,181 @@
+package capture
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+const refused = "operation not permitted"
+
+// leave is what kill -9 leaves of the interceptor: its sockets and descriptors are gone, the pins stay.
+func (w *world) leave() {
+	w.t.Helper()
+	for _, l := range w.listeners {
+		l.Close()
+	}
+	if err := w.capture.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// relisten opens other listeners, as a new process would.
+func (w *world) relisten() {
+	for _, l := range w.listeners {
+		l.Close()
+	}
+	w.listen()
+	w.config.Listen = nil
+	for _, l := range w.listeners {
+		w.config.Listen = append(w.config.Listen, addrPort(l.Addr()))
+	}
+}
+
+// squat has a stranger listen on the ports that were ours.
+func (w *world) squat() {
+	w.t.Helper()
+	for _, l := range w.config.Listen {
+		w.serve(listenIn(w.t, w.host, l.String()), func(c net.Conn) { fmt.Fprintln(c, "squatter") })
+	}
+}
+
+func TestFailPolicy(t *testing.T) {
+	addrs := []string{server4, server6, mapped4}
+	for _, open := range []bool{false, true} {
+		t.Run(fmt.Sprintf("open %v", open), func(t *testing.T) {
+			want := refused
+			if open {
+				want = "direct"
+			}
+			w := newWorld(t, func(c *Config) { c.FailOpen = open })
+			check := func(when string) {
+				t.Helper()
+				for _, addr := range addrs {
+					if got := w.answer(w.cgroup, addr); !strings.HasPrefix(got, want) {
+						t.Errorf("%s, %s: %q, want %s", when, addr, got, want)
+					}
+					if got := w.answer(w.outside, addr); !strings.HasPrefix(got, "direct") {
+						t.Errorf("%s, out of scope, %s: %q", when, addr, got)
+					}
+				}
+			}
+			if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
+				t.Fatalf("alive: %q", got)
+			}
+			w.leave()
+			check("dead")
+			w.squat()
+			check("squatted")
+
+			w.relisten()
+			w.open()
+			if gone, foreign := w.counter("listener_gone"), w.counter("listener_foreign"); gone != 3 || foreign != 3 {
+				t.Errorf("listener_gone = %d, listener_foreign = %d; want 3 each", gone, foreign)
+			}
+			for _, addr := range addrs {
+				if got := w.answer(w.cgroup, addr); !strings.HasPrefix(got, "captured") {
+					t.Errorf("taken over, %s: %q", addr, got)
+				}
+			}
+		})
+	}
+}
+
+// TestOneListenerGone: as long as one of our listeners lives, it takes all.
+func TestOneListenerGone(t *testing.T) {
+	w := newWorld(t)
+	w.listeners[0].Close()
+	w.listeners[1].Close()
+	for range 10 {
+		for _, addr := range []string{server4, server6} {
+			if got := w.answer(w.cgroup, addr); got != "captured "+addr {
+				t.Fatalf("%s: %q", addr, got)
+			}
+		}
+	}
+}
+
+// TestUntagged: between Open and TagListener the fail policy answers.
+func TestUntagged(t *testing.T) {
+	w := newWorld(t)
+	if err := w.capture.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.relisten()
+	c, err := Open(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.capture = c
+	defer c.Close()
+	if got := w.answer(w.cgroup, server4); got != refused {
+		t.Errorf("before the tag: %q", got)
+	}
+	for _, l := range w.listeners {
+		if err := c.TagListener(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
+		t.Errorf("after the tag: %q", got)
+	}
+}
+
+// TestBoundDevice: without CAP_NET_RAW a socket cannot be freed from its
+// device, and has no way to our listener.
+func TestBoundDevice(t *testing.T) {
+	w := newWorld(t)
+	steps := []step{{Do: "socket"}, {Do: "device", Addr: w.device()}, {Do: "drop"}, {Do: "connect", Addr: server4}}
+	if got := w.run(w.cgroup, steps...); got[3].Err != refused {
+		t.Errorf("connect: %q, want %q", got[3].Err, refused)
+	}
+	if n := w.counter("bound_device"); n != 1 {
+		t.Errorf("bound_device = %d, want 1", n)
+	}
+}
+
+// TestMapFull: when records do not fit, the fail policy answers, and all of it is counted.
+func TestMapFull(t *testing.T) {
+	w := newWorld(t)
+	var key outwardenTuple
+	var record outwardenFlow
+	record.At = uint64(sinceBoot())
+	for i := range w.capture.maps.Flows.MaxEntries() {
+		key.Zero = i + 1
+		if err := w.capture.maps.Flows.Put(&key, &record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.answer(w.cgroup, server4); got != "connection reset by peer" {
+		t.Errorf("the connect that finds out: %q", got)
+	}
+	if got := w.answer(w.cgroup, server4); got != refused {
+		t.Errorf("the connect after it: %q", got)
+	}
+	if lost, full := w.counter("records_lost"), w.counter("map_full"); lost != 1 || full != 1 {
+		t.Errorf("records_lost = %d, map_full = %d; want 1 each", lost, full)
+	}
+	w.capture.removeOlder(sinceBoot() + time.Second)
+	if n := w.records(); n != 0 {
+		t.Errorf("%d records after the sweep", n)
+	}
+}
+
+// TestContested: when two sockets claim a tuple, neither gets the other's identity.
+func TestContested(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Listen = c.Listen[:1] })
+	key := toTuple(w.capture.Netns(), w.config.Listen[0], netip.MustParseAddrPort("127.0.0.1:40405"))
+	if err := w.capture.maps.Flows.Put(&key, &outwardenFlow{Cookie: 1}); err != nil {
+		t.Fatal(err)
+	}
+	got := w.run(w.cgroup, step{Do: "socket"}, step{Do: "bind", Addr: "0.0.0.0:40405"}, step{Do: "connect", Addr: server4}, step{Do: "read"})
+	if known, _ := w.accepted(); got[3].Err != "connection reset by peer" || known != 0 {
+		t.Errorf("read: %+v with %d flows, want a reset and none", got[3], known)
+	}
+	if n := w.counter("records_contested"); n != 1 {
+		t.Errorf("records_contested = %d, want 1", n)
+	}
+}

@@ -1,0 +1,188 @@
+package capture
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/netnstest"
+)
+
+// TestScope: the nearest ancestor that says anything decides.
+func TestScope(t *testing.T) {
+	w := newWorld(t)
+	b := netnstest.Subgroup(t, w.cgroup, "b") // nothing said: as its parent
+	c := netnstest.Subgroup(t, b, "c")        // exempt
+	d := netnstest.Subgroup(t, c, "d")        // captured again
+	e := netnstest.Subgroup(t, d, "e")
+	if err := errors.Join(w.capture.Exclude(c), w.capture.AddScope(d)); err != nil {
+		t.Fatal(err)
+	}
+	for cgroup, want := range map[string]string{w.cgroup: "captured", b: "captured", c: "direct", d: "captured", e: "captured", w.outside: "direct"} {
+		if got := w.answer(cgroup, server4); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %s", cgroup, got, want)
+		}
+	}
+	if err := errors.Join(w.capture.RemoveScope(c), w.capture.RemoveScope(c), w.capture.RemoveScope(w.cgroup)); err != nil {
+		t.Fatal(err)
+	}
+	for cgroup, want := range map[string]string{w.cgroup: "direct", c: "direct", e: "captured"} {
+		if got := w.answer(cgroup, server4); !strings.HasPrefix(got, want) {
+			t.Errorf("after removal, %s: %q, want %s", cgroup, got, want)
+		}
+	}
+}
+
+// TestSetScope: a path may leave out the mount, and what is not named again is forgotten.
+func TestSetScope(t *testing.T) {
+	w := newWorld(t)
+	root := netnstest.CgroupMount(t)
+	if err := w.capture.SetScope([]string{strings.TrimPrefix(w.outside, root)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for cgroup, want := range map[string]string{w.cgroup: "direct", w.outside: "captured"} {
+		if got := w.answer(cgroup, server4); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %s", cgroup, got, want)
+		}
+	}
+	if err := w.capture.SetScope([]string{"/no/such/cgroup"}, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a cgroup that is not there: %v, want %v", err, os.ErrNotExist)
+	}
+	if got := w.answer(w.outside, server4); !strings.HasPrefix(got, "captured") {
+		t.Errorf("after a failed change: %q, want the old scope", got)
+	}
+}
+
+func TestSetPorts(t *testing.T) {
+	w := newWorld(t)
+	if err := w.capture.SetPorts([]uint16{5432}); err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]string{server4: "direct", other4: "captured"} {
+		if got := w.answer(w.cgroup, addr); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %s", addr, got, want)
+		}
+	}
+}
+
+// TestSocketOlderThanScope: what counts is the cgroup of the caller at connect(),
+// not the one in which the socket was made.
+func TestSocketOlderThanScope(t *testing.T) {
+	w := newWorld(t)
+	got := w.run(w.outside, step{Do: "socket"}, step{Do: "join", Addr: w.cgroup}, step{Do: "connect", Addr: server4}, step{Do: "read"})
+	if !strings.HasPrefix(got[3].Text, "captured") {
+		t.Errorf("process that has come into the scope: %v", got)
+	}
+	got = w.run(w.cgroup, step{Do: "socket"}, step{Do: "join", Addr: w.outside}, step{Do: "connect", Addr: server4}, step{Do: "read"})
+	if !strings.HasPrefix(got[3].Text, "direct") {
+		t.Errorf("process that has left the scope: %v", got)
+	}
+}
+
+// TestOwnTraffic: cgroup and mark together make our own traffic; neither does alone.
+func TestOwnTraffic(t *testing.T) {
+	own := netnstest.Cgroup(t)
+	id, err := cgroupID(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(c *Config) { c.OwnCgroup = id })
+	if err := w.capture.AddScope(own); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, cgroup string
+		marked       bool
+		want         string
+	}{
+		{"own cgroup and mark", own, true, "direct"},
+		{"own cgroup alone", own, false, "captured"},
+		{"mark alone", w.cgroup, true, "captured"},
+	}
+	for _, test := range tests {
+		steps := []step{{Do: "socket"}}
+		if test.marked {
+			steps = append(steps, step{Do: "mark", Count: DefaultMark})
+		}
+		got := w.run(test.cgroup, append(steps, step{Do: "connect", Addr: server4}, step{Do: "read"})...)
+		if text := got[len(got)-1].Text; !strings.HasPrefix(text, test.want) {
+			t.Errorf("%s: %q, want %s", test.name, text, test.want)
+		}
+	}
+}
+
+// TestControl: our dialer's sockets carry the mark.
+func TestControl(t *testing.T) {
+	w := newWorld(t)
+	var got int
+	dialer := net.Dialer{Control: func(network, address string, rc syscall.RawConn) error {
+		if err := w.capture.Control(network, address, rc); err != nil {
+			return err
+		}
+		return rc.Control(func(fd uintptr) { got, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK) })
+	}}
+	w.host.Do(func() {
+		c, err := dialer.Dial("tcp", server4)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c.Close()
+	})
+	if got != DefaultMark {
+		t.Errorf("mark %#x, want %#x", got, DefaultMark)
+	}
+}
+
+// TestAskNetnsCookie: the way of kernels without SO_NETNS_COOKIE finds what that option says.
+func TestAskNetnsCookie(t *testing.T) {
+	w := newWorld(t)
+	for _, l := range w.listeners {
+		want, err := NetnsOf(l)
+		if err != nil {
+			t.Skipf("this kernel has no SO_NETNS_COOKIE: %v", err)
+		}
+		rc, err := l.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got uint64
+		var failed error
+		rc.Control(func(fd uintptr) { got, failed = w.capture.askNetnsCookie(int(fd), l.Addr()) })
+		if failed != nil || got != want {
+			t.Errorf("listener %s: namespace %d, %v; want %d", l.Addr(), got, failed, want)
+		}
+	}
+}
+
+// TestTwoCaptures: several at the root cgroup at once do not meddle with one another.
+func TestTwoCaptures(t *testing.T) {
+	a, b := newWorld(t), &world{}
+	t.Run("second", func(t *testing.T) {
+		b = newWorld(t)
+		for range 3 {
+			for _, w := range []*world{a, b} {
+				if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
+					t.Errorf("captured: %q", got)
+				}
+				if got := w.answer(w.outside, server6); !strings.HasPrefix(got, "direct") {
+					t.Errorf("uncaptured: %q", got)
+				}
+			}
+		}
+	})
+	for _, w := range []*world{a, b} {
+		if known, strange := w.accepted(); known != 3 || strange != 0 {
+			t.Errorf("%d flows and %d without a record, want 3 and none", known, strange)
+		}
+	}
+	if got := a.last(); got.Verdict != flow.VerdictRedirect {
+		t.Errorf("verdict %v", got.Verdict)
+	}
+}
