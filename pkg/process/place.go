@@ -89,6 +89,9 @@ func containerOf(parts []string) (pod, container string) {
 	inKubepods := false
 	for _, part := range parts {
 		if id := containerID(part); id != "" {
+			if slice, _, ok := strings.Cut(part, ":"); ok && strings.HasPrefix(slice, "kubepods") {
+				pod = podUID(slice)
+			}
 			return pod, id
 		}
 		if pod != "" || isLeafUnit(part) && !isRuntimeUnit(part) {

@@ -1,0 +1,213 @@
+package process
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/netnstest"
+)
+
+// child names what a re-executed test binary does instead of testing.
+const child = "OUTWARDEN_PROCESS_CHILD"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(child) {
+	case "":
+		os.Exit(m.Run())
+	case "wait":
+		wait()
+	case "exec":
+		wait()
+		fmt.Println(syscall.Exec(os.Args[1], os.Args[1:], nil))
+	case "wrap":
+		wrap()
+	}
+}
+
+// wait says that it is there and stays until its input has a line or ends.
+func wait() {
+	fmt.Println("ready")
+	bufio.NewReader(os.Stdin).ReadString('\n')
+}
+
+// spawned is a running child.
+type spawned struct {
+	*exec.Cmd
+	in  io.WriteCloser
+	pid uint32
+}
+
+// spawn starts a program that answers on its output, and waits for the answer.
+func spawn(t testing.TB, cmd *exec.Cmd) *spawned {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	s := &spawned{cmd, in, uint32(cmd.Process.Pid)}
+	t.Cleanup(func() { s.stop() })
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("child did not answer: %v", err)
+	}
+	return s
+}
+
+func (s *spawned) stop() {
+	s.in.Close()
+	s.Process.Kill()
+	s.Wait()
+}
+
+func (s *spawned) proceed() { io.WriteString(s.in, "\n") }
+
+func self(mode string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), child+"="+mode)
+	return cmd
+}
+
+// connected is a flow of the process as it is now.
+func connected(t testing.TB, r *Resolver, pid uint32) *flow.Flow {
+	t.Helper()
+	f, err := r.Caller(pid)
+	must(t, err)
+	return f
+}
+
+func TestRealProcess(t *testing.T) {
+	r := NewResolver(Options{})
+	s := spawn(t, self("wait", "one", "two words"))
+	got, err := r.Resolve(connected(t, r, s.pid))
+	must(t, err)
+	exe, err := os.Executable()
+	must(t, err)
+	sum, err := exec.Command("sha256sum", exe).Output()
+	must(t, err)
+	wantKnown(t, got, exe, strings.Fields(string(sum))[0], "/proc/self/exe", "one", "two words")
+	if got.UID != uint32(os.Geteuid()) || got.Gone {
+		t.Errorf("got %s", got.JSON())
+	}
+	if len(got.Parents) == 0 || got.Parents[0] != (Parent{uint32(os.Getpid()), exe}) {
+		t.Errorf("parents %v, want this process first", got.Parents)
+	}
+	if off := time.Since(got.Start); off < -time.Second || off > time.Minute {
+		t.Errorf("started %v ago", off)
+	}
+}
+
+func TestRealProcessLeaves(t *testing.T) {
+	r := NewResolver(Options{})
+	s := spawn(t, self("wait"))
+	f := connected(t, r, s.pid)
+	s.in.Close()
+	must(t, unix.Waitid(unix.P_PID, int(s.pid), nil, unix.WEXITED|unix.WNOWAIT, nil)) // a zombie now
+	if got, err := r.Resolve(f); !errors.Is(err, flow.ReasonIdentityGone) || got.Exe != "" {
+		t.Errorf("zombie: %q, %v", got.Exe, err)
+	}
+	s.Wait()
+	if got, err := r.Resolve(f); !errors.Is(err, flow.ReasonIdentityGone) || got.Exe != "" {
+		t.Errorf("no process: %q, %v", got.Exe, err)
+	}
+}
+
+func TestRealExecAfterConnect(t *testing.T) {
+	r := NewResolver(Options{})
+	cat, err := exec.LookPath("cat")
+	must(t, err)
+	s := spawn(t, self("exec", cat))
+	f := connected(t, r, s.pid)
+	s.proceed()
+	later := f
+	for later.Caller.Exe == f.Caller.Exe { // until it has become cat
+		later = connected(t, r, s.pid)
+	}
+	got, err := r.Resolve(f)
+	must(t, err)
+	wantUnknown(t, got)
+	got, err = r.Resolve(later)
+	must(t, err)
+	if real, _ := filepath.EvalSymlinks(cat); got.Exe != real {
+		t.Errorf("after the exec: %q, want %q", got.Exe, real)
+	}
+}
+
+func TestRealDeletedExecutable(t *testing.T) {
+	exe := copyOf(t, "/proc/self/exe")
+	r := NewResolver(Options{})
+	cmd := self("wait")
+	cmd.Path = exe
+	s := spawn(t, cmd)
+	must(t, os.Remove(exe))
+	got, err := r.Resolve(connected(t, r, s.pid))
+	must(t, err)
+	if got.Exe != exe || len(got.ExeSHA256) != 64 {
+		t.Errorf("got exe %q, digest %q; want where it was, %q, and a digest", got.Exe, got.ExeSHA256, exe)
+	}
+}
+
+func copyOf(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	to := filepath.Join(t.TempDir(), "copy")
+	must(t, os.WriteFile(to, b, 0o755))
+	return to
+}
+
+// A process in a mount namespace of its own calls itself what it wants.
+func TestRealPathIsNotFaked(t *testing.T) {
+	netnstest.RequireRoot(t)
+	trusted := filepath.Join(t.TempDir(), "trusted")
+	must(t, os.WriteFile(trusted, []byte("the real one"), 0o755))
+	evil := copyOf(t, "/proc/self/exe")
+	cmd := exec.Command("sh", "-c", `mount --bind "$1" "$2" && exec "$2"`, "sh", evil, trusted)
+	cmd.Env = append(os.Environ(), child+"=wait")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	s := spawn(t, cmd)
+	r := NewResolver(Options{})
+	got, err := r.Resolve(connected(t, r, s.pid))
+	must(t, err)
+	if got.Exe != "" || got.ExeInside == "" {
+		t.Errorf("got exe %q, inside %q", got.Exe, got.ExeInside)
+	}
+	if got.ExeSHA256 == "" {
+		t.Error("the digest is of the file itself and can be told")
+	}
+}
+
+func TestRealCgroup(t *testing.T) {
+	group := netnstest.Cgroup(t)
+	want := strings.TrimPrefix(group, netnstest.CgroupMount(t))
+	r := NewResolver(Options{})
+	s := spawn(t, self("wait"))
+	must(t, os.WriteFile(group+"/cgroup.procs", fmt.Append(nil, s.pid), 0))
+	f := connected(t, r, s.pid)
+	if f.Cgroup == 0 {
+		t.Fatal("no cgroup id")
+	}
+	must(t, os.WriteFile(netnstest.CgroupMount(t)+"/cgroup.procs", fmt.Append(nil, s.pid), 0)) // moved after connect
+	if got, err := r.Resolve(f); err != nil || got.Cgroup != want {
+		t.Errorf("got %q, %v; want the cgroup of the connect, %q", got.Cgroup, err, want)
+	}
+	s.stop()
+	if got, _ := NewResolver(Options{}).Resolve(f); got.Cgroup != want {
+		t.Errorf("process gone: got %q, want %q", got.Cgroup, want)
+	}
+	f.Cgroup = 1 << 62
+	if got, _ := r.Resolve(f); got.Cgroup != "" {
+		t.Errorf("no such id: got %q", got.Cgroup)
+	}
+}
