@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outwarden/outwarden/pkg/config"
+)
+
+func newCheckCmd(e *env) *cobra.Command {
+	var schema bool
+	cmd := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Find bad configuration, conflicts and shadowed routes before they are loaded",
+		Example: `  outwarden check
+  outwarden check ./outwarden.yaml
+  outwarden check --schema > outwarden.schema.json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if schema {
+				return printSchema(e)
+			}
+			path := e.config
+			if len(args) == 1 {
+				path = args[0]
+			}
+			return check(e, path)
+		},
+	}
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON schema of the configuration")
+	return cmd
+}
+
+func printSchema(e *env) error {
+	b, err := config.Schema()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s\n", b)
+	return err
+}
+
+// check prints every finding on a line of its own, errors first.
+func check(e *env, path string) error {
+	cfg, warnings, err := config.Load(path)
+	list, several := errors.AsType[config.Errors](err)
+	if err != nil && !several {
+		return err
+	}
+	if e.json() {
+		return checkJSON(e, cfg, warnings, list)
+	}
+	p := painter{e.colour()}
+	for _, finding := range list {
+		fmt.Fprintf(e.stderr, "%s %v\n", p.in(red, "error:"), finding)
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(e.stderr, "%s %v\n", p.in(yellow, "warning:"), w)
+	}
+	if len(list) > 0 {
+		return exitError{fmt.Errorf("%s in the configuration", count(len(list), "error")), exitFailed}
+	}
+	fmt.Fprintf(e.stdout, "%s %s in %s, %s\n", p.in(green, "ok:"), count(len(cfg.Routes), "route"),
+		count(len(cfg.Files), "file"), count(len(warnings), "warning"))
+	return nil
+}
+
+type checkResult struct {
+	OK       bool     `json:"ok"`
+	Routes   int      `json:"routes"`
+	Errors   []string `json:"errors,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+func checkJSON(e *env, cfg *config.Config, warnings []config.Warning, list config.Errors) error {
+	r := checkResult{OK: len(list) == 0}
+	if cfg != nil {
+		r.Routes = len(cfg.Routes)
+	}
+	for _, finding := range list {
+		r.Errors = append(r.Errors, finding.Error())
+	}
+	for _, w := range warnings {
+		r.Warnings = append(r.Warnings, w.String())
+	}
+	if err := writeJSON(e.stdout, r); err != nil || r.OK {
+		return err
+	}
+	return exitError{nil, exitFailed}
+}

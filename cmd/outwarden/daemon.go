@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/daemon"
+)
+
+func newDaemonCmd(e *env) *cobra.Command {
+	var ephemeral bool
+	cmd := &cobra.Command{
+		Use:   "daemon",
+		Short: "Capture what the configuration says, until told to stop",
+		Long: `Capture what the configuration says, until told to stop.
+
+SIGHUP loads the configuration again. SIGTERM stops: established flows drain and
+the hooks stay in the kernel, where they answer by capture.fail, so that a restart
+is no bypass. To remove them as well: outwarden detach.`,
+		Example: `  outwarden daemon
+  outwarden daemon --config ./outwarden.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := harden(); err != nil {
+				return err
+			}
+			d, err := daemon.Start(cmd.Context(), daemon.Options{
+				Config: e.config, Ephemeral: ephemeral, Version: version, Log: newLog(e),
+			})
+			if err != nil {
+				return err
+			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			return d.Run(cmd.Context(), hangup)
+		},
+	}
+	cmd.Flags().BoolVar(&ephemeral, "ephemeral", false, "serve `run` alone and leave with the last one")
+	_ = cmd.Flags().MarkHidden("ephemeral")
+	return cmd
+}
+
+// harden keeps secrets out of core dumps and of other processes' reach: what is
+// not dumpable can be read through /proc by root alone.
+func harden() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+}
+
+func newLog(e *env) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(e.stderr)
+	if !e.terminal {
+		log.SetFormatter(&logrus.JSONFormatter{})
+	}
+	return log
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/match"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/process"
+)
+
+func newExplainCmd(e *env) *cobra.Command {
+	var pid uint32
+	var who process.Identity
+	cmd := &cobra.Command{
+		Use:   "explain [flags] [METHOD] URL",
+		Short: "Would this process, calling this URL, get which credential, and why",
+		Example: `  outwarden explain --pid 4711 POST https://api.partner.example/v1/transfers
+  outwarden explain --exe /opt/billing/bin/export --user billing https://api.partner.example/v1/x`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := e.loadConfig()
+			if err != nil {
+				return err
+			}
+			caller := &who
+			if pid != 0 {
+				if caller, err = identify(pid); err != nil {
+					return err
+				}
+			}
+			req, err := question(caller, args)
+			if err != nil {
+				return err
+			}
+			return explain(e, cfg, req)
+		},
+	}
+	flags := cmd.Flags()
+	flags.Uint32Var(&pid, "pid", 0, "a running process")
+	flags.StringVar(&who.Exe, "exe", "", "or its executable,")
+	flags.StringVar(&who.User, "user", "", "user,")
+	flags.StringVar(&who.Unit, "unit", "", "systemd unit")
+	flags.StringVar(&who.Cgroup, "cgroup", "", "and cgroup")
+	return cmd
+}
+
+// identify tells who a running process is.
+func identify(pid uint32) (*process.Identity, error) {
+	r := process.NewResolver(process.Options{})
+	f, err := r.Caller(pid)
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	id, err := r.Resolve(f)
+	if err == nil && id.Gone {
+		err = os.ErrProcessDone
+	}
+	return id, err
+}
+
+// question turns METHOD URL into what policy is asked.
+func question(caller *process.Identity, args []string) (*policy.Request, error) {
+	method, target := "GET", args[len(args)-1]
+	if len(args) == 2 {
+		method = strings.ToUpper(args[0])
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" {
+		return nil, usageError{fmt.Errorf("%q is no URL", target), "as in: outwarden explain https://api.partner.example/v1/x"}
+	}
+	host, port, hasPort, err := match.SplitAuthority(u.Host)
+	if err != nil {
+		return nil, usageError{err, "the URL's host is not a name that could be matched"}
+	}
+	if !hasPort {
+		port = map[string]uint16{"http": 80, "https": 443}[u.Scheme]
+	}
+	if port == 0 {
+		return nil, usageError{errors.New("neither http nor https, and no port"), "write the port into the URL"}
+	}
+	return &policy.Request{Process: caller, Host: host, Port: port, Method: method, Path: u.EscapedPath()}, nil
+}
+
+type explanation struct {
+	Decision    string   `json:"decision"`
+	Route       string   `json:"route,omitempty"`
+	Mode        string   `json:"mode"`
+	Reason      string   `json:"reason,omitempty"`
+	Credentials []string `json:"credentials,omitempty"`
+	Steps       []string `json:"steps"`
+}
+
+func explain(e *env, cfg *config.Config, req *policy.Request) error {
+	p := cfg.Policy()
+	d := p.Decide(req)
+	out := explanation{Decision: d.Action.String(), Route: d.Name, Mode: d.Mode.String(), Reason: d.Reason.String()}
+	if d.Route >= 0 {
+		out.Credentials = credentialNames(&cfg.Routes[d.Route])
+	}
+	for _, s := range p.Explain(req) {
+		mark := "no "
+		if s.Matched {
+			mark = "yes"
+		}
+		out.Steps = append(out.Steps, fmt.Sprintf("%s %s: %s", mark, s.Name, s.Why))
+	}
+	if e.json() {
+		return writeJSON(e.stdout, out)
+	}
+	printExplanation(e, &out, req)
+	return nil
+}
+
+func printExplanation(e *env, x *explanation, req *policy.Request) {
+	p := painter{e.colour()}
+	colour := green
+	if x.Decision == policy.Deny.String() {
+		colour = red
+	}
+	fmt.Fprintf(e.stdout, "%s %s %s:%d%s\n", p.in(colour, x.Decision), req.Method, req.Host, req.Port, req.Path)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(e.stdout, "  %-12s %s\n", name, value)
+		}
+	}
+	line("route", x.Route)
+	line("mode", x.Mode)
+	line("reason", x.Reason)
+	line("credentials", orNone(strings.Join(x.Credentials, ", "), "none"))
+	for _, s := range x.Steps {
+		line("considered", s)
+	}
+}
+
+// credentialNames lists what a route adds, with its form.
+func credentialNames(r *config.Route) []string {
+	var names []string
+	for _, in := range r.Inject {
+		names = append(names, in.Secret+" ("+string(in.Form)+")")
+	}
+	if r.Sign != nil {
+		names = append(names, r.Sign.Secret+" (signature "+r.Sign.Preset+")")
+	}
+	if !r.Upstream.Certificate.IsZero() {
+		names = append(names, "client certificate")
+	}
+	if ip := r.Upstream.EgressIP; ip.IsValid() {
+		names = append(names, "egress IP "+ip.String())
+	}
+	return names
+}

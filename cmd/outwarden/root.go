@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newRootCmd(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "outwarden",
+		Short: "See, decide and sign what leaves this host",
+		Long: `Outwarden takes the outbound connections of unmodified programs, knows which
+process made each, decides per request, adds the credentials that the program
+never holds, and keeps a trail that can be verified.`,
+		Example: `  outwarden run -- curl https://api.partner.example/v1/accounts
+  outwarden flows -f --exe '/opt/billing/**'
+  outwarden audit verify`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return e.checkOutput()
+		},
+	}
+	root.SetVersionTemplate("outwarden {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{err, fmt.Sprintf("see: %s --help", cmd.CommandPath())}
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&e.config, "config", "", "configuration file (default /etc/outwarden/config.yaml)")
+	flags.StringVarP(&e.output, "output", "o", "", "output: compact, wide or json")
+	root.AddCommand(
+		newRunCmd(e), newDaemonCmd(e), newStatusCmd(e), newReloadCmd(e), newCheckCmd(e), newDetachCmd(e),
+		newExplainCmd(e), newEnterCmd(),
+	)
+	return root
+}
+
+func (e *env) checkOutput() error {
+	switch e.output {
+	case "", "compact", "wide", "json":
+		return nil
+	}
+	return usageError{fmt.Errorf("unknown output %q", e.output), "use -o compact, wide or json"}
+}
+
+// noArgs refuses words behind a command that takes none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{errors.New("unexpected argument " + fmt.Sprintf("%q", args[0])), "see: " + cmd.CommandPath() + " --help"}
+}

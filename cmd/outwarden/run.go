@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/daemon"
+	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/trust"
+	"github.com/outwarden/outwarden/pkg/workload"
+)
+
+// enterCmd is the hidden command that a run's child starts as.
+const enterCmd = "__enter"
+
+func newRunCmd(env *env) *cobra.Command {
+	var as string
+	cmd := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARG...]",
+		Short: "Run one command with its connections captured",
+		Long: `Run one command in a scope of its own. Its connections, and those of every
+process it starts, go through Outwarden; nothing else does. The command is not
+changed: it trusts the local authority through a private view of the host's trust
+stores, which ends with it.
+
+Where no daemon runs, one is started for the command and leaves with it.`,
+		Example: `  outwarden run -- curl https://api.partner.example/v1/accounts
+  outwarden run --user billing -- /opt/billing/bin/export --yesterday
+  outwarden run --config ./outwarden.yaml -- pytest -x`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{errors.New("no command to run"), "write it behind --, as in: outwarden run -- curl https://example.com"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), env, as, args) },
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().StringVarP(&as, "user", "u", "", "run the command as this user, without privileges")
+	return cmd
+}
+
+func newEnterCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: enterCmd, Hidden: true, DisableFlagParsing: true,
+		RunE: func(*cobra.Command, []string) error {
+			err := workload.Main()
+			return exitError{err, err.Code}
+		},
+	}
+}
+
+// run opens a scope, starts the command in it and passes its exit on.
+func run(ctx context.Context, env *env, as string, args []string) error {
+	if os.Geteuid() != 0 {
+		return hinted(errors.New("run needs root: it makes a cgroup and a mount namespace"), "sudo outwarden run --user $USER -- COMMAND")
+	}
+	cfg, err := env.loadConfig()
+	if err != nil {
+		return err
+	}
+	who, err := lookupUser(as)
+	if err != nil {
+		return err
+	}
+	client := control.NewClient(daemon.SocketPath(cfg))
+	helper, err := ensureDaemon(ctx, env, client, cfg)
+	if err != nil {
+		return err
+	}
+	scope, err := openScope(ctx, client)
+	if err != nil {
+		helper.kill()
+		return err
+	}
+	defer helper.leave(client, scope)
+	return startWorkload(scope, who, args)
+}
+
+func openScope(ctx context.Context, client *control.Client) (*control.Scope, error) {
+	parent, err := ownCgroup()
+	if err != nil {
+		return nil, err
+	}
+	return client.OpenScope(ctx, control.ScopeRequest{Parent: parent})
+}
+
+// ownCgroup is the directory of our own cgroup: the run's is made in it, so
+// that limits set on us hold for the command too.
+func ownCgroup() (string, error) {
+	root, err := process.CgroupMount()
+	if err != nil {
+		return "", err
+	}
+	self, err := identify(uint32(os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(root, self.Cgroup), nil
+}
+
+// startWorkload runs the command to its end. Signals from the terminal reach it
+// as they would without us; those sent to us alone are handed on.
+func startWorkload(scope *control.Scope, who *workload.User, args []string) error {
+	store, err := trust.Open(scope.Trust)
+	if err != nil {
+		return err
+	}
+	environ, err := store.Env(os.Environ())
+	if err != nil {
+		return err
+	}
+	spec := workload.Spec{Args: args, Env: environ, Cgroup: scope.Cgroup, Trust: scope.Trust, User: who}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd, release, err := spec.Command(self, enterCmd)
+	if err != nil {
+		return err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = cmd.Start()
+	release()
+	if err != nil {
+		return err
+	}
+	stop := forwardSignals(cmd.Process)
+	defer stop()
+	return exitOf(cmd.Wait())
+}
+
+func forwardSignals(p *os.Process) (stop func()) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Ignore(syscall.SIGINT, syscall.SIGQUIT) // the terminal sends these to the command itself
+	go func() {
+		for s := range signals {
+			_ = p.Signal(s)
+		}
+	}()
+	return func() { signal.Stop(signals); close(signals) }
+}
+
+// exitOf passes the command's exit status on; one that a signal ended gives 128
+// and its number, as shells do.
+func exitOf(err error) error {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return err
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return exitError{nil, 128 + int(ws.Signal())}
+	}
+	return exitError{nil, exit.ExitCode()}
+}
+
+func lookupUser(name string) (*workload.User, error) {
+	if name == "" {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return nil, fmt.Errorf("no user %q on this host", name)
+		}
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]int, 0, len(groups)+2)
+	for _, id := range append([]string{u.Uid, u.Gid}, groups...) {
+		n, err := strconv.Atoi(id)
+		if err != nil {
+			return nil, fmt.Errorf("user %s: %w", name, err)
+		}
+		ids = append(ids, n)
+	}
+	return &workload.User{UID: ids[0], GID: ids[1], Groups: ids[2:]}, nil
+}
+
+// helperDaemon is a daemon that we started for this run; nil if one was there.
+type helperDaemon struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// ensureDaemon finds the daemon of a configuration or starts an ephemeral one,
+// in a session of its own so that the terminal's signals do not reach it.
+func ensureDaemon(ctx context.Context, env *env, client *control.Client, cfg *config.Config) (*helperDaemon, error) {
+	if _, err := client.Status(ctx); !errors.Is(err, control.ErrNoDaemon) {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.RunDir, 0o755); err != nil {
+		return nil, err
+	}
+	logPath := filepath.Join(cfg.RunDir, "daemon.log")
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	h := &helperDaemon{cmd: exec.Command(self, "daemon", "--ephemeral", "--config", env.config), done: make(chan struct{})}
+	h.cmd.Stderr, h.cmd.Stdout = log, log
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := h.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { _ = h.cmd.Wait(); close(h.done) }()
+	return h, h.awaitReady(ctx, client, logPath)
+}
+
+// awaitReady waits until the daemon answers, or says why it does not.
+func (h *helperDaemon) awaitReady(ctx context.Context, client *control.Client, logPath string) error {
+	const patience, pause = 20 * time.Second, 10 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		select {
+		case <-h.done:
+			if _, err := client.Status(ctx); err == nil {
+				return nil // another run was quicker; its daemon serves us too
+			}
+			return daemonFailure(logPath)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		if _, err := client.Status(ctx); err == nil {
+			return nil
+		}
+	}
+	_ = h.cmd.Process.Kill()
+	return hinted(errors.New("the daemon did not become ready"), "see "+logPath)
+}
+
+// leave waits for our ephemeral daemon to clean up, unless other runs use it.
+func (h *helperDaemon) leave(client *control.Client, ours *control.Scope) {
+	const patience, pause = 15 * time.Second, 20 * time.Millisecond
+	if h == nil {
+		return
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		select {
+		case <-h.done:
+			return
+		case <-time.After(pause):
+		}
+		s, err := client.Status(context.Background())
+		if err == nil && len(s.Capture.Scopes) > 0 && !slices.Contains(s.Capture.Scopes, ours.Cgroup) {
+			return
+		}
+	}
+}
+
+// kill ends a daemon that nobody uses.
+func (h *helperDaemon) kill() {
+	if h != nil {
+		_ = h.cmd.Process.Signal(syscall.SIGTERM)
+		<-h.done
+	}
+}
+
+// daemonFailure says why the daemon we started ended: its own last words.
+func daemonFailure(logPath string) error {
+	log, _ := os.ReadFile(logPath)
+	for line := range strings.Lines(string(log)) {
+		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "outwarden: error: "); ok {
+			return hinted(fmt.Errorf("start the daemon: %s", said), "the whole story is in "+logPath)
+		}
+	}
+	return hinted(errors.New("the daemon ended at once"), "see "+logPath)
+}

@@ -1,0 +1,91 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+)
+
+// ErrNoDaemon is returned where nobody answers on the socket.
+var ErrNoDaemon = errors.New("no daemon is running")
+
+// Client talks to a daemon.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a client of the daemon behind a socket. Nothing is dialled
+// yet.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// Status asks how the daemon is.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	return call[Status](ctx, c, http.MethodGet, "/status", nil)
+}
+
+// Reload makes the daemon load its configuration again.
+func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
+	return call[Reloaded](ctx, c, http.MethodPost, "/reload", nil)
+}
+
+// OpenScope asks for an ephemeral scope.
+func (c *Client) OpenScope(ctx context.Context, r ScopeRequest) (*Scope, error) {
+	return call[Scope](ctx, c, http.MethodPost, "/scopes", r)
+}
+
+// call sends one request. Errors wrap ErrNoDaemon, or are *Error.
+func call[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	var payload io.Reader = http.NoBody
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		payload = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://outwarden"+path, payload)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	defer res.Body.Close()
+	return decode[T](res)
+}
+
+func (c *Client) explain(err error) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w (nobody answers on %s)", ErrNoDaemon, c.socket)
+	}
+	return fmt.Errorf("control socket %s: %w", c.socket, err)
+}
+
+func decode[T any](res *http.Response) (*T, error) {
+	if res.StatusCode != http.StatusOK {
+		e := &Error{Status: res.StatusCode}
+		if err := json.NewDecoder(res.Body).Decode(e); err != nil || e.Message == "" {
+			e.Message = "daemon answered " + res.Status
+		}
+		return nil, e
+	}
+	out := new(T)
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return nil, fmt.Errorf("daemon's answer: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// flows lets the proxy ask the hooks, which come up after it is built.
+type flows struct{ d *Daemon }
+
+// Lookup finds the record of a connect, once.
+func (f flows) Lookup(local, remote netip.AddrPort) (flow.Flow, bool) {
+	return f.d.capture.Lookup(local, remote)
+}
+
+// watchKernel keeps identities fresh, and records what the hooks decided
+// without the proxy ever seeing the connection.
+func (d *Daemon) watchKernel(ctx context.Context) {
+	d.report("kernel events", d.capture.Events(ctx, d.kernelEvent))
+}
+
+func (d *Daemon) kernelEvent(e capture.Event) {
+	caller := &e.Flow.Caller
+	switch e.Kind {
+	case capture.EventExec:
+		d.processes.Executed(caller.PID, caller.Start)
+	case capture.EventExit:
+		d.processes.Exited(caller.PID, caller.Start)
+	case capture.EventPass:
+		d.recordVerdict(&e.Flow, policy.Passthrough)
+	case capture.EventDeny:
+		d.recordVerdict(&e.Flow, policy.Deny)
+	}
+}
+
+func (d *Daemon) recordVerdict(f *flow.Flow, decision policy.Action) {
+	id, err := d.processes.Resolve(f)
+	d.report("identify", err)
+	err = d.trail.Append(&audit.Record{
+		Kind: audit.KindConnection, Time: time.Now(), Flow: f.ID(), Process: id,
+		Original: &audit.Endpoint{IP: f.Original.Addr().String(), Port: f.Original.Port()},
+		Decision: decision.String(), Reason: f.Reason.String(),
+	})
+	d.report("audit trail", err)
+}

@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+
+	"github.com/outwarden/outwarden/pkg/capture"
+)
+
+// listenPorts is how many ports we listen on where the configuration names
+// none. Redirected connections of one workload address share one destination,
+// so each port adds another range of source ports.
+const listenPorts = 4
+
+// listen opens the listeners on both loopback addresses. A host without IPv6
+// has only the first half.
+func (d *Daemon) listen(ctx context.Context) error {
+	ports := d.loaded.config.Capture.Listen
+	if len(ports) == 0 {
+		ports = make([]uint16, listenPorts)
+	}
+	lc := net.ListenConfig{}
+	lc.SetMultipathTCP(false) // an MPTCP listener hides the tuple that the hooks published
+	for _, port := range ports {
+		if err := d.listenOn(ctx, &lc, "127.0.0.1", port); err != nil {
+			return err
+		}
+		if err := d.listenOn(ctx, &lc, "::1", port); err != nil && !noIPv6(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) listenOn(ctx context.Context, lc *net.ListenConfig, host string, port uint16) error {
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	if err != nil {
+		return fmt.Errorf("open listener: %w", err)
+	}
+	tcp := l.(*net.TCPListener)
+	d.listeners = append(d.listeners, tcp)
+	d.later(func() { _ = tcp.Close() })
+	return nil
+}
+
+// addrOf is where a listener listens.
+func addrOf(l *net.TCPListener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
+
+func noIPv6(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}
+
+// openCapture attaches the hooks and makes the listeners known to them.
+func (d *Daemon) openCapture(context.Context) error {
+	c := d.loaded.config.Capture
+	var addrs []netip.AddrPort
+	for _, l := range d.listeners {
+		addrs = append(addrs, addrOf(l))
+	}
+	pins := cmp.Or(c.PinDir, capture.DefaultPinDir)
+	_, before := os.Stat(pins)
+	hooks, err := capture.Open(capture.Config{
+		PinDir: pins, Ports: c.Ports, Listen: addrs, FailOpen: c.FailOpen, Mark: c.Mark,
+	})
+	if err != nil {
+		return err
+	}
+	d.capture = hooks
+	d.later(func() { d.letGo(hooks, pins, before == nil) })
+	for _, l := range d.listeners {
+		if err := hooks.TagListener(l); err != nil {
+			return fmt.Errorf("tag listener %s: %w", l.Addr(), err)
+		}
+	}
+	return nil
+}
+
+// letGo leaves the hooks to the fail policy once we have served. A start that
+// failed removes them, unless they were there before it.
+func (d *Daemon) letGo(hooks *capture.Capture, pins string, existed bool) {
+	d.report("kernel hooks", hooks.Close())
+	if d.started || existed {
+		return
+	}
+	_, err := capture.Detach(pins)
+	d.report("kernel hooks", err)
+}

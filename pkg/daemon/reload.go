@@ -1,0 +1,147 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/trust"
+)
+
+// secretsEvery is how often secrets are looked at for a change: a rotated one is
+// in use this much later, and the old one no more.
+const secretsEvery = 2 * time.Second
+
+// Reload loads the configuration again. On any error the old one stays.
+func (d *Daemon) Reload(ctx context.Context) (*control.Reloaded, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next, err := d.reload(ctx)
+	d.loaded.failed = err
+	if err != nil {
+		d.o.Log.WithError(err).Error("reload failed; the old configuration stays in force")
+		return nil, err
+	}
+	d.loaded = *next
+	d.o.Log.WithField("routes", len(next.config.Routes)).Info("configuration reloaded")
+	return &control.Reloaded{Routes: len(next.config.Routes), Warnings: next.warnings}, nil
+}
+
+func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
+	cfg, warnings, err := config.Load(d.o.Config)
+	if err != nil {
+		return nil, err
+	}
+	if err := fixed(d.loaded.config, cfg); err != nil {
+		return nil, err
+	}
+	snapshot, versions, err := d.buildSnapshot(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.renewAuthority(cfg); err != nil {
+		return nil, err
+	}
+	if err := d.resolver.set(cfg, d.mark); err != nil {
+		return nil, err
+	}
+	if err := d.recapture(cfg); err != nil {
+		return nil, err
+	}
+	d.proxy.SetSnapshot(snapshot)
+	d.upstreams.Retire()
+	return &loaded{config: cfg, warnings: texts(warnings), versions: versions, at: time.Now()}, nil
+}
+
+// fixed refuses changes that only a restart can make.
+func fixed(old, next *config.Config) error {
+	for _, f := range []struct {
+		key       string
+		old, next any
+	}{
+		{"state_dir", old.StateDir, next.StateDir},
+		{"run_dir", old.RunDir, next.RunDir},
+		{"audit", old.Audit, next.Audit},
+		{"capture.pin_dir", old.Capture.PinDir, next.Capture.PinDir},
+		{"capture.listen", old.Capture.Listen, next.Capture.Listen},
+		{"capture.mark", old.Capture.Mark, next.Capture.Mark},
+		{"capture.fail", old.Capture.FailOpen, next.Capture.FailOpen},
+	} {
+		if !reflect.DeepEqual(f.old, f.next) {
+			return &control.Error{Status: 422, Message: fmt.Sprintf("%s has changed, which takes a restart", f.key), Tip: "systemctl restart outwarden; established flows drain first"}
+		}
+	}
+	return nil
+}
+
+// renewAuthority issues the root again where routes name other hosts now. The
+// key stays, so workloads that run go on with the root they have.
+func (d *Daemon) renewAuthority(c *config.Config) error {
+	permitted := permittedNames(c)
+	if (permitted == nil) == (d.leaves.permitted == nil) && slices.Equal(permitted, d.leaves.permitted) {
+		return nil
+	}
+	if err := d.leaves.open(c); err != nil {
+		return err
+	}
+	d.proxy.ForgetTickets()
+	_, err := trust.Prepare(filepath.Join(c.RunDir, "trust"), d.leaves.get().RootPEM())
+	return err
+}
+
+func (d *Daemon) recapture(c *config.Config) error {
+	if err := d.capture.SetPorts(c.Capture.Ports); err != nil {
+		return err
+	}
+	return d.scopes.configure(c)
+}
+
+func (d *Daemon) reloadBySignal(ctx context.Context) {
+	d.notify(sd.SdNotifyReloading)
+	_, _ = d.Reload(ctx) // logged, and shown by status
+	d.notify(sd.SdNotifyReady)
+}
+
+// watchSecrets puts a secret that changed on disk into force. A secret that
+// can't be read any more leaves the snapshot as it is: what it was is still
+// valid upstream or refused there, and the log says so.
+func (d *Daemon) watchSecrets(ctx context.Context) {
+	tick := time.NewTicker(secretsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.renewSecrets(ctx)
+		}
+	}
+}
+
+func (d *Daemon) renewSecrets(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	snapshot, versions, err := d.buildSnapshot(ctx, d.loaded.config)
+	if err != nil {
+		if d.loaded.failed == nil {
+			d.o.Log.WithError(err).Error("a secret can't be read; the one before stays in use")
+		}
+		d.loaded.failed = err
+		return
+	}
+	d.loaded.failed = nil
+	if versions == d.loaded.versions {
+		return
+	}
+	d.loaded.versions = versions
+	d.proxy.SetSnapshot(snapshot)
+	d.upstreams.Retire()
+	d.o.Log.Info("a secret has changed and is in use")
+}

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/hmacsig"
+	"github.com/outwarden/outwarden/pkg/inject"
+	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/secret"
+	"github.com/outwarden/outwarden/pkg/upstream"
+	"github.com/outwarden/outwarden/pkg/vault"
+)
+
+// builder turns a configuration into what the proxy works with. It reads every
+// secret that a route uses, so that a missing one is an error now and not at the
+// first request.
+type builder struct {
+	ctx      context.Context
+	config   *config.Config
+	vault    *vault.Vault
+	versions []string // of all that was read, in order
+}
+
+// newVault gives names to the sources of a configuration.
+func newVault(c *config.Config) *vault.Vault {
+	sources := make(map[string]vault.Source, len(c.Secrets))
+	for name, s := range c.Secrets {
+		if s.Systemd != "" {
+			sources[name] = vault.SystemdCredential{Name: s.Systemd}
+			continue
+		}
+		sources[name] = vault.File{Path: s.File}
+	}
+	return vault.New(sources)
+}
+
+// buildSnapshot returns the snapshot of a configuration, and a text that changes
+// when any secret in it does.
+func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config) (*proxy.Snapshot, string, error) {
+	b := &builder{ctx: ctx, config: c, vault: newVault(c)}
+	s := &proxy.Snapshot{
+		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: d.upstreams, Plans: make([]proxy.Plan, len(c.Routes)),
+	}
+	for i := range c.Routes {
+		plan, err := b.plan(&c.Routes[i])
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: route %q: %w", c.Routes[i].Position, c.Routes[i].Name, err)
+		}
+		s.Plans[i] = plan
+	}
+	return s, strings.Join(b.versions, " "), nil
+}
+
+func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
+	plan := proxy.Plan{Hosts: r.To.Hosts, Cleartext: r.Cleartext, SignedBody: r.Limits.SignedBody}
+	var err error
+	if plan.Inject, err = b.inject(r); err != nil {
+		return plan, err
+	}
+	plan.Upstream, err = b.profile(r)
+	return plan, err
+}
+
+func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
+	credentials := make([]inject.Credential, len(r.Inject))
+	for i, in := range r.Inject {
+		value, version, err := b.secret(in.Secret)
+		if err != nil {
+			return nil, err
+		}
+		credentials[i] = inject.Credential{
+			Name: in.Secret, Version: version, Form: forms[in.Form],
+			Field: in.Field, Username: in.Username, Prefix: in.Prefix, Value: value,
+		}
+	}
+	signer, err := b.signer(r.Sign)
+	if err != nil {
+		return nil, err
+	}
+	return inject.NewPlan(credentials, signer)
+}
+
+var forms = map[config.Form]inject.Form{
+	config.Bearer: inject.Bearer, config.Basic: inject.Basic, config.Header: inject.Header, config.Query: inject.Query,
+}
+
+func (b *builder) signer(s *config.Sign) (*inject.Signer, error) {
+	if s == nil {
+		return nil, nil
+	}
+	scheme, err := hmacsig.Preset(s.Preset)
+	if err != nil {
+		return nil, err
+	}
+	key, version, err := b.secret(s.Secret)
+	if err != nil {
+		return nil, err
+	}
+	return &inject.Signer{Name: s.Secret, Version: version, Scheme: scheme, Key: key, KeyID: s.KeyID, Nonce: s.Nonce}, nil
+}
+
+func (b *builder) secret(name string) (secret.Value, string, error) {
+	value, version, err := b.vault.Get(b.ctx, name)
+	if err != nil {
+		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, err)
+	}
+	b.versions = append(b.versions, name+"@"+version)
+	return value, version, nil
+}
+
+// profile is how a route reaches its origin; nil where it says nothing about it.
+func (b *builder) profile(r *config.Route) (*upstream.Profile, error) {
+	u := &r.Upstream
+	if u.CA.IsZero() && u.Certificate.IsZero() && !u.EgressIP.IsValid() && !u.AllowPrivate {
+		return nil, nil
+	}
+	p := &upstream.Profile{Name: r.Name, EgressIP: u.EgressIP, AllowPrivate: u.AllowPrivate}
+	digest := sha256.New()
+	fmt.Fprintln(digest, u.EgressIP, u.AllowPrivate)
+	if !u.CA.IsZero() {
+		pem, err := b.material(u.CA)
+		if err != nil {
+			return nil, fmt.Errorf("upstream.ca: %w", err)
+		}
+		p.Roots = x509.NewCertPool()
+		if !p.Roots.AppendCertsFromPEM(pem.Reveal()) {
+			return nil, fmt.Errorf("upstream.ca: no certificate in PEM")
+		}
+		digest.Write(pem.Reveal())
+	}
+	if !u.Certificate.IsZero() {
+		cert, err := b.keyPair(u)
+		if err != nil {
+			return nil, fmt.Errorf("upstream.mtls: %w", err)
+		}
+		p.Certificate = cert
+		for _, der := range cert.Certificate {
+			digest.Write(der)
+		}
+	}
+	p.Version = hex.EncodeToString(digest.Sum(nil)[:8])
+	b.versions = append(b.versions, p.ID())
+	return p, nil
+}
+
+func (b *builder) keyPair(u *config.Upstream) (*tls.Certificate, error) {
+	cert, err := b.material(u.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	key, err := b.material(u.Key)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert.Reveal(), key.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	return &pair, nil
+}
+
+// material reads PEM from a secret or a file. A certificate may lie in a file
+// that all can read, so files are not held to the rules of secrets here.
+func (b *builder) material(m config.Material) (secret.Value, error) {
+	if m.Secret != "" {
+		value, _, err := b.secret(m.Secret)
+		return value, err
+	}
+	pem, err := os.ReadFile(m.File)
+	return secret.New(pem), err
+}

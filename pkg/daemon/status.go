@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"strings"
+
+	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/control"
+)
+
+// Status tells how the daemon is.
+func (d *Daemon) Status(context.Context) (*control.Status, error) {
+	kernel, err := d.capture.Counters()
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &control.Status{
+		Version: d.o.Version, PID: os.Getpid(), Since: d.since, Ephemeral: d.o.Ephemeral,
+		Config: d.configStatus(), Capture: d.captureStatus(), Flows: d.flowStatus(), Upstream: d.upstreamStatus(),
+		Audit: d.auditStatus(), Authority: d.authorityStatus(), Kernel: kernel,
+	}, nil
+}
+
+func (d *Daemon) configStatus() control.ConfigStatus {
+	s := control.ConfigStatus{
+		Path: strings.Join(d.loaded.config.Files, ", "), Loaded: d.loaded.at,
+		Routes: len(d.loaded.config.Routes), Warnings: d.loaded.warnings,
+	}
+	if d.loaded.failed != nil {
+		s.LastError = d.loaded.failed.Error()
+	}
+	return s
+}
+
+func (d *Daemon) captureStatus() control.CaptureStatus {
+	c := d.loaded.config.Capture
+	s := control.CaptureStatus{Backend: "rewrite", Fail: "closed", PinDir: cmp.Or(c.PinDir, capture.DefaultPinDir), Ports: c.Ports}
+	if c.FailOpen {
+		s.Fail = "open"
+	}
+	for _, l := range d.listeners {
+		s.Listeners = append(s.Listeners, l.Addr().String())
+	}
+	s.Scopes, s.Excluded = d.scopes.list()
+	return s
+}
+
+func (d *Daemon) flowStatus() control.FlowStatus {
+	s := d.proxy.Stats()
+	return control.FlowStatus{
+		Open: d.proxy.Open(), Accepted: s.Accepted.Load(), Intercepted: s.Intercepted.Load(), Passed: s.Passed.Load(),
+		Denied: s.Denied.Load(), Unattributed: s.Unattributed.Load(),
+		Requests: s.Requests.Load(), Refused: s.Refused.Load(), Credentialed: s.Credentialed.Load(),
+	}
+}
+
+func (d *Daemon) upstreamStatus() control.UpstreamStatus {
+	s := d.upstreams.Stats()
+	return control.UpstreamStatus{Idle: s.Idle, Dials: s.Dials, Reuses: s.Reuses, Resumed: s.Resumed, Failures: s.Failures}
+}
+
+func (d *Daemon) authorityStatus() control.AuthorityStatus {
+	root := d.leaves.get().Root()
+	sum := sha256.Sum256(root.Raw)
+	return control.AuthorityStatus{SHA256: hex.EncodeToString(sum[:]), NotAfter: root.NotAfter}
+}
+
+func (d *Daemon) auditStatus() control.AuditStatus {
+	s := d.trail.Stats()
+	return control.AuditStatus{Dir: trailDir(d.loaded.config), Seq: s.Seq, Lost: s.Failed, SyncFails: s.SyncFails}
+}

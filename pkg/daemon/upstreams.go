@@ -1,0 +1,104 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/dns"
+	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/upstream"
+)
+
+// resolver is the DNS resolver in force; a reload may change its servers.
+type resolver struct{ current atomic.Pointer[dns.Resolver] }
+
+// Lookup resolves with the resolver in force.
+func (r *resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	return r.current.Load().Lookup(ctx, host)
+}
+
+func (r *resolver) set(c *config.Config, mark controlFunc) error {
+	next, err := dns.New(dns.Options{Servers: c.DNS.Servers, Control: mark})
+	if err != nil {
+		return fmt.Errorf("dns: %w", err)
+	}
+	r.current.Store(next)
+	return nil
+}
+
+type controlFunc = func(network, address string, c syscall.RawConn) error
+
+// mark marks a socket as our own. The hooks come up after whoever dials is
+// built, but before anybody does.
+func (d *Daemon) mark(network, address string, c syscall.RawConn) error {
+	return d.capture.Control(network, address, c)
+}
+
+func (d *Daemon) openTrail(context.Context) error {
+	c := d.loaded.config
+	trail, err := audit.Open(trailDir(c), audit.Options{Synced: c.Audit.Synced})
+	if err != nil {
+		return err
+	}
+	d.trail = trail
+	d.later(func() { d.report("audit trail", trail.Close()) })
+	return nil
+}
+
+// trailDir is where the segments of the trail lie.
+func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit") }
+
+func (d *Daemon) openUpstreams(context.Context) error {
+	if err := d.resolver.set(d.loaded.config, d.mark); err != nil {
+		return err
+	}
+	d.upstreams = upstream.NewPool(upstream.Options{
+		Resolver: &d.resolver, Control: d.mark, OwnRoot: d.leaves.issued, Listener: d.isListener,
+	})
+	d.later(d.upstreams.Close)
+	return nil
+}
+
+func (d *Daemon) isListener(a netip.AddrPort) bool {
+	for _, l := range d.listeners {
+		if addrOf(l) == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Daemon) buildProxy(ctx context.Context) error {
+	snapshot, versions, err := d.buildSnapshot(ctx, d.loaded.config)
+	if err != nil {
+		return err
+	}
+	d.loaded.versions = versions
+	d.processes = process.NewResolver(process.Options{})
+	d.proxy = proxy.New(proxy.Options{
+		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: d.trail, Dial: d.dialOriginal,
+		OnDefect: func(err error) { d.report("proxy", err) },
+	})
+	d.proxy.SetSnapshot(snapshot)
+	d.later(func() { d.report("drain", d.proxy.Close()) })
+	return nil
+}
+
+// dialOriginal connects to where a passed-through flow meant to go.
+func (d *Daemon) dialOriginal(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	dialer := net.Dialer{Control: d.mark}
+	dialer.SetMultipathTCP(false)
+	c, err := dialer.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}

@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/clienthello"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/process"
+)
+
+// conn is one captured connection on its way through the stages. Each stage
+// fills the fields under its name.
+type conn struct {
+	p    *Proxy
+	snap *Snapshot
+	raw  *net.TCPConn
+
+	// accept
+	flow flow.Flow
+
+	// identify
+	process *process.Identity
+
+	// sniff
+	peek  *clienthello.Conn
+	proto protocol
+	hello clienthello.Hello
+
+	// decide
+	name     string // canonical SNI; for plain HTTP "", the Host of each request decides
+	decision policy.Decision
+
+	// terminate
+	client  net.Conn    // what requests are read from: TLS, or peek for plain HTTP
+	alpn    string      // agreed with the workload
+	offer   []string    // what is offered upstream from here on: the same
+	failed  *failure    // the upstream can't be had: every request is answered with it
+	idle    atomic.Bool // waiting for the next request
+	started time.Time   // accept
+}
+
+// Serve accepts until l is closed and returns nil then. Several listeners may
+// be served at once.
+func (p *Proxy) Serve(l *net.TCPListener) error {
+	if addr, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
+		p.ours.Store(addr, struct{}{})
+	}
+	var backoff time.Duration
+	for {
+		p.slots <- struct{}{}
+		raw, err := l.AcceptTCP()
+		if err == nil {
+			backoff = 0
+			p.start(raw)
+			continue
+		}
+		<-p.slots
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		// Out of descriptors or memory: the workloads wait in the backlog
+		// while others finish; spinning would take the CPU from them.
+		backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
+		p.o.OnDefect(err)
+		time.Sleep(backoff)
+	}
+}
+
+func (p *Proxy) start(raw *net.TCPConn) {
+	c := &conn{p: p, snap: p.snap.Load(), raw: raw, started: time.Now()}
+	p.stats.Accepted.Add(1)
+	p.mu.Lock()
+	p.open[c] = struct{}{}
+	p.mu.Unlock()
+	p.conns.Go(func() {
+		defer p.forget(c)
+		c.run()
+	})
+}
+
+func (p *Proxy) forget(c *conn) {
+	p.mu.Lock()
+	delete(p.open, c)
+	p.mu.Unlock()
+	<-p.slots
+}
+
+// run takes c through the stages. Whatever happens, the socket is closed and
+// the connection has a record when it returns.
+func (c *conn) run() {
+	defer c.raw.Close()
+	if !c.accept() {
+		return
+	}
+	c.identify()
+	if !c.sniff() {
+		return
+	}
+	switch c.decide() {
+	case policy.Deny:
+		c.deny()
+	case policy.Passthrough:
+		c.passthrough()
+	case policy.Intercept:
+		c.intercept()
+	}
+}
+
+// accept looks the kernel's record up. Without one nothing is guessed: the
+// connection is reset, and the trail says so.
+func (c *conn) accept() bool {
+	local, remote := addrPort(c.raw.LocalAddr()), addrPort(c.raw.RemoteAddr())
+	f, ok := c.p.o.Flows.Lookup(local, remote)
+	reason := flow.ReasonNone
+	switch {
+	case !ok:
+		reason = flow.ReasonNoRecord
+		f = flow.Flow{Source: remote, At: c.started}
+	case c.p.isOurs(f.Original):
+		reason = flow.ReasonLoop
+	}
+	c.flow = f
+	if reason == flow.ReasonNone {
+		return true
+	}
+	c.p.stats.Unattributed.Add(1)
+	c.reset()
+	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
+	return false
+}
+
+func (p *Proxy) isOurs(a netip.AddrPort) bool {
+	_, ours := p.ours.Load(a)
+	return ours
+}
+
+// reset makes the kernel answer with RST, so that the workload sees an error
+// at once and no clean end of stream.
+func (c *conn) reset() {
+	_ = c.raw.SetLinger(0)
+	_ = c.raw.Close()
+}
+
+// drain ends a connection that waits for its next request; abort any other.
+func (c *conn) drain() {
+	if c.idle.Load() {
+		_ = c.raw.SetReadDeadline(longAgo)
+	}
+}
+
+func (c *conn) abort() { c.reset() }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/http1"
+)
+
+// Sizes of pooled buffers. A head fits into one of smallSize nearly always; a
+// body is moved in pieces of bulkSize, two full TLS records.
+const (
+	smallSize = 8 << 10
+	bulkSize  = 32 << 10
+)
+
+// bufferPool hands out buffers of one size.
+type bufferPool struct{ pool sync.Pool }
+
+func newBufferPool(size int) *bufferPool {
+	return &bufferPool{sync.Pool{New: func() any { b := make([]byte, size); return &b }}}
+}
+
+func (p *bufferPool) get() *[]byte  { return p.pool.Get().(*[]byte) }
+func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
+
+var (
+	small = newBufferPool(smallSize)
+	bulk  = newBufferPool(bulkSize)
+)
+
+// window is what was read of a connection and not taken yet. It holds a buffer
+// only while there is something in it.
+type window struct {
+	pooled *[]byte // nil: buf is ours alone, or nil
+	buf    []byte
+	r, w   int
+}
+
+// bytes are what was read and not taken. They stay in place until fill or
+// release, also after take.
+func (b *window) bytes() []byte { return b.buf[b.r:b.w] }
+
+func (b *window) take(n int) { b.r += n }
+
+// fill reads once from src behind what is there, and makes room first. A head
+// of http1.MaxHead always fits.
+func (b *window) fill(src io.Reader) error {
+	b.makeRoom()
+	n, err := src.Read(b.buf[b.w:])
+	b.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (b *window) makeRoom() {
+	switch {
+	case b.buf == nil:
+		b.pooled = small.get()
+		b.buf = *b.pooled
+	case b.w < len(b.buf):
+	case b.r > 0:
+		b.w = copy(b.buf, b.bytes())
+		b.r = 0
+	default:
+		bigger := make([]byte, max(2*len(b.buf), http1.MaxHead+len("\r\n")))
+		n := copy(bigger, b.bytes())
+		b.release()
+		b.buf, b.w = bigger, n
+	}
+}
+
+// append puts p behind what is there.
+func (b *window) append(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	rest := append(append(make([]byte, 0, len(b.bytes())+len(p)+smallSize), b.bytes()...), p...)
+	b.release()
+	b.buf, b.w = rest[:cap(rest)], len(rest)
+}
+
+// rest gives the buffer back if nothing is left in it.
+func (b *window) rest() {
+	if b.r == b.w {
+		b.release()
+	}
+}
+
+func (b *window) release() {
+	if b.pooled != nil {
+		small.put(b.pooled)
+	}
+	*b = window{}
+}
+
+// patience keeps a deadline ahead without setting it at every call, which
+// costs a timer each time. A peer may stall for between half of d and d.
+type patience struct{ read, write time.Time }
+
+func (p *patience) extendRead(c net.Conn, d time.Duration) {
+	if now := time.Now(); p.read.Sub(now) < d/2 {
+		p.read = now.Add(d)
+		_ = c.SetReadDeadline(p.read)
+	}
+}
+
+func (p *patience) extendWrite(c net.Conn, d time.Duration) {
+	if now := time.Now(); p.write.Sub(now) < d/2 {
+		p.write = now.Add(d)
+		_ = c.SetWriteDeadline(p.write)
+	}
+}

@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+)
+
+// configs keeps one tls.Config per name and protocol. Each has session ticket
+// keys of its own, so a ticket for one name is never accepted for another.
+type configs struct {
+	mu          sync.Mutex
+	young, aged map[configKey]*tls.Config
+}
+
+type configKey struct{ name, alpn string }
+
+// generation bounds the names kept: at most twice as many, the unused half of
+// which goes when the young map is full.
+const generation = 4096
+
+// aeadSuites are what TLS 1.2 clients may have: forward secret and
+// authenticated. Leaves are ECDSA. TLS 1.3 has its own, all of that kind.
+var aeadSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+}
+
+func (s *configs) get(name, alpn string, leaves Leaves) *tls.Config {
+	key := configKey{name, alpn}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cfg, ok := s.young[key]; ok {
+		return cfg
+	}
+	cfg, ok := s.aged[key]
+	if !ok {
+		cfg = serverConfig(name, alpn, leaves)
+	}
+	if s.young == nil || len(s.young) >= generation {
+		s.young, s.aged = make(map[configKey]*tls.Config), s.young
+	}
+	s.young[key] = cfg
+	return cfg
+}
+
+// forget drops every config and with it every session ticket key, as a new
+// authority demands.
+func (s *configs) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.young, s.aged = nil, nil
+}
+
+func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
+	cfg := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: aeadSuites,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return leaves.Certificate(name)
+		},
+	}
+	if alpn != "" {
+		cfg.NextProtos = []string{alpn}
+	}
+	return cfg
+}
+
+// isRemoteAlert reports whether err is an alert the peer sent. crypto/tls
+// wraps those in a net.OpError that says "remote error".
+func isRemoteAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}

@@ -1,0 +1,23 @@
+// Package proxy carries a captured connection through its seven stages, and
+// does nothing else:
+//
+//	1 accept     accept.go     a slot, the kernel's record of the connect; none: reset
+//	2 identify   identify.go   the process behind it, while the client waits
+//	3 sniff      sniff.go      bounded peek: TLS, HTTP/1, HTTP/2 preface, or opaque
+//	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny
+//	5 terminate  terminate.go  upstream first, mirror its ALPN, then the client's handshake
+//	6 serve      serve_h1.go, serve_h2.go: per request decide, strip, inject, sign, forward
+//	7 record     record.go     one record per request or raw connection, on every path
+//
+// One value, conn, travels left to right; each stage fills its own fields and
+// no stage reads a later one's. A connection keeps the Snapshot it began with,
+// so that a reload never changes the rules in the middle of a request.
+//
+// The package never touches BPF, nftables, files or a logger: daemon hands it
+// values behind the small interfaces of proxy.go.
+//
+// Traps. A credential may only be written by inject.Plan.Apply, which wants a
+// Permit from inject.Bind; do not build a header with a secret anywhere else.
+// Everything sent upstream is what policy saw: never decode, re-encode or
+// re-order a target or a field.
+package proxy

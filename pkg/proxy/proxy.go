@@ -1,0 +1,187 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/inject"
+	"github.com/outwarden/outwarden/pkg/match"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/upstream"
+)
+
+// Flows finds the kernel's record of a connect by the tuple of the accepted
+// connection. A record is given out once.
+type Flows interface {
+	Lookup(local, remote netip.AddrPort) (flow.Flow, bool)
+}
+
+// Processes tells who is behind a flow.
+type Processes interface {
+	Resolve(f *flow.Flow) (*process.Identity, error)
+}
+
+// Leaves mints server certificates for names that workloads ask for.
+type Leaves interface {
+	Certificate(name string) (*tls.Certificate, error)
+}
+
+// Records takes audit records. Append returns when the record survives the
+// death of this process.
+type Records interface {
+	Append(r *audit.Record) error
+}
+
+// Dial opens a connection to an original destination, for passthrough. The
+// socket carries our mark, so that the hook lets it pass.
+type Dial func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
+
+// Plan is what a route does once policy has chosen it.
+type Plan struct {
+	Inject    *inject.Plan      // nil: no credential
+	Upstream  *upstream.Profile // how the origin is reached
+	Hosts     []match.Host      // the hosts that the route names
+	Cleartext bool              // the route allows plain HTTP from the workload
+
+	// SignedBody is how many bytes of a body a signer may hold in memory.
+	SignedBody int64
+}
+
+// Snapshot is one loaded configuration. It is immutable.
+type Snapshot struct {
+	Policy   *policy.Policy
+	Plans    []Plan            // by policy.Decision.Route
+	Default  *upstream.Profile // where no route matches
+	BlindOK  bool              // audit.on_failure: allow: requests go on although the trail can't be written
+	Upstream *upstream.Pool
+}
+
+// Timeouts bound what a peer can hold open. Zero fields take the defaults.
+type Timeouts struct {
+	Silence   time.Duration // a workload that says nothing: is the server to speak first?
+	Hello     time.Duration // the whole ClientHello and TLS handshake
+	Head      time.Duration // a request head, from its first byte
+	Idle      time.Duration // between two requests
+	Response  time.Duration // from the request's end to the response head; 0: none
+	BodyStall time.Duration // between two reads or writes of a body
+	Drain     time.Duration // established flows at Close
+}
+
+// defaultTimeouts fit interactive API traffic; event streams and long polls
+// are bounded only where they stall on a write.
+var defaultTimeouts = Timeouts{
+	Silence:   time.Second,
+	Hello:     10 * time.Second,
+	Head:      20 * time.Second,
+	Idle:      5 * time.Minute,
+	Response:  5 * time.Minute,
+	BodyStall: 5 * time.Minute,
+	Drain:     10 * time.Second,
+}
+
+// Options are the values a Proxy works with. All interfaces must be set.
+type Options struct {
+	Flows     Flows
+	Processes Processes
+	Leaves    Leaves
+	Records   Records
+	Timeouts  Timeouts
+	MaxConns  int         // captured connections at once; 0: 65536
+	Dial      Dial        // a connection to an original destination, marked as ours
+	OnDefect  func(error) // a defect of ours or of the trail; must not block
+}
+
+// Proxy serves captured connections from any number of listeners.
+type Proxy struct {
+	o       Options
+	snap    atomic.Pointer[Snapshot]
+	slots   chan struct{}
+	conns   sync.WaitGroup
+	mu      sync.Mutex
+	open    map[*conn]struct{}
+	closing atomic.Bool
+	configs configs
+	ours    sync.Map // netip.AddrPort of our listeners, to refuse loops
+	stats   Stats
+}
+
+// New returns a Proxy that serves nothing until SetSnapshot and Serve.
+func New(o Options) *Proxy {
+	o.Timeouts = o.Timeouts.orDefault()
+	if o.MaxConns == 0 {
+		o.MaxConns = 1 << 16
+	}
+	if o.OnDefect == nil {
+		o.OnDefect = func(error) {}
+	}
+	return &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
+}
+
+// SetSnapshot makes s the configuration of connections accepted from now on.
+func (p *Proxy) SetSnapshot(s *Snapshot) { p.snap.Store(s) }
+
+// ForgetTickets makes every workload do a full handshake next time, as a change
+// of the authority demands.
+func (p *Proxy) ForgetTickets() { p.configs.forget() }
+
+// Stats are counters since start; read them with Load.
+type Stats struct {
+	Accepted, Unattributed, Intercepted, Passed, Denied atomic.Uint64
+	Requests, Refused, Credentialed                     atomic.Uint64
+}
+
+// Stats returns the live counters.
+func (p *Proxy) Stats() *Stats { return &p.stats }
+
+// Open is the number of flows being served.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open)
+}
+
+// Close waits for established flows to end, at most Timeouts.Drain, and then
+// resets what is left. Listeners belong to their opener, who closes them first.
+func (p *Proxy) Close() error {
+	p.closing.Store(true)
+	done := make(chan struct{})
+	go func() { p.conns.Wait(); close(done) }()
+	p.each((*conn).drain)
+	select {
+	case <-done:
+		return nil
+	case <-time.After(p.o.Timeouts.Drain):
+	}
+	p.each((*conn).abort)
+	<-done
+	return nil
+}
+
+func (p *Proxy) each(f func(*conn)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		f(c)
+	}
+}
+
+func (t Timeouts) orDefault() Timeouts {
+	for _, f := range []struct{ have, want *time.Duration }{
+		{&t.Silence, &defaultTimeouts.Silence}, {&t.Hello, &defaultTimeouts.Hello}, {&t.Head, &defaultTimeouts.Head},
+		{&t.Idle, &defaultTimeouts.Idle}, {&t.Response, &defaultTimeouts.Response},
+		{&t.BodyStall, &defaultTimeouts.BodyStall}, {&t.Drain, &defaultTimeouts.Drain},
+	} {
+		if *f.have == 0 {
+			*f.have = *f.want
+		}
+	}
+	return t
+}

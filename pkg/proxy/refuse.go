@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/upstream"
+)
+
+// failure is why a request gets an answer from us and none from the upstream.
+type failure struct {
+	status int
+	reason flow.Reason
+	detail string // for people: what to look at; never a secret
+}
+
+func (f *failure) Error() string {
+	if f.detail == "" {
+		return f.reason.String()
+	}
+	return f.reason.String() + ": " + f.detail
+}
+
+// statusOf is the HTTP status that says a reason most honestly.
+var statusOf = map[flow.Reason]int{
+	flow.ReasonBadRequest:          http.StatusBadRequest,
+	flow.ReasonPathAmbiguous:       http.StatusBadRequest,
+	flow.ReasonHeaderTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
+	flow.ReasonBodyTooLarge:        http.StatusRequestEntityTooLarge,
+	flow.ReasonWorkloadTimeout:     http.StatusRequestTimeout,
+	flow.ReasonAuthorityMismatch:   http.StatusMisdirectedRequest,
+	flow.ReasonUpstreamTimeout:     http.StatusGatewayTimeout,
+	flow.ReasonCredentialMissing:   http.StatusServiceUnavailable,
+	flow.ReasonAuditUnavailable:    http.StatusServiceUnavailable,
+	flow.ReasonEgressUnavailable:   http.StatusServiceUnavailable,
+	flow.ReasonUpstreamUnreachable: http.StatusBadGateway,
+	flow.ReasonUpstreamTLS:         http.StatusBadGateway,
+	flow.ReasonUpstreamName:        http.StatusBadGateway,
+	flow.ReasonUpstreamExpired:     http.StatusBadGateway,
+	flow.ReasonUpstreamUntrusted:   http.StatusBadGateway,
+	flow.ReasonUpstreamOwnCA:       http.StatusBadGateway,
+	flow.ReasonUpstreamUnverified:  http.StatusBadGateway,
+	flow.ReasonUpstreamResponse:    http.StatusBadGateway,
+	flow.ReasonUpstreamClosed:      http.StatusBadGateway,
+	flow.ReasonResolveFailed:       http.StatusBadGateway,
+	flow.ReasonInternal:            http.StatusInternalServerError,
+}
+
+// refusal makes a failure with the status that fits its reason: 403 where the
+// workload asked for something it may not have.
+func refusal(reason flow.Reason, detail string) *failure {
+	status, ok := statusOf[reason]
+	if !ok {
+		status = http.StatusForbidden
+	}
+	return &failure{status, reason, detail}
+}
+
+// upstreamFailure turns an error of the pool into an answer.
+func upstreamFailure(err error) *failure {
+	var e *upstream.Error
+	if !errors.As(err, &e) {
+		return refusal(flow.ReasonInternal, "")
+	}
+	return refusal(e.Reason, e.Error())
+}
+
+// applyFailure turns an error of inject.Plan.Apply into an answer.
+func applyFailure(err error) *failure {
+	var reason flow.Reason
+	if errors.As(err, &reason) {
+		return refusal(reason, err.Error())
+	}
+	return refusal(flow.ReasonInternal, "the credential could not be written")
+}
+
+// answer is the body of a refusal: one line a person can act on.
+func (f *failure) answer() string {
+	return "outwarden: " + f.Error() + "\n"
+}
+
+// appendTo writes the refusal as an HTTP/1.1 response that ends the connection.
+// A response to HEAD has no body.
+func (f *failure) appendTo(dst []byte, head bool) []byte {
+	body := f.answer()
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(f.status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, http.StatusText(f.status)...)
+	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nOutwarden-Reason: "...)
+	dst = append(dst, f.reason.String()...)
+	dst = append(dst, "\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(body)), 10)
+	dst = append(dst, "\r\nConnection: close\r\n\r\n"...)
+	if head {
+		return dst
+	}
+	return append(dst, body...)
+}

@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/http1"
+)
+
+// relay takes the response, interim ones first, to the workload.
+func (x *exchange) relay() *failure {
+	var from window
+	defer from.release()
+	x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.Response)
+	for {
+		if f := x.readResponse(&from); f != nil {
+			return f
+		}
+		switch {
+		case x.res.Status == http.StatusSwitchingProtocols:
+			return x.switchProtocols(&from)
+		case x.res.Status >= 200:
+			return x.relayFinal(&from)
+		}
+		if f := x.relayInterim(&from); f != nil {
+			return f
+		}
+	}
+}
+
+// readResponse reads until a response head is whole.
+func (x *exchange) readResponse(from *window) *failure {
+	for {
+		n, err := x.res.Parse(from.bytes(), x.req.Method)
+		if err != nil {
+			return responseFailure(err)
+		}
+		if n > 0 {
+			from.take(n)
+			x.bytesIn += int64(n)
+			return nil
+		}
+		if err := from.fill(x.up); err != nil {
+			return upstreamBroke(err)
+		}
+	}
+}
+
+// responseFailure says that the upstream answered outside the grammar. Nothing
+// of such a response may reach the workload.
+func responseFailure(err error) *failure {
+	var e *http1.Error
+	if errors.As(err, &e) {
+		return refusal(flow.ReasonUpstreamResponse, e.Detail)
+	}
+	return refusal(flow.ReasonInternal, "")
+}
+
+// relayInterim passes 100, 103 and their kind on. HTTP/1.0 knows none of them
+// (RFC 9110 section 15.2), and our own 100 was enough where we sent one.
+func (x *exchange) relayInterim(from *window) *failure {
+	if x.req.Minor == 0 || x.digest != nil && x.res.Status == http.StatusContinue {
+		return nil
+	}
+	x.edit.Reset()
+	x.res.Hop(&x.edit)
+	return x.toWorkload(x.res.Append(x.out[:0], &x.edit))
+}
+
+// relayFinal writes head and content as the upstream wrote them. What is here
+// already leaves with the head in one write; what comes later is passed on as
+// it comes, so an event never waits for the next one.
+func (x *exchange) relayFinal(from *window) *failure {
+	x.status = x.res.Status
+	x.keepAlive = x.res.KeepAlive && x.res.Body != http1.BodyUntilClose
+	var body http1.Body
+	body.Reset(x.res.Body, x.res.Length)
+	n, done, err := body.Scan(from.bytes(), nil)
+	if err != nil {
+		return responseFailure(err)
+	}
+	x.out = append(x.responseHead(x.out[:0]), from.bytes()[:n]...)
+	from.take(n)
+	x.bytesIn += int64(n)
+	x.answered = true
+	if f := x.toWorkload(x.out); f != nil {
+		return f
+	}
+	if !done {
+		if f := x.relayBody(&body); f != nil {
+			return f
+		}
+	}
+	if len(from.bytes()) > 0 { // an answer nobody asked for must not meet the next request
+		x.keepAlive = false
+	}
+	return nil
+}
+
+// responseHead edits the head: what belongs to the upstream's connection goes,
+// and with it what would lead the workload around us (RFC 7838).
+func (x *exchange) responseHead(dst []byte) []byte {
+	x.edit.Reset()
+	x.res.Hop(&x.edit)
+	x.edit.DropName(x.res.Fields, "alt-svc")
+	if !x.req.KeepAlive && x.res.Body != http1.BodyUntilClose {
+		x.edit.Add = http1.AppendField(x.edit.Add, "Connection", "close")
+	}
+	return x.res.Append(dst, &x.edit)
+}
+
+func (x *exchange) relayBody(body *http1.Body) *failure {
+	buf := bulk.get()
+	defer bulk.put(buf)
+	for done := false; !done; {
+		x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.Response)
+		got, err := x.up.Read(*buf)
+		if got == 0 && err != nil {
+			return endOfBody(body, err)
+		}
+		var n int
+		if n, done, err = body.Scan((*buf)[:got], nil); err != nil {
+			return responseFailure(err)
+		}
+		x.bytesIn += int64(n)
+		if n < got {
+			x.keepAlive = false
+		}
+		if f := x.toWorkload((*buf)[:n]); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// endOfBody tells a content that ends with its connection from one cut short.
+// Under TLS only close_notify is an end; an attacker can make the rest.
+func endOfBody(body *http1.Body, err error) *failure {
+	if errors.Is(err, io.EOF) && body.EOF() == nil {
+		return nil
+	}
+	return upstreamBroke(err)
+}
+
+func (x *exchange) toWorkload(p []byte) *failure {
+	x.clientPatience.extendWrite(x.c.client, x.c.p.o.Timeouts.BodyStall)
+	if _, err := x.c.client.Write(p); err != nil {
+		return &failure{0, flow.ReasonWorkloadClosed, ""}
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/inject"
+	"github.com/outwarden/outwarden/pkg/match"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/upstream"
+)
+
+// request is one request, whichever HTTP version carries it: one decision, one
+// upstream connection, one permit, one record. Its methods are called in the
+// order in which they stand here.
+type request struct {
+	c         *conn
+	began     time.Time
+	method    string
+	authority string // Host or :authority, as received
+	path      string // raw, without the query
+	query     string // raw, without '?'
+
+	host     string // canonical authority
+	decision policy.Decision
+	plan     *Plan // nil: no route, or one that only observes
+	up       *upstream.Conn
+	applied  inject.Applied
+
+	status            int
+	bytesIn, bytesOut int64 // from and to the upstream, heads included
+}
+
+// decide finds the route for the request, which may only narrow what was
+// decided for the connection, and refuses what policy refuses.
+func (q *request) decide() *failure {
+	if f := q.oneName(); f != nil {
+		return f
+	}
+	q.decision = q.c.snap.Policy.Decide(&policy.Request{
+		Process: q.c.process, Host: q.host, Port: q.c.flow.Original.Port(), Method: q.method, Path: q.path,
+	})
+	if q.method == "CONNECT" {
+		return refusal(flow.ReasonMethodForbids, "a tunnel would hide requests from policy")
+	}
+	switch q.decision.Effective() {
+	case policy.Deny:
+		return refusal(q.decision.Reason, "")
+	case policy.Intercept:
+		if q.decision.Route >= 0 {
+			q.plan = &q.c.snap.Plans[q.decision.Route]
+		}
+	}
+	if q.plan.identifies() && q.c.proto != protoTLS && !q.plan.Cleartext {
+		return refusal(flow.ReasonCleartext, "use https: the route's credential is not sent for a request in clear text")
+	}
+	return nil
+}
+
+// oneName holds the request's authority against the name that the connection
+// was opened for. They are one name or the request is misdirected (RFC 9110
+// section 7.4): what policy decided for one would be served by the other.
+func (q *request) oneName() *failure {
+	host, port, hasPort, err := match.SplitAuthority(q.authority)
+	if err != nil {
+		return refusal(flow.ReasonBadRequest, "Host: "+err.Error())
+	}
+	q.host = host
+	if hasPort && port != q.c.flow.Original.Port() {
+		return refusal(flow.ReasonAuthorityMismatch, "the port in Host is not the port connected to")
+	}
+	if q.c.proto == protoTLS && host != q.c.name {
+		return refusal(flow.ReasonAuthorityMismatch, "SNI is "+q.c.name+", Host is "+host)
+	}
+	return nil
+}
+
+// identifies reports whether requests under the plan carry anything of ours: a
+// credential, a client certificate, or the egress IP, which is an identity too.
+func (p *Plan) identifies() bool {
+	return p != nil && (!p.Inject.Empty() || p.Upstream != nil && (p.Upstream.Certificate != nil || p.Upstream.EgressIP.IsValid()))
+}
+
+func (q *request) target(alpn []string) upstream.Target {
+	return q.c.target(q.plan, q.decision.Name, q.host, alpn)
+}
+
+// target says which upstream connection serves requests of a route. Where
+// something of ours goes along, our resolver's answer for the host is dialled
+// and never the address that the workload chose; otherwise the original
+// destination is, so that split-horizon names keep working.
+func (c *conn) target(plan *Plan, route, host string, alpn []string) upstream.Target {
+	t := upstream.Target{
+		Key:       upstream.Key{Route: route, Host: host, Port: c.flow.Original.Port()},
+		Profile:   c.snap.Default,
+		ALPN:      alpn,
+		Cleartext: c.proto != protoTLS,
+	}
+	if plan != nil && plan.Upstream != nil {
+		t.Profile = plan.Upstream
+	}
+	if !plan.identifies() {
+		t.Key.Addr, t.Key.Profile = c.flow.Original.Addr(), t.Profile.ID()
+		return t
+	}
+	t.Key.Credentials, t.Key.Profile = plan.Inject.Key(), t.Profile.ID()
+	if t.Cleartext {
+		t.Cleartext, t.Key.Port = false, tlsPort(t.Key.Port)
+	}
+	return t
+}
+
+// tlsPort is where the TLS side of a cleartext service listens: a route that
+// takes plain HTTP from the workload still speaks TLS upstream.
+func tlsPort(port uint16) uint16 {
+	if port == httpPort {
+		return 443
+	}
+	return port
+}
+
+// connect gets the upstream connection for the request.
+func (q *request) connect(ctx context.Context) *failure {
+	if f := q.c.failed; f != nil {
+		return f
+	}
+	up, err := q.c.snap.Upstream.Get(ctx, q.target(q.c.offer))
+	if err != nil {
+		return upstreamFailure(err)
+	}
+	q.up = up
+	return nil
+}
+
+// connectAfresh is connect without the pool, for a retry.
+func (q *request) connectAfresh(ctx context.Context) *failure {
+	up, err := q.c.snap.Upstream.Dial(ctx, q.target(q.c.offer))
+	if err != nil {
+		return upstreamFailure(err)
+	}
+	q.up = up
+	return nil
+}
+
+// authorize lets the binding invariant judge, and only then lets the plan
+// write on the message. It ends with the intent in the trail: the credential
+// has not left yet.
+func (q *request) authorize(m inject.Message, body [32]byte) *failure {
+	if !q.plan.identifies() {
+		return nil
+	}
+	t := q.target(nil)
+	permit, reason := inject.Bind(q.evidence(&t))
+	if reason != flow.ReasonNone {
+		return refusal(reason, "")
+	}
+	applied, err := q.plan.Inject.Apply(permit, m, body, time.Now())
+	if err != nil {
+		return applyFailure(err)
+	}
+	q.applied = applied
+	return q.intent()
+}
+
+// evidence gathers the facts, each from who witnessed it: the kernel, the
+// workload's TLS leg, the parser, our resolver, and the upstream's TLS leg.
+func (q *request) evidence(t *upstream.Target) *inject.Evidence {
+	return &inject.Evidence{
+		Plan:         q.plan.Inject,
+		Flow:         &q.c.flow,
+		Terminated:   q.c.proto == protoTLS,
+		ServerName:   q.c.hello.ServerName,
+		Method:       q.method,
+		Authority:    q.authority,
+		Hosts:        q.plan.Hosts,
+		Cleartext:    q.plan.Cleartext,
+		Key:          t.Key,
+		Profile:      t.Profile,
+		Upstream:     &q.up.Facts,
+	}
+}
+
+// intent writes what is about to leave, before it does. It survives the death
+// of the process.
+func (q *request) intent() *failure {
+	r := audit.Record{Kind: audit.KindCredential}
+	q.describe(&r)
+	if err := q.c.p.o.Records.Append(&r); err != nil {
+		q.c.p.o.OnDefect(err)
+		if !q.c.snap.BlindOK {
+			return refusal(flow.ReasonAuditUnavailable, "the intent could not be written to the audit trail")
+		}
+	}
+	q.c.p.stats.Credentialed.Add(1)
+	return nil
+}
+
+// record writes the result: once per request, on every path.
+func (q *request) record(f *failure) {
+	q.c.p.stats.Requests.Add(1)
+	r := audit.Record{Kind: audit.KindRequest}
+	q.describe(&r)
+	r.Status, r.BytesIn, r.BytesOut = q.status, q.bytesIn, q.bytesOut
+	r.DurationMS = milliseconds(time.Since(q.began))
+	if f != nil {
+		q.c.p.stats.Refused.Add(1)
+		r.Reason = f.reason.String()
+	}
+	if err := q.c.p.o.Records.Append(&r); err != nil {
+		q.c.p.o.OnDefect(err)
+	}
+}
+
+// describe fills what intent and result both say.
+func (q *request) describe(r *audit.Record) {
+	c := q.c
+	r.SNI, r.Host, r.Method, r.Path = c.hello.ServerName, q.host, q.method, q.path
+	if q.query != "" {
+		r.Path += "?" + redactQuery(q.query)
+	}
+	r.Route, r.Decision, r.Reason = q.decision.Name, q.decision.Action.String(), q.decision.Reason.String()
+	if q.plan != nil {
+		r.Credentials, r.Signature = describeUses(q.applied.Credentials), describeSignature(q.applied.Signature)
+	}
+	if q.up != nil {
+		r.Upstream = describeUpstream(&q.up.Facts)
+		if q.up.Facts.EgressIP.IsValid() {
+			r.EgressIP = q.up.Facts.EgressIP.String()
+		}
+	}
+	c.describe(r)
+}
+
+// needsBody reports whether a signer wants the digest of the whole body.
+func (q *request) needsBody() bool { return q.plan != nil && q.plan.Inject.NeedsBody() }

@@ -1,0 +1,357 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/http1"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/upstream"
+)
+
+// exchange is one HTTP/1 request and its response. One goroutine drives both
+// sides; only a body that did not come with its head gets a second one.
+// The slices of req alias in, which stays as it is until the exchange is over.
+type exchange struct {
+	request
+	in   *window       // what the workload sent
+	req  http1.Request // its head
+	body http1.Body    // its content
+	edit http1.Edit    // what changes on the way
+	out  []byte        // the edited head, and what is sent with it
+
+	ahead  []byte    // raw content that is known before anything is sent
+	digest hash.Hash // of the content, where a signer wants it
+
+	res       http1.Response
+	answered  bool // the workload has seen a part of the final response
+	keepAlive bool // both sides are fit for another exchange
+
+	clientPatience, upPatience patience
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// serveHTTP1 serves requests one after the other until either side has enough.
+func (c *conn) serveHTTP1() {
+	if c.proto == protoHTTP1 || len(offeredHTTP(c.hello.ALPN)) > 0 {
+		c.offer = onlyHTTP1
+	}
+	var in window
+	defer in.release()
+	served := 0
+	for again := true; again; served++ {
+		if !c.awaitRequest(&in) {
+			break
+		}
+		again = c.exchange(&in)
+		in.rest()
+	}
+	if served == 0 {
+		c.recordConnection(audit.Record{
+			SNI: c.hello.ServerName, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(),
+			Reason: flow.ReasonWorkloadClosed.String(), DurationMS: milliseconds(time.Since(c.started)),
+		})
+	}
+	c.goodbye()
+}
+
+// awaitRequest waits for the first byte of a request without holding a buffer.
+// It reports false when the connection is over.
+func (c *conn) awaitRequest(in *window) bool {
+	if len(in.bytes()) > 0 {
+		return true
+	}
+	c.idle.Store(true)
+	defer c.idle.Store(false)
+	if c.p.closing.Load() {
+		return false
+	}
+	_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
+	var first [1]byte
+	if n, _ := c.client.Read(first[:]); n == 0 {
+		return false
+	}
+	in.append(first[:])
+	return true
+}
+
+// exchange serves one request and reports whether another may follow.
+func (c *conn) exchange(in *window) bool {
+	x := exchanges.Get().(*exchange)
+	x.request = request{c: c, began: time.Now()}
+	x.in = in
+	f := x.readHead()
+	if f == nil {
+		f = x.forward()
+	}
+	again := x.conclude(f)
+	x.forget()
+	exchanges.Put(x)
+	return again
+}
+
+// forget drops what belongs to this exchange and keeps the memory.
+func (x *exchange) forget() {
+	req, res, edit, out := x.req, x.res, x.edit, x.out
+	edit.Reset()
+	*x = exchange{req: req, res: res, edit: edit, out: out[:0]}
+}
+
+// readHead reads until the head is whole, within the time for one.
+func (x *exchange) readHead() *failure {
+	client := x.c.client
+	_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
+	for {
+		n, err := x.req.Parse(x.in.bytes())
+		if err != nil {
+			return requestFailure(err)
+		}
+		if n > 0 {
+			x.note()
+			x.in.take(n)
+			return nil
+		}
+		if err := x.in.fill(client); err != nil {
+			return readFailure(err)
+		}
+	}
+}
+
+// note keeps what the record says of the head.
+func (x *exchange) note() {
+	x.method, x.authority = string(x.req.Method), string(x.req.Host)
+	x.path, x.query = string(x.req.Path), string(x.req.Query)
+	x.body.Reset(x.req.Body, x.req.Length)
+}
+
+// requestFailure turns an error of the parser into an answer.
+func requestFailure(err error) *failure {
+	var e *http1.Error
+	switch {
+	case errors.Is(err, http1.ErrHeadTooLarge):
+		return refusal(flow.ReasonHeaderTooLarge, "")
+	case errors.As(err, &e):
+		return &failure{e.Status, flow.ReasonBadRequest, e.Detail}
+	}
+	return refusal(flow.ReasonInternal, "")
+}
+
+// readFailure turns an error of reading from the workload into an answer.
+func readFailure(err error) *failure {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return refusal(flow.ReasonWorkloadTimeout, "the request did not come to its end in time")
+	}
+	return &failure{0, flow.ReasonWorkloadClosed, ""}
+}
+
+// forward takes the request to the upstream and the response back.
+func (x *exchange) forward() *failure {
+	if f := x.decide(); f != nil {
+		return f
+	}
+	if f := x.gather(); f != nil {
+		return f
+	}
+	f, retry := x.attempt((*request).connect)
+	if retry {
+		f, _ = x.attempt((*request).connectAfresh)
+	}
+	return f
+}
+
+// gather takes what of the content came with the head. A signer that covers
+// the content needs all of it before anything is sent, so then it waits.
+func (x *exchange) gather() *failure {
+	var data func([]byte)
+	if x.needsBody() {
+		x.digest = sha256.New()
+		data = func(p []byte) { x.digest.Write(p) }
+	}
+	n, done, err := x.body.Scan(x.in.bytes(), data)
+	if err != nil {
+		return requestFailure(err)
+	}
+	x.ahead = x.in.bytes()[:n]
+	x.in.take(n)
+	if done || data == nil {
+		return nil
+	}
+	return x.spool(data)
+}
+
+// spool reads the rest of the content into memory.
+func (x *exchange) spool(data func([]byte)) *failure {
+	limit := x.plan.SignedBody
+	if x.req.Length > limit {
+		return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
+	}
+	if f := x.inviteBody(); f != nil {
+		return f
+	}
+	spool := bytes.NewBuffer(append(make([]byte, 0, len(x.ahead)+bulkSize), x.ahead...))
+	buf := bulk.get()
+	defer bulk.put(buf)
+	for done := false; !done; {
+		x.clientPatience.extendRead(x.c.client, x.c.p.o.Timeouts.BodyStall)
+		got, err := x.c.client.Read(*buf)
+		if got == 0 && err != nil {
+			return readFailure(err)
+		}
+		var n int
+		if n, done, err = x.body.Scan((*buf)[:got], data); err != nil {
+			return requestFailure(err)
+		}
+		spool.Write((*buf)[:n])
+		if int64(spool.Len()) > limit {
+			return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
+		}
+		x.in.append((*buf)[n:got])
+	}
+	x.ahead = spool.Bytes()
+	return nil
+}
+
+// inviteBody answers Expect: 100-continue ourselves, as the upstream can't be
+// asked before the content is here. The field then has nothing left to say.
+func (x *exchange) inviteBody() *failure {
+	if !x.req.Expect100 {
+		return nil
+	}
+	if _, err := io.WriteString(x.c.client, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
+		return &failure{0, flow.ReasonWorkloadClosed, ""}
+	}
+	return nil
+}
+
+// attempt sends the request over one upstream connection and takes the
+// response back. retry says that a connection that had served before broke
+// without a byte of a response, and that the request may be sent again: it is
+// idempotent (RFC 9110 section 9.2.2) and all of it is here.
+func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f *failure, retry bool) {
+	if f := connect(&x.request, context.Background()); f != nil {
+		return f, false
+	}
+	x.upPatience = patience{}
+	reused := x.up.Reused()
+	if f := x.prepare(); f != nil {
+		return f, false
+	}
+	f = x.sendAndRelay()
+	x.release(f)
+	retry = f != nil && f.reason == flow.ReasonUpstreamClosed && reused && x.bytesIn == 0 && x.body.Done() && idempotent(x.method)
+	return f, retry
+}
+
+// release gives the upstream connection back, or ends it where anything of
+// this exchange may still be in it.
+func (x *exchange) release(f *failure) {
+	if f == nil && x.keepAlive && x.status != 101 {
+		_ = x.up.SetDeadline(time.Time{})
+		x.c.snap.Upstream.Put(x.up)
+		return
+	}
+	_ = x.up.Close()
+}
+
+func idempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// prepare edits the head: what belongs to the workload's connection goes, and
+// what the plan injects comes. A retry begins from the head as received.
+func (x *exchange) prepare() *failure {
+	x.edit.Reset()
+	if x.req.Upgrade != nil && !strings.EqualFold(string(x.req.Upgrade), "websocket") {
+		x.req.Upgrade = nil // a server may ignore an Upgrade; a tunnel nobody reads may not be had
+	}
+	x.req.Hop(&x.edit)
+	if x.digest != nil && x.req.Expect100 {
+		x.edit.DropName(x.req.Fields, "expect")
+	}
+	var sum [32]byte
+	if x.digest != nil {
+		x.digest.Sum(sum[:0])
+	}
+	return x.authorize(headMessage{x}, sum)
+}
+
+// sendAndRelay writes the request and relays the response. Content that is
+// still to come is sent by a goroutine, because the upstream may answer before
+// it has all of it.
+func (x *exchange) sendAndRelay() *failure {
+	x.out = append(x.req.Append(x.out[:0], &x.edit), x.ahead...)
+	x.upPatience.extendWrite(x.up, x.c.p.o.Timeouts.BodyStall)
+	n, err := x.up.Write(x.out)
+	x.bytesOut += int64(n)
+	if err != nil {
+		return upstreamBroke(err)
+	}
+	if x.body.Done() {
+		return x.relay()
+	}
+	up := x.startUpload()
+	f := x.relay()
+	if sent := up.finish(); sent != nil && (f == nil || !x.answered) {
+		return sent
+	}
+	return f
+}
+
+// upstreamBroke classifies an error on an upstream connection that was made.
+func upstreamBroke(err error) *failure {
+	reason := upstream.ReasonOf(err)
+	if reason == flow.ReasonUpstreamUnreachable {
+		reason = flow.ReasonUpstreamClosed
+	}
+	return refusal(reason, "")
+}
+
+// conclude answers a refusal, writes the record, and says whether the
+// connection may carry another request.
+func (x *exchange) conclude(f *failure) bool {
+	if f != nil {
+		x.refuse(f)
+	}
+	x.record(f)
+	return f == nil && x.keepAlive && x.req.KeepAlive && !x.c.p.closing.Load()
+}
+
+// refuse tells the workload why, if it has not seen a part of a response yet;
+// otherwise only a broken connection says that the response is not whole.
+func (x *exchange) refuse(f *failure) {
+	if x.answered || f.status == 0 {
+		x.c.reset()
+		return
+	}
+	x.status = f.status
+	x.out = f.appendTo(x.out[:0], x.method == "HEAD")
+	_ = x.c.client.SetWriteDeadline(time.Now().Add(x.c.p.o.Timeouts.Hello))
+	_, _ = x.c.client.Write(x.out)
+}
+
+// goodbye ends the connection so that the workload gets to read what was
+// written last: closing a socket with unread input would reset it.
+func (c *conn) goodbye() {
+	const patience, leftovers = time.Second, 256 << 10
+	if tc, ok := c.client.(interface{ CloseWrite() error }); ok {
+		_ = tc.CloseWrite()
+	}
+	_ = c.raw.CloseWrite()
+	_ = c.raw.SetReadDeadline(time.Now().Add(patience))
+	_, _ = io.CopyN(io.Discard, c.raw, leftovers)
+}

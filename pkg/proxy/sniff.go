@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/clienthello"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// protocol is what the first bytes of a connection are.
+type protocol uint8
+
+const (
+	protoOpaque protocol = iota
+	protoTLS
+	protoHTTP1
+	protoHTTP2 // cleartext, by prior knowledge (RFC 9113 section 3.3)
+)
+
+// httpPort is where everything that is not TLS is taken for HTTP, so that a
+// malformed request is refused and not carried as opaque bytes.
+const httpPort = 80
+
+var http2Preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+// sniff peeks until it knows the protocol. It reports whether the connection
+// goes on.
+func (c *conn) sniff() bool {
+	c.peek = clienthello.NewConn(c.raw)
+	b, err := c.firstBytes()
+	for ; err == nil; b, err = c.peek.Fill() {
+		known, ok := c.classify(b)
+		if !ok {
+			return false
+		}
+		if known {
+			_ = c.raw.SetReadDeadline(time.Time{})
+			return true
+		}
+	}
+	return c.endSniff(b, err)
+}
+
+// errHandled ends the sniffing of a connection that somebody else took care of.
+var errHandled = errors.New("handled")
+
+// firstBytes returns what the workload says first. Silence may mean that it
+// waits for the server to speak (SMTP, MySQL, SSH). It is not taken for opaque
+// because of a pause, as what it says later would then go unseen: only a
+// server that speaks settles it.
+func (c *conn) firstBytes() ([]byte, error) {
+	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Silence))
+	b, err := c.peek.Fill()
+	if errors.Is(err, os.ErrDeadlineExceeded) && len(b) == 0 {
+		b, err = c.awaitEitherSide()
+	}
+	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
+	return b, err
+}
+
+// classify sets proto (and hello) from the bytes seen so far. known is false
+// while more are wanted; ok is false when the connection was refused.
+func (c *conn) classify(b []byte) (known, ok bool) {
+	switch {
+	case clienthello.IsTLS(b):
+		h, err := clienthello.Parse(b)
+		if errors.Is(err, clienthello.ErrIncomplete) {
+			return false, true
+		}
+		if err != nil {
+			c.refuseHello()
+			return false, false
+		}
+		c.proto, c.hello = protoTLS, h
+	case bytes.HasPrefix(b, http2Preface):
+		c.proto = protoHTTP2
+	case len(b) < len(http2Preface) && bytes.HasPrefix(http2Preface, b):
+		return false, true
+	default:
+		http1, enough := looksLikeHTTP1(b)
+		if http1 = http1 || enough && c.flow.Original.Port() == httpPort; http1 {
+			c.proto = protoHTTP1
+		}
+		return enough, true
+	}
+	return true, true
+}
+
+// looksLikeHTTP1 wants a method token, a space and a byte that may begin a
+// request target. Strange requests are still HTTP here: the strict parser
+// refuses them with a reason.
+func looksLikeHTTP1(b []byte) (yes, enough bool) {
+	const longestMethod = 32
+	b = bytes.TrimPrefix(b, []byte("\r\n"))
+	for i, ch := range b {
+		switch {
+		case ch == ' ':
+			return i > 0 && i+1 < len(b) && b[i+1] > ' ', i+1 < len(b) || i == 0
+		case i >= longestMethod, (ch < 'A' || ch > 'Z') && ch != '-' && ch != '_':
+			return false, true
+		}
+	}
+	return false, false
+}
+
+// endSniff handles a client that left, or stalled, before the protocol was
+// known. What it said is opaque; with nothing said there is nothing to carry.
+func (c *conn) endSniff(b []byte, err error) bool {
+	if errors.Is(err, errHandled) {
+		return false
+	}
+	reason := flow.ReasonWorkloadClosed
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		reason = flow.ReasonWorkloadTimeout
+	}
+	if len(b) > 0 && !clienthello.IsTLS(b) && reason == flow.ReasonWorkloadClosed {
+		_ = c.raw.SetReadDeadline(time.Time{})
+		return true
+	}
+	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
+	return false
+}
+
+// refuseHello answers a malformed ClientHello with the alert that RFC 8446
+// section 6.2 names for it, decode_error, and closes.
+func (c *conn) refuseHello() {
+	_, _ = c.raw.Write([]byte{21, 3, 3, 0, 2, 2, 50})
+	c.p.stats.Refused.Add(1)
+	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonBadHello.String()})
+}
+
+// awaitEitherSide dials the original destination and waits for whoever speaks
+// first. A server's greeting means an opaque protocol; a client's bytes go on
+// to the classifier as if nothing had happened.
+func (c *conn) awaitEitherSide() ([]byte, error) {
+	if c.decideUnknown(flow.ReasonNotHTTP) == policy.Deny {
+		c.deny()
+		return nil, errHandled
+	}
+	up, err := c.dialOriginal()
+	if err != nil {
+		c.failPassthrough(err)
+		return nil, errHandled
+	}
+	greeting := make(chan []byte, 1)
+	go func() {
+		buf := make([]byte, 4096)
+		n, _ := up.Read(buf)
+		greeting <- buf[:n]
+		if n > 0 {
+			_ = c.raw.SetReadDeadline(longAgo)
+		}
+	}()
+	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
+	b, err := c.peek.Fill()
+	_ = up.SetReadDeadline(longAgo)
+	if said := <-greeting; len(said) > 0 {
+		c.serverFirst(up, said)
+		return nil, errHandled
+	}
+	_ = up.Close()
+	return b, err
+}
+
+// longAgo as a deadline wakes a blocked Read or Write.
+var longAgo = time.Unix(1, 0)
+
+// serverFirst carries an opaque connection whose server spoke first.
+func (c *conn) serverFirst(up *net.TCPConn, greeting []byte) {
+	_ = c.raw.SetReadDeadline(time.Time{})
+	_ = up.SetReadDeadline(time.Time{})
+	if _, err := c.raw.Write(greeting); err != nil {
+		_ = up.Close()
+		c.recordConnection(audit.Record{Decision: policy.Passthrough.String(), Reason: flow.ReasonWorkloadClosed.String()})
+		return
+	}
+	c.carry(up, int64(len(greeting)))
+}

@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// Protocols we speak on both sides, as ALPN names them (RFC 7301).
+const (
+	alpnHTTP1 = "http/1.1"
+	alpnHTTP2 = "h2"
+)
+
+// intercept serves requests: over TLS after our handshake, or in clear.
+func (c *conn) intercept() {
+	c.p.stats.Intercepted.Add(1)
+	switch c.proto {
+	case protoHTTP1:
+		c.client = c.peek
+		c.serveHTTP1()
+		return
+	case protoHTTP2:
+		c.client, c.alpn = c.peek, alpnHTTP2
+		c.serveHTTP2()
+		return
+	}
+	if err := c.terminate(); err != nil {
+		c.recordHandshake(err)
+		return
+	}
+	if c.alpn == alpnHTTP2 {
+		c.serveHTTP2()
+		return
+	}
+	c.serveHTTP1()
+}
+
+// terminate finishes the workload's handshake with a leaf for the name it
+// asked for. The upstream comes first where nothing is known of it yet, so
+// that the workload is offered what the upstream speaks and a dead or
+// untrusted one is an honest failure.
+func (c *conn) terminate() error {
+	c.alpn = c.mirror(offeredHTTP(c.hello.ALPN))
+	server := tls.Server(c.peek, c.p.configs.get(c.name, c.alpn, c.p.o.Leaves))
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.o.Timeouts.Hello)
+	defer cancel()
+	if err := server.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	c.client = server
+	if c.alpn == "" {
+		c.alpn = alpnHTTP1
+	}
+	return nil
+}
+
+// mirror returns the protocol to agree on with the workload: what the upstream
+// chose of what the workload offered. "" means no ALPN at all. The connection
+// that it takes to learn that waits in the pool for the first request.
+func (c *conn) mirror(offered []string) string {
+	t := c.target(c.plan(), c.decision.Name, c.name, offered)
+	if alpn, fresh := c.snap.Upstream.Protocol(t.Key, offered); fresh {
+		return orPlainest(alpn, offered)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.o.Timeouts.Hello)
+	defer cancel()
+	up, err := c.snap.Upstream.Get(ctx, t)
+	if err != nil {
+		c.failed = upstreamFailure(err)
+		return orPlainest("", offered)
+	}
+	alpn := up.Facts.ALPN
+	c.snap.Upstream.Put(up)
+	return orPlainest(alpn, offered)
+}
+
+// plan is the plan of the connection-level route, nil without one.
+func (c *conn) plan() *Plan {
+	if c.decision.Route < 0 || c.decision.Action != policy.Intercept {
+		return nil
+	}
+	return &c.snap.Plans[c.decision.Route]
+}
+
+// orPlainest returns alpn, or for an upstream that chose nothing the plainest
+// of what the workload offered: HTTP/1.1 is what such an upstream speaks.
+func orPlainest(alpn string, offered []string) string {
+	if alpn != "" || len(offered) == 0 {
+		return alpn
+	}
+	if slices.Contains(offered, alpnHTTP1) {
+		return alpnHTTP1
+	}
+	return offered[0]
+}
+
+// offeredHTTP keeps the protocols we speak, in the workload's order.
+func offeredHTTP(alpn []string) []string {
+	var offered []string
+	for _, p := range alpn {
+		if p == alpnHTTP1 || p == alpnHTTP2 {
+			offered = append(offered, p)
+		}
+	}
+	return offered
+}
+
+// recordHandshake says why the workload's handshake failed. An alert about our
+// certificate means that it does not trust the authority, or pins another.
+func (c *conn) recordHandshake(err error) {
+	reason := flow.ReasonWorkloadClosed
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &alert) || isRemoteAlert(err):
+		reason = flow.ReasonWorkloadDistrusts
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = flow.ReasonWorkloadTimeout
+	}
+	c.p.stats.Refused.Add(1)
+	c.recordConnection(audit.Record{
+		SNI: c.name, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(), Reason: reason.String(),
+		DurationMS: milliseconds(time.Since(c.started)),
+	})
+}

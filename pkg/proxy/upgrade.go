@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+)
+
+// switchProtocols turns the exchange into a tunnel after 101. Only a WebSocket
+// that the workload asked for comes this far, and it has to wait for the 101
+// before it speaks (RFC 9931): what it sent early could be read as a request
+// by an upstream that did not switch.
+func (x *exchange) switchProtocols(from *window) *failure {
+	if x.req.Upgrade == nil {
+		return refusal(flow.ReasonUpstreamResponse, "101 without a request to upgrade")
+	}
+	if len(x.in.bytes()) > 0 {
+		return refusal(flow.ReasonBadRequest, "bytes sent before the upgrade was agreed")
+	}
+	x.edit.Reset()
+	x.res.Hop(&x.edit)
+	x.out = append(x.res.Append(x.out[:0], &x.edit), from.bytes()...)
+	x.bytesIn += int64(len(from.bytes()))
+	x.status, x.answered = x.res.Status, true
+	if f := x.toWorkload(x.out); f != nil {
+		return f
+	}
+	x.tunnel()
+	return nil
+}
+
+// tunnel copies both ways until both sides have ended. A peer that is silent
+// for hours is a healthy WebSocket; TCP keep-alive finds the dead.
+func (x *exchange) tunnel() {
+	_ = x.c.client.SetDeadline(time.Time{})
+	_ = x.up.SetDeadline(time.Time{})
+	sent := make(chan int64, 1)
+	go func() { sent <- pour(x.up, x.c.client) }()
+	x.bytesIn += pour(x.c.client, x.up)
+	x.bytesOut += <-sent
+	x.keepAlive = false
+}
+
+// pour copies until src ends and passes the end on. After an error neither
+// direction can go on.
+func pour(dst, src net.Conn) int64 {
+	buf := bulk.get()
+	defer bulk.put(buf)
+	n, err := io.CopyBuffer(writerOnly{dst}, readerOnly{src}, *buf)
+	if half, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
+		_ = half.CloseWrite()
+		return n
+	}
+	_ = dst.SetDeadline(longAgo)
+	_ = src.SetDeadline(longAgo)
+	return n
+}
+
+// writerOnly and readerOnly keep io.Copy to the buffer it was given.
+type writerOnly struct{ io.Writer }
+type readerOnly struct{ io.Reader }
