@@ -1,0 +1,184 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts since Open.
+type Stats struct {
+	Seq       uint64 // the last record
+	Synced    uint64 // the last record known to be on disk
+	Appended  uint64
+	Failed    uint64 // records that Append refused
+	Bytes     uint64
+	Rotations uint64
+	SyncFails uint64
+}
+
+type counters struct {
+	appended, failed, bytes, rotations, syncFails atomic.Uint64
+}
+
+// Stats tells how the trail does.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	seq := l.tip.seq
+	l.mu.Unlock()
+	return Stats{
+		Seq: seq, Synced: l.synced.Load(),
+		Appended: l.stats.appended.Load(), Failed: l.stats.failed.Load(), Bytes: l.stats.bytes.Load(),
+		Rotations: l.stats.rotations.Load(), SyncFails: l.stats.syncFails.Load(),
+	}
+}
+
+// Sync puts every record appended so far on disk.
+func (l *Log) Sync() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	return l.syncLocked()
+}
+
+// waitSynced returns when a record is on disk. Whoever comes first syncs for all
+// who appended meanwhile; the others find their record synced.
+func (l *Log) waitSynced(seq uint64) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if l.synced.Load() >= seq {
+		return nil
+	}
+	return l.syncLocked()
+}
+
+func (l *Log) syncLocked() error {
+	l.mu.Lock()
+	seq, err := l.tip.seq, l.broken
+	segments := append(l.full[:len(l.full):len(l.full)], l.active)
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, s := range segments {
+		if err := s.sync(); err != nil {
+			return l.fail(fmt.Errorf("sync audit segment %s: %w", s.name(), err))
+		}
+	}
+	l.mu.Lock()
+	l.tip.synced = max(l.tip.synced, seq)
+	l.rest()
+	l.mu.Unlock()
+	if err := l.head.sync(); err != nil {
+		return l.fail(fmt.Errorf("sync audit head: %w", err))
+	}
+	l.synced.Store(seq)
+	return nil
+}
+
+// fail breaks the trail: after a failed sync the kernel may have dropped the
+// pages, so that a later one that succeeds proves nothing.
+func (l *Log) fail(err error) error {
+	l.stats.syncFails.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = errors.Join(l.broken, err)
+	return err
+}
+
+// rest lets the third slot of the head say what the newest does, under mu.
+func (l *Log) rest() {
+	var err error // is in l.broken too
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer l.catchFault(&err)
+	l.head.rest(&l.tip)
+	l.resting = true
+}
+
+// keep does what a quiet trail needs: it brings the head to rest, syncs, and
+// writes checkpoints.
+func (l *Log) keep(ctx context.Context) {
+	defer l.done.Done()
+	tick := time.NewTicker(restEvery)
+	defer tick.Stop()
+	lastSync, lastCheck := time.Now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.Sub(lastCheck) >= l.o.CheckpointEvery {
+				l.checkpointIfGrown()
+				lastCheck = now
+			}
+			if now.Sub(lastSync) >= l.o.SyncEvery && l.Stats().Seq > l.synced.Load() {
+				_ = l.Sync() // counted, and Append reports it
+				lastSync = now
+			}
+			l.restIfGrown()
+		}
+	}
+}
+
+func (l *Log) restIfGrown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.resting && l.broken == nil {
+		l.rest()
+	}
+}
+
+func (l *Log) checkpointIfGrown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tip.seq > l.checked && l.broken == nil {
+		l.checkpoint()
+	}
+}
+
+// sealRotated seals and packs segments as they fill.
+func (l *Log) sealRotated(ctx context.Context) {
+	defer l.done.Done()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.rotated:
+			_ = l.sealFull() // what is left plain is sealed by the next Open
+		}
+	}
+}
+
+// sealFull seals every segment that was rotated out.
+func (l *Log) sealFull() error {
+	for {
+		l.mu.Lock()
+		if len(l.full) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		s := l.full[0]
+		l.mu.Unlock()
+		if err := l.sealOne(s); err != nil {
+			return err
+		}
+		if err := packSegment(s.segmentFile); err != nil {
+			return fmt.Errorf("seal audit segment %s: %w", s.name(), err)
+		}
+	}
+}
+
+func (l *Log) sealOne(s *segment) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	err := s.finish()
+	l.mu.Lock()
+	l.full = l.full[1:]
+	l.mu.Unlock()
+	if err != nil {
+		return l.fail(fmt.Errorf("seal audit segment %s: %w", s.name(), err))
+	}
+	return seal(s.segmentFile, s.newest)
+}

@@ -1,0 +1,304 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The defaults of Options.
+const (
+	DefaultSegmentSize     = 32 << 20
+	DefaultSyncEvery       = time.Second
+	DefaultCheckpointEvery = time.Minute
+
+	minSegmentSize   = 64 << 10
+	restEvery        = 100 * time.Millisecond
+	checkpointEveryN = 10_000
+)
+
+// Options of a Log. The zero value is good.
+type Options struct {
+	// SegmentSize is how many bytes a segment has room for.
+	SegmentSize int
+	// Synced lets Append wait until the record is on disk.
+	Synced bool
+	// SyncEvery is how often the trail is put on disk otherwise.
+	SyncEvery time.Duration
+	// CheckpointEvery is how often a trail that grows gets a checkpoint.
+	CheckpointEvery time.Duration
+}
+
+func (o *Options) fill() {
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = DefaultSegmentSize
+	}
+	o.SegmentSize = max(o.SegmentSize, minSegmentSize)
+	if o.SyncEvery <= 0 {
+		o.SyncEvery = DefaultSyncEvery
+	}
+	if o.CheckpointEvery <= 0 {
+		o.CheckpointEvery = DefaultCheckpointEvery
+	}
+}
+
+// Log is a trail that is written to. Its methods are for concurrent use.
+type Log struct {
+	dir  string
+	o    Options
+	lock *os.File
+	key  keyed // under mu
+	buf  sync.Pool
+
+	mu      sync.Mutex
+	tip     tip
+	head    *head
+	active  *segment
+	full    []*segment // rotated out, not on disk yet
+	refused uint64     // records since the last one that went well
+	checked uint64     // seq of the last checkpoint
+	resting bool       // the head's third slot says tip
+	broken  error      // set for good
+	closed  bool
+
+	// syncMu is held while files of the trail are synced or closed. It is taken
+	// before mu.
+	syncMu sync.Mutex
+	synced atomic.Uint64
+	stats  counters
+
+	stop    context.CancelFunc
+	rotated chan struct{}
+	done    sync.WaitGroup
+}
+
+// Open makes a trail in dir, or goes on with the one that is there. The caller
+// closes it. The error wraps ErrLocked while another process has it open.
+func Open(dir string, o Options) (*Log, error) {
+	o.fill()
+	if err := makeDir(dir); err != nil {
+		return nil, fmt.Errorf("make audit trail: %w", err)
+	}
+	lock, err := takeLock(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{dir: dir, o: o, lock: lock, rotated: make(chan struct{}, 1)}
+	l.buf.New = func() any { return new([]byte) }
+	if err := l.begin(); err != nil {
+		l.release()
+		return nil, fmt.Errorf("open audit trail %s: %w", dir, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	l.done.Add(2)
+	go l.keep(ctx)
+	go l.sealRotated(ctx)
+	return l, nil
+}
+
+// begin takes up where the last writer left.
+func (l *Log) begin() error {
+	key, err := readKey(l.dir)
+	if key == nil && err == nil {
+		key, err = makeKey(l.dir)
+	}
+	if err != nil {
+		return err
+	}
+	l.key = newKeyed(key)
+	fd, err := inspect(l.dir, l.key)
+	if err != nil {
+		return err
+	}
+	if l.active, err = fd.open(l.dir, l.o.SegmentSize); err != nil {
+		return err
+	}
+	if err := errors.Join(sweep(l.dir), sealOlder(l.dir, l.active.first)); err != nil {
+		return err
+	}
+	return l.takeOver(&fd)
+}
+
+// takeOver makes the head ours and writes down what was lost.
+func (l *Log) takeOver(fd *found) error {
+	l.tip = fd.tip
+	l.tip.boot, l.tip.clean = bootID(), false
+	l.checked = l.tip.seq
+	if err := createHead(l.dir, l.tip, l.key); err != nil {
+		return err
+	}
+	var err error
+	if l.head, err = openHead(l.dir, l.key); err != nil {
+		return err
+	}
+	for i := range fd.loss {
+		if err := l.appendOwn(&fd.loss[i]); err != nil {
+			return err
+		}
+	}
+	return l.Sync()
+}
+
+// release lets go of everything without another word to the trail.
+func (l *Log) release() {
+	if l.head != nil {
+		_ = l.head.close()
+	}
+	if l.active != nil {
+		_ = l.active.unmap()
+		_ = l.active.file.Close()
+	}
+	_ = l.lock.Close()
+}
+
+// Append writes a record behind the last one, and sets its Seq, Prev and Hash,
+// and its Time if that is zero. When it returns nil, the record survives the death
+// of this process; with Options.Synced, that of the machine. After an error it
+// has not been written, and what it stands for must not happen.
+func (l *Log) Append(r *Record) error {
+	if r.Time.IsZero() {
+		r.Time = time.Now()
+	}
+	buf := l.buf.Get().(*[]byte)
+	*buf = appendBody((*buf)[:0], r)
+	err := l.chain(r, *buf)
+	l.buf.Put(buf)
+	if err == nil && l.o.Synced {
+		err = l.waitSynced(r.Seq)
+	}
+	return err
+}
+
+// chain gives a record its place.
+func (l *Log) chain(r *Record, body []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	err := l.tellRefused()
+	if err == nil {
+		err = l.put(r, body)
+	}
+	if err != nil {
+		l.refused++
+		l.stats.failed.Add(1)
+		return fmt.Errorf("append to audit trail: %w", err)
+	}
+	if l.tip.seq-l.checked >= checkpointEveryN {
+		l.checkpoint()
+	}
+	return nil
+}
+
+// tellRefused writes how many records could not be written, once one can again.
+func (l *Log) tellRefused() error {
+	if l.refused == 0 || l.broken != nil {
+		return nil
+	}
+	if err := l.appendOwn(&Record{Kind: KindLoss, Reason: ReasonWriteFailed, Lost: l.refused}); err != nil {
+		return err
+	}
+	l.refused = 0
+	return nil
+}
+
+// appendOwn writes a record of the trail's own, under mu.
+func (l *Log) appendOwn(r *Record) error {
+	r.Time = time.Now()
+	return l.put(r, appendBody(nil, r))
+}
+
+// put writes a line and then the head, so that the head never names a record
+// that is not there.
+func (l *Log) put(r *Record, body []byte) (err error) {
+	if l.broken != nil {
+		return l.broken
+	}
+	if !l.active.fits(len(body)) {
+		if err := l.rotate(len(body)); err != nil {
+			return err
+		}
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer l.catchFault(&err)
+	r.Seq, r.Prev = l.tip.seq+1, l.tip.hash
+	r.Hash = l.active.write(r.Seq, body, r.Prev)
+	l.active.newest = max(l.active.newest, r.Time.UnixNano())
+	l.tip.seq, l.tip.hash, l.resting = r.Seq, r.Hash, false
+	l.head.put(&l.tip)
+	l.stats.appended.Add(1)
+	l.stats.bytes.Add(uint64(len(body) + around))
+	return nil
+}
+
+// catchFault turns a fault in a mapping into an error: the file was truncated
+// under us, or the disk failed. Nothing can be trusted after that.
+func (l *Log) catchFault(err *error) {
+	if cause := recover(); cause != nil {
+		l.broken = fmt.Errorf("write to %s: %v", l.active.path(), cause)
+		*err = l.broken
+	}
+}
+
+// rotate goes on in a new segment. If there can be none, the old one stays and
+// the next Append tries again.
+func (l *Log) rotate(body int) error {
+	if body+around > l.o.SegmentSize {
+		return ErrTooLarge
+	}
+	next, err := createSegment(l.dir, l.tip.seq+1, l.o.SegmentSize)
+	if err != nil {
+		return err
+	}
+	l.full = append(l.full, l.active)
+	l.active = next
+	l.stats.rotations.Add(1)
+	select {
+	case l.rotated <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// checkpoint vouches for the chain so far, under mu.
+func (l *Log) checkpoint() {
+	r := &Record{Kind: KindCheckpoint, MAC: checkpointMAC(l.key, l.tip.seq+1, l.tip.hash)}
+	if err := l.appendOwn(r); err == nil {
+		l.checked = r.Seq
+	}
+}
+
+// checkpointMAC is over a checkpoint's place in the chain, and so over all before it.
+func checkpointMAC(k keyed, seq uint64, prev Digest) (mac Digest) {
+	k.sum(mac[:0], fmt.Appendf(nil, "outwarden checkpoint %d %s", seq, prev))
+	return mac
+}
+
+// Close ends the trail so that the next Open finds nothing to mend.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	closed := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	l.stop()
+	l.done.Wait()
+	err := l.sealFull()
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	err = errors.Join(err, l.active.finish())
+	if err == nil && l.broken == nil {
+		l.tip.synced, l.tip.clean = l.tip.seq, true
+		l.head.rest(&l.tip)
+	}
+	return errors.Join(err, l.broken, l.head.sync(), l.head.close(), l.lock.Close())
+}

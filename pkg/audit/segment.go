@@ -1,0 +1,149 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// segment is a mapped segment that is written to.
+type segment struct {
+	segmentFile
+	file   *os.File
+	data   []byte // the whole mapping
+	end    int    // where the next line begins
+	newest int64  // newest record time, Unix nanoseconds; becomes the file's mtime
+}
+
+// createSegment makes an empty segment whose blocks are all allocated, so that
+// a full disk is found here and not by a fault in the middle of a write.
+func createSegment(dir string, first uint64, size int) (*segment, error) {
+	s := &segment{segmentFile: segmentFile{dir: dir, first: first}}
+	f, err := os.OpenFile(s.path(), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("make audit segment: %w", err)
+	}
+	s.file = f
+	if err := errors.Join(s.reserve(size), syncDir(dir)); err != nil {
+		_ = s.unmap()
+		f.Close()
+		_ = os.Remove(s.path())
+		return nil, fmt.Errorf("make audit segment %s: %w", s.path(), err)
+	}
+	return s, nil
+}
+
+// openSegment maps a segment that has room left, from end on.
+func openSegment(f segmentFile, end, size int) (*segment, error) {
+	file, err := os.OpenFile(f.path(), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open audit segment: %w", err)
+	}
+	s := &segment{segmentFile: f, file: file, end: end}
+	err = file.Truncate(int64(end)) // what a crash left behind becomes zeros again
+	if err == nil {
+		err = s.reserve(max(size, end))
+	}
+	if err != nil {
+		_ = s.unmap()
+		file.Close()
+		return nil, fmt.Errorf("open audit segment %s: %w", s.path(), err)
+	}
+	return s, nil
+}
+
+// reserve allocates and maps size bytes.
+func (s *segment) reserve(size int) error {
+	if err := allocate(s.file, int64(size)); err != nil {
+		return err
+	}
+	data, err := unix.Mmap(int(s.file.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map: %w", err)
+	}
+	s.data = data
+	return nil
+}
+
+// allocate gives the file size bytes on disk; where the file system has no
+// fallocate(2), by writing zeros.
+func allocate(f *os.File, size int64) error {
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, 64<<10)
+	for at := info.Size(); at < size; at += int64(len(zeros)) {
+		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// fits reports whether a line with that much body has room.
+func (s *segment) fits(body int) bool { return len(s.data)-s.end >= body+around }
+
+// write puts one line behind the last and gives its hash. The line end is written
+// last: a line that has one is whole.
+func (s *segment) write(seq uint64, body []byte, prev Digest) Digest {
+	b := s.data[s.end:s.end]
+	b = appendSeq(b, seq)
+	b = append(b, body...)
+	b = appendPrev(b, prev)
+	sum := Digest(sha256.Sum256(b))
+	b = appendHash(b, sum)
+	s.data[s.end+len(b)] = '\n'
+	s.end += len(b) + 1
+	return sum
+}
+
+func (s *segment) sync() error { return unix.Fdatasync(int(s.file.Fd())) }
+
+func (s *segment) unmap() error {
+	if s.data == nil {
+		return nil
+	}
+	data := s.data
+	s.data = nil
+	return unix.Munmap(data)
+}
+
+// finish puts the segment on disk, cuts it to its length, and closes it.
+func (s *segment) finish() error {
+	err := s.unmap()
+	err = errors.Join(err, s.file.Truncate(int64(s.end)), s.file.Sync())
+	return errors.Join(err, s.file.Close())
+}
+
+// readPlain reads the written part of an uncompressed segment: records hold no
+// zero byte, and the allocated rest is nothing else.
+func readPlain(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const chunk = 1 << 20
+	var b []byte
+	for {
+		at := len(b)
+		b = append(b, make([]byte, chunk)...)
+		n, err := io.ReadFull(f, b[at:])
+		b = b[:at+n]
+		if err == io.EOF || err == io.ErrUnexpectedEOF || n > 0 && b[len(b)-1] == 0 {
+			return b, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
