@@ -2,6 +2,7 @@ package inject
 
 import (
 	"crypto/tls"
+	"net/netip"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/match"
@@ -143,14 +144,32 @@ func bindUpstream(e *Evidence, host string) flow.Reason {
 func bindPool(e *Evidence, host string) flow.Reason {
 	u := e.Upstream
 	switch {
-	case u.Key != e.Key, u.Key.Host != host, u.Remote.Port() != u.Key.Port, u.Key.Credentials != e.Plan.Key():
+	case u.Key != e.Key, u.Key.Host != host, u.Remote.Port() != u.Key.Port:
 		return flow.ReasonPoolMismatch
-	case e.Profile == nil && e.Key.Profile != "":
+	case u.Key.Credentials != e.Plan.Key(), !isProfile(u.Key.Profile, e.Profile):
 		return flow.ReasonPoolMismatch
-	case e.Profile != nil && u.EgressIP != e.Profile.EgressIP.Unmap():
+	case u.EgressIP != egressIP(e.Profile):
+		return flow.ReasonPoolMismatch
+	case u.ClientCert != [32]byte{} && (e.Profile == nil || e.Profile.Certificate == nil):
 		return flow.ReasonPoolMismatch
 	}
 	return flow.ReasonNone
+}
+
+// isProfile reports whether id is p.ID(), without building it.
+func isProfile(id string, p *upstream.Profile) bool {
+	if p == nil || p.Name == "" && p.Version == "" {
+		return id == ""
+	}
+	at := len(p.Name)
+	return len(id) == at+1+len(p.Version) && id[:at] == p.Name && id[at] == '@' && id[at+1:] == p.Version
+}
+
+func egressIP(p *upstream.Profile) netip.Addr {
+	if p == nil {
+		return netip.Addr{}
+	}
+	return p.EgressIP.Unmap()
 }
 
 // allows reports whether the permit is for this plan and this request.
