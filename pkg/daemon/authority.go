@@ -44,7 +44,7 @@ func (l *leaves) open(c *config.Config) error {
 }
 
 // permittedNames are the hosts that routes intercept: the authority can't speak
-// for any other. nil, where everything is intercepted, leaves it unconstrained.
+// for any other. nil, where any host may be intercepted, leaves it unconstrained.
 func permittedNames(c *config.Config) []string {
 	if c.Default == policy.Intercept {
 		return nil
@@ -52,6 +52,9 @@ func permittedNames(c *config.Config) []string {
 	names := []string{}
 	for i := range c.Routes {
 		if r := &c.Routes[i]; r.Action == policy.Intercept || len(r.To.Paths) > 0 || len(r.To.Methods) > 0 {
+			if len(r.To.Hosts) == 0 {
+				return nil
+			}
 			for _, h := range r.To.Hosts {
 				names = append(names, h.String())
 			}

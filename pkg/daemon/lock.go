@@ -15,7 +15,9 @@ var ErrRunning = errors.New("another daemon is running")
 // runningError says who holds the lock.
 type runningError struct{ path, pid string }
 
-func (e *runningError) Error() string { return fmt.Sprintf("%v (pid %s holds %s)", ErrRunning, e.pid, e.path) }
+func (e *runningError) Error() string {
+	return fmt.Sprintf("%v (pid %s holds %s)", ErrRunning, e.pid, e.path)
+}
 func (e *runningError) Unwrap() error { return ErrRunning }
 
 // Hint is for the person at the keyboard.

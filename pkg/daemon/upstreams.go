@@ -93,8 +93,11 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 }
 
 // dialOriginal connects to where a passed-through flow meant to go.
-func (d *Daemon) dialOriginal(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+func (d *Daemon) dialOriginal(ctx context.Context, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
 	dialer := net.Dialer{Control: d.mark}
+	if from.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
 	dialer.SetMultipathTCP(false)
 	c, err := dialer.DialContext(ctx, "tcp", to.String())
 	if err != nil {

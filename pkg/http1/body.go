@@ -15,7 +15,7 @@ type Body struct {
 
 	name    [maxTrailerName]byte // the trailer name so far, in lower case
 	nameLen int                  // its real length, also if it does not fit
-	deny    []string
+	deny    func(name []byte) bool
 }
 
 // Reset makes b ready for a message framed so; length counts only for
@@ -35,9 +35,10 @@ func (b *Body) Reset(kind BodyKind, length int64) {
 	}
 }
 
-// Deny names more fields, in lower case, that must not come as trailers: those
-// that a route injects. b keeps the slice until the next Reset.
-func (b *Body) Deny(names []string) { b.deny = names }
+// Deny makes more fields forbidden as trailers: those that a route injects, in
+// whatever spelling owned reports. It gets the name in lower case, and b keeps
+// it until the next Reset. A name too long to be asked about is then refused.
+func (b *Body) Deny(owned func(name []byte) bool) { b.deny = owned }
 
 // Done reports whether the body has ended.
 func (b *Body) Done() bool { return b.state == stateDone }

@@ -60,14 +60,15 @@ func (b *Body) trailerName(c byte) *Error {
 }
 
 func (b *Body) checkTrailer() *Error {
-	name := b.name[:min(b.nameLen, len(b.name))]
-	if b.nameLen <= len(b.name) && forbiddenTrailer(name) {
-		return errTrailerField
-	}
-	for _, d := range b.deny {
-		if len(d) == b.nameLen && string(name) == d[:len(name)] {
+	if b.nameLen > len(b.name) {
+		if b.deny != nil {
 			return errTrailerField
 		}
+		return nil
+	}
+	name := b.name[:b.nameLen]
+	if forbiddenTrailer(name) || b.deny != nil && b.deny(name) {
+		return errTrailerField
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
@@ -26,15 +28,29 @@ func (c *conn) passthrough() {
 func (c *conn) dialOriginal() (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.p.o.Timeouts.Hello)
 	defer cancel()
-	return c.p.o.Dial(ctx, c.flow.Original)
+	return c.p.o.Dial(ctx, c.egressIP(), c.flow.Original)
+}
+
+// egressIP is the source address that the connection's route asks for.
+func (c *conn) egressIP() netip.Addr {
+	if c.decision.Route < 0 || c.decision.Mode == policy.Observe {
+		return netip.Addr{}
+	}
+	if profile := c.snap.Plans[c.decision.Route].Upstream; profile != nil {
+		return profile.EgressIP
+	}
+	return netip.Addr{}
 }
 
 // failPassthrough resets, which is what the workload would have seen.
 func (c *conn) failPassthrough(err error) {
 	c.reset()
 	reason := flow.ReasonUpstreamUnreachable
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		reason = flow.ReasonUpstreamTimeout
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		reason = flow.ReasonEgressUnavailable
 	}
 	c.recordConnection(audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: reason.String(),
@@ -50,8 +66,13 @@ func (c *conn) carry(up *net.TCPConn, already int64) {
 	sent := make(chan int64, 1)
 	go func() { sent <- pipe(up, c.raw, c.peek.Peeked()) }()
 	received := already + pipe(c.raw, up, nil)
+	egress := ""
+	if ip := c.egressIP(); ip.IsValid() {
+		egress = ip.String()
+	}
 	c.recordConnection(audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: c.decision.Reason.String(),
+		EgressIP: egress,
 		Upstream: &audit.Upstream{IP: c.flow.Original.Addr().String(), Port: c.flow.Original.Port()},
 		BytesOut: <-sent, BytesIn: received, DurationMS: milliseconds(time.Since(c.started)),
 	})

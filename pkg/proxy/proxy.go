@@ -40,9 +40,10 @@ type Records interface {
 	Append(r *audit.Record) error
 }
 
-// Dial opens a connection to an original destination, for passthrough. The
-// socket carries our mark, so that the hook lets it pass.
-type Dial func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
+// Dial opens a connection to an original destination, for passthrough, from a
+// source address unless that is zero. The socket carries our mark, so that the
+// hook lets it pass.
+type Dial func(ctx context.Context, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error)
 
 // Plan is what a route does once policy has chosen it.
 type Plan struct {

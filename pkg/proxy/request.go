@@ -168,17 +168,17 @@ func (q *request) authorize(m inject.Message, body [32]byte) *failure {
 // workload's TLS leg, the parser, our resolver, and the upstream's TLS leg.
 func (q *request) evidence(t *upstream.Target) *inject.Evidence {
 	return &inject.Evidence{
-		Plan:         q.plan.Inject,
-		Flow:         &q.c.flow,
-		Terminated:   q.c.proto == protoTLS,
-		ServerName:   q.c.hello.ServerName,
-		Method:       q.method,
-		Authority:    q.authority,
-		Hosts:        q.plan.Hosts,
-		Cleartext:    q.plan.Cleartext,
-		Key:          t.Key,
-		Profile:      t.Profile,
-		Upstream:     &q.up.Facts,
+		Plan:       q.plan.Inject,
+		Flow:       &q.c.flow,
+		Terminated: q.c.proto == protoTLS,
+		ServerName: q.c.hello.ServerName,
+		Method:     q.method,
+		Authority:  q.authority,
+		Hosts:      q.plan.Hosts,
+		Cleartext:  q.plan.Cleartext,
+		Key:        t.Key,
+		Profile:    t.Profile,
+		Upstream:   &q.up.Facts,
 	}
 }
 

@@ -1,13 +1,9 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
 	"hash"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -108,58 +104,12 @@ func (x *exchange) forget() {
 	*x = exchange{req: req, res: res, edit: edit, out: out[:0]}
 }
 
-// readHead reads until the head is whole, within the time for one.
-func (x *exchange) readHead() *failure {
-	client := x.c.client
-	_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
-	for {
-		n, err := x.req.Parse(x.in.bytes())
-		if err != nil {
-			return requestFailure(err)
-		}
-		if n > 0 {
-			x.note()
-			x.in.take(n)
-			return nil
-		}
-		if err := x.in.fill(client); err != nil {
-			return readFailure(err)
-		}
-	}
-}
-
-// note keeps what the record says of the head.
-func (x *exchange) note() {
-	x.method, x.authority = string(x.req.Method), string(x.req.Host)
-	x.path, x.query = string(x.req.Path), string(x.req.Query)
-	x.body.Reset(x.req.Body, x.req.Length)
-}
-
-// requestFailure turns an error of the parser into an answer.
-func requestFailure(err error) *failure {
-	var e *http1.Error
-	switch {
-	case errors.Is(err, http1.ErrHeadTooLarge):
-		return refusal(flow.ReasonHeaderTooLarge, "")
-	case errors.As(err, &e):
-		return &failure{e.Status, flow.ReasonBadRequest, e.Detail}
-	}
-	return refusal(flow.ReasonInternal, "")
-}
-
-// readFailure turns an error of reading from the workload into an answer.
-func readFailure(err error) *failure {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return refusal(flow.ReasonWorkloadTimeout, "the request did not come to its end in time")
-	}
-	return &failure{0, flow.ReasonWorkloadClosed, ""}
-}
-
 // forward takes the request to the upstream and the response back.
 func (x *exchange) forward() *failure {
 	if f := x.decide(); f != nil {
 		return f
 	}
+	x.guardTrailers()
 	if f := x.gather(); f != nil {
 		return f
 	}
@@ -170,70 +120,6 @@ func (x *exchange) forward() *failure {
 	return f
 }
 
-// gather takes what of the content came with the head. A signer that covers
-// the content needs all of it before anything is sent, so then it waits.
-func (x *exchange) gather() *failure {
-	var data func([]byte)
-	if x.needsBody() {
-		x.digest = sha256.New()
-		data = func(p []byte) { x.digest.Write(p) }
-	}
-	n, done, err := x.body.Scan(x.in.bytes(), data)
-	if err != nil {
-		return requestFailure(err)
-	}
-	x.ahead = x.in.bytes()[:n]
-	x.in.take(n)
-	if done || data == nil {
-		return nil
-	}
-	return x.spool(data)
-}
-
-// spool reads the rest of the content into memory.
-func (x *exchange) spool(data func([]byte)) *failure {
-	limit := x.plan.SignedBody
-	if x.req.Length > limit {
-		return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
-	}
-	if f := x.inviteBody(); f != nil {
-		return f
-	}
-	spool := bytes.NewBuffer(append(make([]byte, 0, len(x.ahead)+bulkSize), x.ahead...))
-	buf := bulk.get()
-	defer bulk.put(buf)
-	for done := false; !done; {
-		x.clientPatience.extendRead(x.c.client, x.c.p.o.Timeouts.BodyStall)
-		got, err := x.c.client.Read(*buf)
-		if got == 0 && err != nil {
-			return readFailure(err)
-		}
-		var n int
-		if n, done, err = x.body.Scan((*buf)[:got], data); err != nil {
-			return requestFailure(err)
-		}
-		spool.Write((*buf)[:n])
-		if int64(spool.Len()) > limit {
-			return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
-		}
-		x.in.append((*buf)[n:got])
-	}
-	x.ahead = spool.Bytes()
-	return nil
-}
-
-// inviteBody answers Expect: 100-continue ourselves, as the upstream can't be
-// asked before the content is here. The field then has nothing left to say.
-func (x *exchange) inviteBody() *failure {
-	if !x.req.Expect100 {
-		return nil
-	}
-	if _, err := io.WriteString(x.c.client, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
-		return &failure{0, flow.ReasonWorkloadClosed, ""}
-	}
-	return nil
-}
-
 // attempt sends the request over one upstream connection and takes the
 // response back. retry says that a connection that had served before broke
 // without a byte of a response, and that the request may be sent again: it is
@@ -242,9 +128,10 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 	if f := connect(&x.request, context.Background()); f != nil {
 		return f, false
 	}
-	x.upPatience = patience{}
+	x.upPatience, x.bytesOut = patience{}, 0
 	reused := x.up.Reused()
 	if f := x.prepare(); f != nil {
+		x.c.snap.Upstream.Put(x.up) // nothing was sent on it
 		return f, false
 	}
 	f = x.sendAndRelay()
@@ -324,6 +211,9 @@ func upstreamBroke(err error) *failure {
 // conclude answers a refusal, writes the record, and says whether the
 // connection may carry another request.
 func (x *exchange) conclude(f *failure) bool {
+	if f == errNoRequest {
+		return false
+	}
 	if f != nil {
 		x.refuse(f)
 	}

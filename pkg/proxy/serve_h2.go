@@ -81,6 +81,9 @@ func (s *stream) forward() *failure {
 	if f := s.decide(); f != nil {
 		return f
 	}
+	if f := s.guardTrailers(); f != nil {
+		return f
+	}
 	sum, f := s.digest()
 	if f != nil {
 		return f
@@ -110,6 +113,18 @@ func (s *stream) wellFormed() *failure {
 	for _, host := range s.in.Header["Host"] {
 		if !strings.EqualFold(host, s.in.Host) {
 			return refusal(flow.ReasonAuthorityMismatch, "Host and :authority differ")
+		}
+	}
+	return nil
+}
+
+// guardTrailers keeps the workload from sending in a trailer what the route
+// injects in a field. HTTP/2 has trailers announced (RFC 9110 section 6.6.2), so
+// they are known before anything is sent.
+func (s *stream) guardTrailers() *failure {
+	for name := range s.in.Trailer {
+		if s.plan != nil && s.plan.Inject.OwnsString(name) {
+			return refusal(flow.ReasonBadRequest, "a trailer names a field that the route injects")
 		}
 	}
 	return nil

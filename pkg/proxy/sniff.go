@@ -74,7 +74,7 @@ func (c *conn) classify(b []byte) (known, ok bool) {
 			return false, true
 		}
 		if err != nil {
-			c.refuseHello()
+			c.refuseHello(err)
 			return false, false
 		}
 		c.proto, c.hello = protoTLS, h
@@ -128,11 +128,17 @@ func (c *conn) endSniff(b []byte, err error) bool {
 }
 
 // refuseHello answers a malformed ClientHello with the alert that RFC 8446
-// section 6.2 names for it, decode_error, and closes.
-func (c *conn) refuseHello() {
-	_, _ = c.raw.Write([]byte{21, 3, 3, 0, 2, 2, 50})
+// section 6.2 names for what is wrong, and closes.
+func (c *conn) refuseHello(err error) {
+	const decodeError = 50
+	alert := uint8(decodeError)
+	if e, ok := errors.AsType[*clienthello.Error](err); ok {
+		alert = e.Alert
+	}
+	_, _ = c.raw.Write([]byte{21, 3, 3, 0, 2, 2, alert})
 	c.p.stats.Refused.Add(1)
 	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonBadHello.String()})
+	c.goodbye()
 }
 
 // awaitEitherSide dials the original destination and waits for whoever speaks

@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/http1"
+)
+
+// readHead reads until the head is whole, within the time for one.
+func (x *exchange) readHead() *failure {
+	client := x.c.client
+	_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
+	for {
+		n, err := x.req.Parse(x.in.bytes())
+		if err != nil {
+			return requestFailure(err)
+		}
+		if n > 0 {
+			x.note()
+			x.in.take(n)
+			return nil
+		}
+		if err := x.in.fill(client); err != nil {
+			if http1.Blank(x.in.bytes()) {
+				return errNoRequest
+			}
+			return readFailure(err)
+		}
+	}
+}
+
+// errNoRequest is the end of a connection between two requests: there is
+// nothing to answer and nothing to record.
+var errNoRequest = &failure{}
+
+// note keeps what the record says of the head.
+func (x *exchange) note() {
+	x.method, x.authority = string(x.req.Method), string(x.req.Host)
+	x.path, x.query = string(x.req.Path), string(x.req.Query)
+	x.body.Reset(x.req.Body, x.req.Length)
+}
+
+// requestFailure turns an error of the parser into an answer.
+func requestFailure(err error) *failure {
+	var e *http1.Error
+	switch {
+	case errors.Is(err, http1.ErrHeadTooLarge):
+		return refusal(flow.ReasonHeaderTooLarge, "")
+	case errors.As(err, &e):
+		return &failure{e.Status, flow.ReasonBadRequest, e.Detail}
+	}
+	return refusal(flow.ReasonInternal, "")
+}
+
+// readFailure turns an error of reading from the workload into an answer.
+func readFailure(err error) *failure {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return refusal(flow.ReasonWorkloadTimeout, "the request did not come to its end in time")
+	}
+	return &failure{0, flow.ReasonWorkloadClosed, ""}
+}
