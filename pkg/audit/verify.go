@@ -140,6 +140,9 @@ func (v *verifier) begin(dir string) error {
 		if v.left, err = inspect(dir, v.key); err != nil {
 			return err
 		}
+		if v.left.cut {
+			v.files = slices.DeleteFunc(v.files, func(f segmentFile) bool { return f.first > v.left.file.first })
+		}
 	}
 	v.next, v.atHead = 1, v.head.seq == 0
 	v.Segments = len(v.files)
@@ -174,6 +177,9 @@ func (v *verifier) segment(f segmentFile, newest bool) error {
 		}
 		v.find(Finding{First: f.first, File: f.name(), Problem: "the packed segment was changed"})
 		return nil
+	}
+	if v.left.cut && f == v.left.file {
+		data = data[:v.left.end] // the rest of a crash, which checkLeft tells of
 	}
 	written := bytes.TrimRight(data, "\x00")
 	number := 0
