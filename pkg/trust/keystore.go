@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
@@ -25,6 +24,11 @@ func addToKeystore(b, bundle, rootPEM []byte) ([]byte, error) {
 		ks = keystore.New(keystore.WithOrderedAliases())
 		if err := addPEM(&ks, bundle, "system-%d"); err != nil {
 			return nil, err
+		}
+	}
+	for _, alias := range ks.Aliases() {
+		if !ks.IsTrustedCertificateEntry(alias) { // a private key: the copy is readable by all
+			ks.DeleteEntry(alias)
 		}
 	}
 	if err := addPEM(&ks, rootPEM, rootAlias); err != nil {
@@ -61,7 +65,7 @@ func addPEM(ks *keystore.KeyStore, b []byte, name string) error {
 			Certificate:  keystore.Certificate{Type: "X509", Content: cert.Raw},
 		}
 		if err := ks.SetTrustedCertificateEntry(alias, entry); err != nil {
-			return errors.Join(fmt.Errorf("enter %s into keystore", alias), err)
+			return fmt.Errorf("enter %s into keystore: %v", alias, err)
 		}
 	}
 }

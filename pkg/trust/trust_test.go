@@ -1,0 +1,318 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pavlo-v-chernykh/keystore-go/v4"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// root makes a throw-away root and returns certificate and key in PEM.
+func root(t testing.TB, name string) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	must(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+func write(t testing.TB, path string, parts ...[]byte) string {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	must(t, os.WriteFile(path, bytes.Join(parts, []byte("# a comment\n")), 0o644))
+	return path
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return b
+}
+
+func count(b []byte) int { return bytes.Count(b, []byte("BEGIN CERTIFICATE")) }
+
+// source is the copy that stands over target, or "".
+func (s *Store) source(target string) string {
+	for _, b := range s.binds {
+		if b.Target == target {
+			return s.path(b.Source)
+		}
+	}
+	return ""
+}
+
+func TestPrepare(t *testing.T) {
+	ours, _ := root(t, "ours")
+	dir := filepath.Join(t.TempDir(), "trust")
+	old := syscall.Umask(0o077)
+	s, err := Prepare(dir, ours)
+	syscall.Umask(old)
+	must(t, err)
+	if !bytes.HasSuffix(read(t, s.Bundle()), ours) || !bytes.Equal(read(t, s.path(rootName)), ours) {
+		t.Error("our root is not in the bundle")
+	}
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode() != 0o644 {
+			t.Errorf("%s: mode %v, %v; every workload must be able to read it", e.Name(), info.Mode(), err)
+		}
+	}
+	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o755 {
+		t.Errorf("directory has mode %v", info.Mode())
+	}
+	for _, b := range s.binds {
+		theirs, copied := read(t, b.Target), read(t, s.path(b.Source))
+		if strings.HasSuffix(b.Source, ".pem") && count(copied) != count(certificates(theirs))+1 {
+			t.Errorf("%s: %d certificates became %d", b.Target, count(theirs), count(copied))
+		}
+	}
+	opened, err := Open(dir)
+	must(t, err)
+	if !slices.Equal(opened.binds, s.binds) || !bytes.Equal(opened.root, s.root) {
+		t.Error("Open does not give what Prepare made")
+	}
+	again, err := Prepare(dir, ours)
+	must(t, err)
+	if after, _ := os.ReadDir(dir); len(after) != len(entries) || !slices.Equal(again.binds, s.binds) {
+		t.Errorf("the second Prepare left %d files, the first %d", len(after), len(entries))
+	}
+}
+
+func TestPrepareRefuses(t *testing.T) {
+	ours, key := root(t, "ours")
+	for name, b := range map[string][]byte{"nothing": nil, "noise": []byte("noise"), "a key": key} {
+		if _, err := Prepare(filepath.Join(t.TempDir(), "x"), b); !errors.Is(err, ErrNoCertificate) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	writable := filepath.Join(t.TempDir(), "writable")
+	must(t, os.Mkdir(writable, 0o755))
+	must(t, os.Chmod(writable, 0o777))
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(t.TempDir(), link))
+	for _, dir := range []string{writable, link, write(t, filepath.Join(t.TempDir(), "file"))} {
+		if _, err := Prepare(dir, ours); err == nil {
+			t.Errorf("took %s", dir)
+		}
+	}
+}
+
+func TestFindFollowsTheEnvironment(t *testing.T) {
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	pem, _ := root(t, "theirs")
+	at := func(path string) string { return write(t, filepath.Join(base, path), pem) }
+	want := []place{
+		{at("jdk/lib/security/cacerts"), kindJava},
+		{at("jdk/lib/security/jssecacerts"), kindJava},
+		{at("jdk8/jre/lib/security/cacerts"), kindJava},
+		{at("pathjdk/lib/security/cacerts"), kindJava},
+		{at("own/store.jks"), kindJava},
+		{at("venv/lib/python3.11/site-packages/certifi/cacert.pem"), kindPEM},
+		{at("pyenv/versions/3.9/lib/python3.9/site-packages/botocore/cacert.pem"), kindPEM},
+		{at("home/.local/lib/python3.12/site-packages/pip/_vendor/certifi/cacert.pem"), kindPEM},
+		{at("prefix/lib/python3/dist-packages/stripe/data/ca-certificates.crt"), kindPEM},
+	}
+	at("pathjdk/bin/java")
+	must(t, os.MkdirAll(filepath.Join(base, "bin"), 0o755))
+	must(t, os.Symlink(filepath.Join(base, "pathjdk/bin/java"), filepath.Join(base, "bin/java")))
+	got := find([]string{
+		"JAVA_HOME=" + base + "/jdk", "JRE_HOME=" + base + "/jdk8", "VIRTUAL_ENV=" + base + "/venv", "HOME=" + base + "/home",
+		"PATH=" + strings.Join([]string{base + "/bin", base + "/pyenv/shims", base + "/prefix/bin", "", "relative"}, ":"),
+		"JAVA_TOOL_OPTIONS=-Xmx1g -Djavax.net.ssl.trustStore=" + base + "/own/store.jks",
+	})
+	for _, w := range want {
+		if !slices.Contains(got, w) {
+			t.Errorf("%s was not found", w.path)
+		}
+	}
+	seen := make(map[string]bool)
+	for _, p := range got {
+		if seen[p.path] {
+			t.Errorf("%s was found twice", p.path)
+		}
+		seen[p.path] = true
+	}
+}
+
+func TestKeystore(t *testing.T) {
+	ours, _ := root(t, "ours")
+	theirs, _ := root(t, "theirs")
+	bundle := append(bytes.Clone(theirs), ours...)
+	load := func(b []byte) keystore.KeyStore {
+		t.Helper()
+		ks := keystore.New()
+		must(t, ks.Load(bytes.NewReader(b), []byte(storePassword)))
+		return ks
+	}
+	jks, err := addToKeystore(nil, theirs, ours)
+	must(t, err)
+	if got := load(jks).Aliases(); len(got) != 2 {
+		t.Errorf("made of a bundle: %v", got)
+	}
+	third, _ := root(t, "third")
+	more, err := addToKeystore(jks, bundle, third)
+	must(t, err)
+	if got := load(more).Aliases(); len(got) != 2 {
+		t.Errorf("a second root of ours replaces the first: %v", got)
+	}
+	locked := keystore.New()
+	must(t, addPEM(&locked, third, "own-%d"))
+	var b bytes.Buffer
+	must(t, locked.Store(&b, []byte("another password")))
+	for name, unreadable := range map[string][]byte{"PKCS#12": {0x30, 0x82, 0x01}, "other password": b.Bytes(), "cut": jks[:len(jks)/2]} {
+		got, err := addToKeystore(unreadable, theirs, ours)
+		if err != nil || len(load(got).Aliases()) != 2 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	withKey := load(jks)
+	entry := keystore.PrivateKeyEntry{CreationTime: time.Now(), PrivateKey: []byte("private"), CertificateChain: nil}
+	must(t, withKey.SetPrivateKeyEntry("mine", entry, []byte(storePassword)))
+	b.Reset()
+	must(t, withKey.Store(&b, []byte(storePassword)))
+	public, err := addToKeystore(b.Bytes(), theirs, ours)
+	must(t, err)
+	if got := load(public).Aliases(); len(got) != 2 || slices.Contains(got, "mine") {
+		t.Errorf("a private key was copied: %v", got)
+	}
+	again, err := addToKeystore(nil, theirs, ours)
+	must(t, err)
+	if !bytes.Equal(jks, again) {
+		t.Error("the same certificates give another file")
+	}
+}
+
+func TestEnv(t *testing.T) {
+	ours, _ := root(t, "ours")
+	theirs, key := root(t, "theirs")
+	s, err := prepare(filepath.Join(t.TempDir(), "trust"), ours, nil)
+	must(t, err)
+	own := write(t, filepath.Join(t.TempDir(), "own.pem"), theirs, key, theirs)
+	hashed := filepath.Join(t.TempDir(), "hashed")
+	write(t, hashed+"/a.0", theirs)
+	write(t, hashed+"/b.0", ours)
+	environ := []string{
+		"HOME=/x", "SSL_CERT_FILE=" + own, "NODE_EXTRA_CA_CERTS=" + own, "REQUESTS_CA_BUNDLE=" + hashed, "CURL_CA_BUNDLE=",
+		"AWS_CA_BUNDLE=/does/not/exist", "SSL_CERT_DIR=/some/dir", "PIP_CERT=/first", "PIP_CERT=" + own, "NPM_CONFIG_CAFILE=" + own,
+	}
+	before := slices.Clone(environ)
+	got, err := s.Env(environ)
+	must(t, err)
+	if !slices.Equal(environ, before) {
+		t.Error("the caller's environment was changed")
+	}
+	for _, v := range []string{"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NPM_CONFIG_CAFILE"} {
+		b := read(t, lookup(got, v))
+		if count(b) != 2 || !bytes.Contains(b, theirs) || !bytes.Contains(b, ours) {
+			t.Errorf("%s: want their root and ours and nothing else, got %d certificates", v, count(b))
+		}
+		if bytes.Contains(b, []byte("PRIVATE")) {
+			t.Errorf("%s: a private key was copied", v)
+		}
+	}
+	for v, want := range map[string]string{
+		"CURL_CA_BUNDLE": s.Bundle(), "AWS_CA_BUNDLE": s.Bundle(), "GIT_SSL_CAINFO": s.Bundle(), "DENO_CERT": s.path(rootName),
+		"SSL_CERT_DIR": "/some/dir", "HOME": "/x", "YARN_HTTPS_CA_FILE_PATH": "", "JAVA_TOOL_OPTIONS": "",
+	} {
+		if value := lookup(got, v); value != want {
+			t.Errorf("%s=%s, want %s", v, value, want)
+		}
+	}
+	names := make(map[string]bool)
+	for _, e := range got {
+		name, _, _ := strings.Cut(e, "=")
+		if names[name] {
+			t.Errorf("%s is set twice", name)
+		}
+		names[name] = true
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	a, key := root(t, "a")
+	b, _ := root(t, "b")
+	in := bytes.Join([][]byte{[]byte("# comment\n"), a, key, b, a, []byte("-----BEGIN CERTIFICATE-----\ncut")}, nil)
+	if got, want := certificates(in), append(bytes.Clone(a), b...); !bytes.Equal(got, want) {
+		t.Errorf("got %d certificates, want 2", count(got))
+	}
+	trusted := bytes.ReplaceAll(a, []byte("BEGIN CERT"), []byte("BEGIN TRUSTED CERT"))
+	trusted = bytes.ReplaceAll(trusted, []byte("END CERT"), []byte("END TRUSTED CERT"))
+	if got := certificates(trusted); !bytes.Equal(got, trusted) {
+		t.Errorf("OpenSSL's own form became %q", got)
+	}
+}
+
+func TestReadFileRefusesWhatIsNoFile(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	for _, path := range []string{pipe, "/dev/zero", t.TempDir(), "/does/not/exist"} {
+		if b, err := readFile(path); err == nil {
+			t.Errorf("%s: read %d bytes", path, len(b))
+		}
+	}
+}
+
+func FuzzCertificates(f *testing.F) {
+	a, key := root(f, "a")
+	f.Add(append(bytes.Clone(a), key...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		once := certificates(b)
+		if twice := certificates(once); !bytes.Equal(once, twice) {
+			t.Error("not the same the second time")
+		}
+		if bytes.Contains(once, []byte("PRIVATE KEY")) {
+			t.Error("a private key came through")
+		}
+	})
+}
+
+func FuzzKeystore(f *testing.F) {
+	a, _ := root(f, "a")
+	jks, err := addToKeystore(nil, a, a)
+	must(f, err)
+	f.Add(jks)
+	f.Add([]byte{0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		out, err := addToKeystore(b, a, a)
+		if err != nil {
+			return
+		}
+		ks := keystore.New()
+		if err := ks.Load(bytes.NewReader(out), []byte(storePassword)); err != nil || !ks.IsTrustedCertificateEntry(rootAlias) {
+			t.Error(fmt.Errorf("our root is not in the result: %w", err))
+		}
+	})
+}
