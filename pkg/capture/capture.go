@@ -48,19 +48,28 @@ type Capture struct {
 	home  uint64           // network namespace of the first tagged listener
 	feeds map[uint64]*feed // routes by network namespace
 
-	stop context.CancelFunc // ends the sweeper and the feeds
-	work sync.WaitGroup
+	open   sync.RWMutex // held for reading while Lookup uses the maps
+	closed bool
+
+	stop context.CancelFunc // ends the sweeper
+	work sync.WaitGroup     // the sweeper and the feeds
 }
 
 // Close lets go of the kernel side and leaves it in place: the programs go on
-// and, once the listeners are closed, answer by the fail policy.
+// and, once the listeners are closed, answer by the fail policy. Lookup finds
+// nothing afterwards; no other method may be called then, but Close may.
 func (c *Capture) Close() error {
+	c.open.Lock()
+	defer c.open.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
 	c.stop()
 	c.mu.Lock()
 	for _, f := range c.feeds {
 		f.close()
 	}
-	c.feeds = map[uint64]*feed{}
 	c.mu.Unlock()
 	c.work.Wait()
 	return errors.Join(c.maps.Close(), c.pinned.Close())

@@ -109,7 +109,9 @@ func TestUntagged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.mu.Lock()
 	w.capture = c
+	w.mu.Unlock()
 	defer c.Close()
 	if got := w.answer(w.cgroup, server4); got != refused {
 		t.Errorf("before the tag: %q", got)

@@ -113,7 +113,10 @@ func newGate(n int) *gate {
 }
 
 func (g *gate) check(w *world, c net.Conn) {
-	f, ok := w.capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
+	w.mu.Lock()
+	capture := w.capture
+	w.mu.Unlock()
+	f, ok := capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
 	line, err := bufio.NewReader(c).ReadString('\n')
 	g.note(f, ok, line, err)
 	g.all.Done()

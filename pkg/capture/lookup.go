@@ -21,6 +21,11 @@ func (c *Capture) Lookup(local, remote netip.AddrPort) (flow.Flow, bool) {
 // LookupIn is Lookup for a connection accepted in the network namespace with
 // this cookie; see [NetnsOf].
 func (c *Capture) LookupIn(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool) {
+	c.open.RLock()
+	defer c.open.RUnlock()
+	if c.closed {
+		return flow.Flow{}, false
+	}
 	key := toTuple(netns, local, remote)
 	record, err := c.take(&key)
 	if err != nil || record.Contested != 0 {

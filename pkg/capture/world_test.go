@@ -144,8 +144,8 @@ func (w *world) serve(l net.Listener, answer func(net.Conn)) {
 
 // accept is the interceptor's end: it tells the workload that it was captured.
 func (w *world) accept(c *net.TCPConn) {
-	f, ok := w.capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
 	w.mu.Lock()
+	f, ok := w.capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
 	if ok {
 		w.flows = append(w.flows, f)
 	} else {
@@ -168,7 +168,9 @@ func (w *world) open() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.mu.Lock()
 	w.capture = c
+	w.mu.Unlock()
 	w.t.Cleanup(func() { c.Close() })
 	for _, l := range w.listeners {
 		if err := c.TagListener(l); err != nil {
@@ -215,7 +217,7 @@ func (w *world) start(cgroup, exe string, in io.Reader, steps []step) (*exec.Cmd
 		return nil, nil, err
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childVariable+"="+string(program))
+	cmd.Env = append(os.Environ(), childVariable+"="+string(program), "GORACE=atexit_sleep_ms=0")
 	cmd.Stdin, cmd.Stderr = in, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
