@@ -69,9 +69,11 @@ func redactQuery(query string) string {
 			b.WriteByte('&')
 		}
 		name, _, valued := strings.Cut(pair, "=")
-		b.WriteString(name)
 		if valued {
-			b.WriteString("=[redacted]")
+			b.WriteString(name + "=")
+		}
+		if pair != "" { // a piece without = may be the secret itself
+			b.WriteString("[redacted]")
 		}
 	}
 	return b.String()
