@@ -133,7 +133,7 @@ struct listener {
 /* State of the whole, one element. */
 struct state {
 	__u64 full_until; /* records did not fit at some time less than a second before this one */
-	__u64 own_netns;  /* network namespace in which we last dialled a listener of ours */
+	__u64 own_netns;  /* see note_netns */
 	__u32 layout;
 	__u32 zero;
 };

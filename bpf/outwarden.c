@@ -115,12 +115,20 @@ static __always_inline int is_captured(__u16 port)
 	return bpf_map_lookup_elem(&ports, &port) != 0;
 }
 
-/* Tell user space the cookie of its own namespace, for kernels without SO_NETNS_COOKIE. */
-static __always_inline void note_netns(struct bpf_sock_addr *ctx)
+/*
+ * Tell user space the cookie of a namespace, for kernels without
+ * SO_NETNS_COOKIE: it connects a socket of its own, which is not TCP, so that
+ * nothing is sent, to one of its listeners.
+ */
+static __always_inline void note_netns(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+				       const struct addr *to, __u16 port)
 {
 	__u32 zero = 0;
-	struct state *s = bpf_map_lookup_elem(&state, &zero);
+	struct state *s;
 
+	if (!is_own(sk) || !is_listener(to, port))
+		return;
+	s = bpf_map_lookup_elem(&state, &zero);
 	if (s)
 		s->own_netns = bpf_get_netns_cookie(ctx);
 }
@@ -247,8 +255,6 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 		facts.scope = current_scope();
 	facts.local = is_local(to);
 	facts.listener = facts.local && is_listener(to, port);
-	if (facts.own && facts.listener)
-		note_netns(ctx);
 	facts.captured = is_captured(port);
 	d = decide(&facts);
 	if (d.verdict != VERDICT_REDIRECT)
@@ -280,8 +286,12 @@ int on_connect4(struct bpf_sock_addr *ctx)
 	struct listener l = {};
 	struct decision d;
 
-	if (!sk || !is_tcp(ctx))
+	if (!sk)
 		return ALLOW;
+	if (!is_tcp(ctx)) {
+		note_netns(ctx, sk, &to, port);
+		return ALLOW;
+	}
 	d = connect(ctx, sk, &to, port, &l);
 	if (d.verdict != VERDICT_REDIRECT)
 		return conclude(ctx, &to, port, d);
@@ -326,8 +336,12 @@ int on_connect6(struct bpf_sock_addr *ctx)
 	struct listener l = {};
 	struct decision d;
 
-	if (!sk || !is_tcp(ctx))
+	if (!sk)
 		return ALLOW;
+	if (!is_tcp(ctx)) {
+		note_netns(ctx, sk, &to, port);
+		return ALLOW;
+	}
 	d = connect(ctx, sk, &to, port, &l);
 	if (d.verdict != VERDICT_REDIRECT)
 		return conclude(ctx, &to, port, d);

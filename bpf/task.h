@@ -137,7 +137,7 @@ static __always_inline __u32 traced_scope(void)
 	return SCOPE_NONE;
 }
 
-/* Whether this is the last thread of its process to exit. */
+/* Whether no thread of this process is left. Two that exit at once may both say so. */
 static __always_inline int is_group_dead(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();

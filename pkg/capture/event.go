@@ -20,7 +20,7 @@ const (
 	EventPass EventKind = 1 + iota // an in-scope connect() passed and Flow.Reason says why it was not redirected
 	EventDeny                      // an in-scope connect() or sendmsg() was refused; Flow.Reason says why
 	EventExec                      // an in-scope process has executed a new program; Flow.Caller is the new identity
-	EventExit                      // an in-scope process has ended; Flow.Caller has no executable any more
+	EventExit                      // an in-scope process has ended; Flow.Caller has no executable any more; may come twice
 )
 
 // Event is something that the kernel side reports outside the flows that are redirected.

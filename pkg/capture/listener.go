@@ -75,9 +75,8 @@ func (c *Capture) netnsCookie(fd int, listener net.Addr) (uint64, error) {
 	return cookie, os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
 }
 
-// askNetnsCookie dials the listener from its own namespace, as ourselves; the
-// connect hook then writes the namespace down. The listener will accept a
-// connection without a record, as from anybody who dials it directly.
+// askNetnsCookie connects a UDP socket of our own to the listener's address,
+// in its namespace. Nothing is sent, but the connect hook writes the namespace down.
 func (c *Capture) askNetnsCookie(fd int, listener net.Addr) (uint64, error) {
 	ns, err := netnsOfSocket(fd)
 	if err != nil {
@@ -86,7 +85,7 @@ func (c *Capture) askNetnsCookie(fd int, listener net.Addr) (uint64, error) {
 	defer ns.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := in(ns, func() error { return c.dialOnce(listener.String()) }); err != nil {
+	if err := in(ns, func() error { return c.touch(listener.String()) }); err != nil {
 		return 0, err
 	}
 	var s outwardenState
@@ -99,8 +98,8 @@ func (c *Capture) askNetnsCookie(fd int, listener net.Addr) (uint64, error) {
 	return s.OwnNetns, nil
 }
 
-// dialOnce connects a marked socket made on the calling thread, and closes it.
-func (c *Capture) dialOnce(address string) error {
+// touch connects a marked UDP socket made on the calling thread, and closes it.
+func (c *Capture) touch(address string) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
@@ -109,7 +108,7 @@ func (c *Capture) dialOnce(address string) error {
 	if to.Addr().Is4() {
 		family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outwarden/outwarden/pkg/flow"
 )
 
@@ -36,6 +38,9 @@ func TestNamesAreTrue(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			if test.steps[0].MPTCP {
+				requireMPTCP(t)
+			}
 			steps := append(test.steps, step{Do: "read"}, step{Do: "names"})
 			want := ends(t, w.run(w.outside, steps...), "direct")
 			got := ends(t, w.run(w.cgroup, steps...), "captured")
@@ -54,6 +59,16 @@ func TestNamesAreTrue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// requireMPTCP skips on kernels that are built without it.
+func requireMPTCP(t *testing.T) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+	if err != nil {
+		t.Skipf("this kernel has no MPTCP: %v", err)
+	}
+	unix.Close(fd)
 }
 
 // hasPeer reports whether a flow's truth is kept by tuple.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/outwarden/outwarden/pkg/netnstest"
@@ -49,7 +50,7 @@ func TestSources(t *testing.T) {
 	a.Route(netip.MustParsePrefix("::/0"), netip.MustParseAddr("2001:db8:1::2"))
 	var handle *netlink.Handle
 	var err error
-	a.Do(func() { handle, err = netlink.NewHandle() })
+	a.Do(func() { handle, err = netlink.NewHandle(unix.NETLINK_ROUTE) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,6 +87,7 @@ func TestSocketOlderThanScope(t *testing.T) {
 
 // TestOwnTraffic: cgroup and mark together make our own traffic; neither does alone.
 func TestOwnTraffic(t *testing.T) {
+	requireNetnsCookie(t) // without it we must be in the own cgroup ourselves to find the namespace
 	own := netnstest.Cgroup(t)
 	id, err := cgroupID(own)
 	if err != nil {
@@ -140,13 +141,27 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// requireNetnsCookie skips on kernels before 5.14.
+func requireNetnsCookie(t *testing.T) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := NetnsOf(l); err != nil {
+		t.Skipf("this kernel has no SO_NETNS_COOKIE: %v", err)
+	}
+}
+
 // TestAskNetnsCookie: the way of kernels without SO_NETNS_COOKIE finds what that option says.
 func TestAskNetnsCookie(t *testing.T) {
+	requireNetnsCookie(t)
 	w := newWorld(t)
 	for _, l := range w.listeners {
 		want, err := NetnsOf(l)
 		if err != nil {
-			t.Skipf("this kernel has no SO_NETNS_COOKIE: %v", err)
+			t.Fatal(err)
 		}
 		rc, err := l.SyscallConn()
 		if err != nil {
