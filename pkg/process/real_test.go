@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		wait()
 	case "exec":
 		wait()
-		fmt.Println(syscall.Exec(os.Args[1], os.Args[1:], nil))
+		fmt.Fprintln(os.Stdout, syscall.Exec(os.Args[1], os.Args[1:], nil))
 	case "wrap":
 		wrap()
 	}
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // wait says that it is there and stays until its input has a line or ends.
 func wait() {
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	bufio.NewReader(os.Stdin).ReadString('\n')
 }
 

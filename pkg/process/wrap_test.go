@@ -57,7 +57,7 @@ func wrap() {
 	check(unix.Mount("proc", "/proc", "proc", 0, ""))
 	const rounds, live, remembered = 40, 50, 200
 	if _, err := os.Stat(lastPid); err != nil {
-		fmt.Println(cannotWrap)
+		fmt.Fprintln(os.Stdout, cannotWrap)
 		return
 	}
 	r := NewResolver(Options{})
@@ -86,7 +86,7 @@ func wrap() {
 		old = append(old, now...)
 		old = old[max(0, len(old)-remembered):]
 	}
-	fmt.Println(processes, reused, wrong)
+	fmt.Fprintln(os.Stdout, processes, reused, wrong)
 }
 
 // crowd runs n processes of one program until stop is called.

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"crypto/sha1" // the format has no other
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -20,7 +21,7 @@ const rootAlias = "outwarden-local-root"
 // JKS, or has another password, it holds the certificates of bundle instead.
 func addToKeystore(b, bundle, rootPEM []byte) ([]byte, error) {
 	ks := keystore.New(keystore.WithOrderedAliases())
-	if err := ks.Load(bytes.NewReader(b), []byte(storePassword)); err != nil {
+	if !intact(b) || ks.Load(bytes.NewReader(b), []byte(storePassword)) != nil {
 		ks = keystore.New(keystore.WithOrderedAliases())
 		if err := addPEM(&ks, bundle, "system-%d"); err != nil {
 			return nil, err
@@ -39,6 +40,23 @@ func addToKeystore(b, bundle, rootPEM []byte) ([]byte, error) {
 		return nil, fmt.Errorf("write keystore: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// intact checks the digest at the end of a JKS file (SHA-1 of the password in
+// UTF-16, a fixed phrase and the contents, as in sun.security.provider). The
+// parser believes lengths it reads, so a damaged file must not reach it.
+func intact(b []byte) bool {
+	end := len(b) - sha1.Size
+	if end < 0 {
+		return false
+	}
+	h := sha1.New()
+	for _, c := range []byte(storePassword) {
+		h.Write([]byte{0, c})
+	}
+	h.Write([]byte("Mighty Aphrodite"))
+	h.Write(b[:end])
+	return bytes.Equal(h.Sum(nil), b[end:])
 }
 
 // addPEM enters certificates under the name; a %d in it counts them. Those that

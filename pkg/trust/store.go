@@ -2,15 +2,11 @@ package trust
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
+	"slices"
 )
 
 // Names below a store's directory. Copies are called by their contents, so that
@@ -26,6 +22,7 @@ const (
 // exist for as long as a workload uses it.
 type Store struct {
 	dir   string
+	name  string // of the list of binds
 	root  []byte
 	binds []bind
 }
@@ -51,7 +48,7 @@ func prepare(dir string, rootPEM []byte, environ []string) (*Store, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, root: root}
+	s := &Store{dir: dir, name: bindsName, root: root}
 	places := find(environ)
 	bundle := s.system(places)
 	if err := s.write(rootName, root); err != nil {
@@ -66,29 +63,69 @@ func prepare(dir string, rootPEM []byte, environ []string) (*Store, error) {
 	if err := s.copyAll(places, bundle); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(s.binds)
+	return s, s.list()
+}
+
+// For returns a store that also covers what a workload with this environment
+// may read and the caller of Prepare could not know: its JAVA_HOME, its virtual
+// environment, the interpreters on its PATH. It may be s itself.
+func (s *Store) For(environ []string) (*Store, error) {
+	var more []place
+	for _, p := range find(environ) {
+		if !slices.ContainsFunc(s.binds, func(b bind) bool { return b.Target == p.path }) {
+			more = append(more, p)
+		}
+	}
+	if len(more) == 0 {
+		return s, nil
+	}
+	bundle, err := os.ReadFile(s.Bundle())
 	if err != nil {
 		return nil, err
 	}
-	return s, s.write(bindsName, b)
+	wider := &Store{dir: s.dir, root: s.root, binds: slices.Clone(s.binds)}
+	if err := wider.copyAll(more, bundle); err != nil {
+		return nil, err
+	}
+	return wider, wider.list()
 }
 
-// Open returns a store that Prepare has written, for the process that mounts it.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir}
+// list writes the list of binds, under the name of its contents if it is not
+// the one that Prepare made.
+func (s *Store) list() error {
+	b, err := json.Marshal(s.binds)
+	if err != nil {
+		return err
+	}
+	if s.name == "" {
+		s.name = contentName(b) + ".json"
+	}
+	return s.write(s.name, b)
+}
+
+// Open returns a store by the Path that Prepare or For gave it, or by the
+// directory of Prepare. It is for the process that mounts it.
+func Open(path string) (*Store, error) {
+	s := &Store{dir: path, name: bindsName}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		s.dir, s.name = filepath.Split(path)
+	}
 	var err error
 	if s.root, err = os.ReadFile(s.path(rootName)); err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(s.path(bindsName))
+	b, err := os.ReadFile(s.path(s.name))
 	if err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(b, &s.binds); err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.path(bindsName), err)
+		return nil, fmt.Errorf("read %s: %w", s.path(s.name), err)
 	}
 	return s, nil
 }
+
+// Path is what Open takes.
+func (s *Store) Path() string { return s.path(s.name) }
 
 // Dir is the directory of the store.
 func (s *Store) Dir() string { return s.dir }
@@ -167,54 +204,4 @@ func (s *Store) copyOf(p place, bundle []byte) ([]byte, error) {
 		return nil, err
 	}
 	return addToKeystore(b, bundle, s.root)
-}
-
-// file writes b under the name of its contents, unless it is there already.
-func (s *Store) file(b []byte, k kind) (string, error) {
-	suffix := map[kind]string{kindPEM: ".pem", kindJava: ".jks"}[k]
-	sum := sha256.Sum256(b)
-	name := hex.EncodeToString(sum[:8]) + suffix
-	if there, err := os.ReadFile(s.path(name)); err == nil && bytes.Equal(there, b) {
-		return name, nil
-	}
-	return name, s.write(name, b)
-}
-
-// write puts a file in place as a whole, readable by all whatever the umask.
-func (s *Store) write(name string, b []byte) error {
-	temp := s.path("." + name + "." + rand.Text())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	err = f.Chmod(0o644)
-	if err == nil {
-		_, err = f.Write(b)
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(temp, s.path(name))
-	}
-	if err != nil {
-		_ = os.Remove(temp)
-	}
-	return err
-}
-
-// makeDir makes dir, or takes one that nobody else can write to.
-func makeDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	const othersWrite = 0o022
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&othersWrite != 0 {
-		return fmt.Errorf("trust store %s is not a directory that we alone can write to", dir)
-	}
-	return os.Chmod(dir, 0o755)
 }

@@ -118,7 +118,7 @@ func (s *Spec) find() (string, *Error) {
 			found = err
 		}
 	}
-	if found == error(unix.ENOENT) {
+	if errors.Is(found, unix.ENOENT) {
 		return "", &Error{CodeNotFound, fmt.Errorf("%s: command not found", name)}
 	}
 	return "", &Error{CodeNotRunning, fmt.Errorf("%s: %w", name, found)}

@@ -16,7 +16,7 @@ type Spec struct {
 	Env    []string `json:"env"`              // the whole environment
 	Dir    string   `json:"dir,omitempty"`    // working directory; "" = the caller's
 	Cgroup string   `json:"cgroup,omitempty"` // directory of the cgroup to join; "" = stay
-	Trust  string   `json:"trust,omitempty"`  // directory of a prepared trust.Store; "" = no mounts
+	Trust  string   `json:"trust,omitempty"`  // path of a prepared trust.Store; "" = no mounts
 	User   *User    `json:"user,omitempty"`   // whom to become; nil = stay who we are, capabilities and all
 }
 
