@@ -22,6 +22,7 @@
 // Argv is what the process says of itself. It can be overwritten from inside
 // and is good for people to read, not to decide on.
 //
-// Device numbers are those of stat(2). On a file system where stat(2) and the
-// kernel's superblock disagree (btrfs subvolumes) the executable stays unknown.
+// The hook sees a file as the kernel keeps it, stat(2) may make up other numbers
+// for it (btrfs, overlays). Resolve asks for the kernel's own before it calls
+// two files different; what exec events remember goes by stat(2) alone.
 package process

@@ -112,13 +112,18 @@ func (r *Resolver) given(f *flow.Flow) *Identity {
 // could not tell more.
 func (r *Resolver) executable(id *Identity, f *flow.Flow, d dir) bool {
 	im, argv, err := readRunning(d)
-	if err != nil || im.id.ExeID != f.Caller.Exe {
+	if err != nil || !runs(d, im, f.Caller.Exe) {
 		r.recalled(id, f)
 		return false
 	}
 	r.show(id, im, argv)
 	id.ExeSHA256, err = r.digests.of(im.id, func() (*os.File, error) { return openImage(&d, im) })
 	return err == nil || errors.Is(err, errNoDigest)
+}
+
+// runs reports whether im, which d runs now, is the executable exe.
+func runs(d dir, im image, exe flow.ExeID) bool {
+	return !exe.IsZero() && (im.id.ExeID == exe || kernelID(d) == exe)
 }
 
 // readRunning returns executable and arguments of one and the same exec.
