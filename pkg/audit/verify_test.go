@@ -166,7 +166,7 @@ func TestEveryBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flips, step := 0, 1
+	var flips, step int
 	for _, e := range entries {
 		if e.Name() == lockName {
 			continue

@@ -76,7 +76,7 @@ func removeState(dir string, removed *[]string) error {
 // cannot, the link goes with its pin, which is why the error is of no use.
 func detachLink(pin string) {
 	if l, err := link.LoadPinnedLink(pin, nil); err == nil {
-		l.Detach()
+		_ = l.Detach()
 		l.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -75,7 +76,7 @@ func (f *feed) listen(changed chan<- struct{}) {
 	defer close(changed)
 	for {
 		_, _, err := f.changes.Receive()
-		if err != nil && err != unix.ENOBUFS && err != unix.EINTR { // ENOBUFS: so much changed that some was lost
+		if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) { // ENOBUFS: so much changed that some was lost
 			return
 		}
 		select {
@@ -91,7 +92,7 @@ func (c *Capture) follow(f *feed, changed <-chan struct{}) {
 	defer f.handle.Close()
 	for range changed {
 		time.Sleep(settle)
-		c.refresh(f)
+		_ = c.refresh(f)
 	}
 }
 
@@ -111,7 +112,7 @@ func (c *Capture) refresh(f *feed) error {
 	}
 	for key := range f.written {
 		if !written[key] {
-			c.maps.Routes.Delete(&key) // gone already is as good
+			_ = c.maps.Routes.Delete(&key) // gone already is as good
 		}
 	}
 	f.written = written

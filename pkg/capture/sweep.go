@@ -40,6 +40,6 @@ func (c *Capture) removeOlder(than time.Duration) {
 		}
 	}
 	for i := range old {
-		c.maps.Flows.Delete(&old[i]) // gone already is as good
+		_ = c.maps.Flows.Delete(&old[i]) // gone already is as good
 	}
 }

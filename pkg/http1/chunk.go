@@ -132,7 +132,7 @@ func (b *Body) extendTo(next state) *Error {
 // the value is a token or a quoted string. Whitespace at the end is outside
 // the grammar.
 func (b *Body) extension(c byte) *Error {
-	next := b.state
+	var next state
 	switch b.state {
 	case stateExtQuoted:
 		next = quoted(c)
