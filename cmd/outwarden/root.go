@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -20,6 +21,8 @@ never holds, and keeps a trail that can be verified.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return e.checkOutput()
 		},
@@ -34,6 +37,7 @@ never holds, and keeps a trail that can be verified.`,
 	root.AddCommand(
 		newRunCmd(e), newDaemonCmd(e), newStatusCmd(e), newReloadCmd(e), newCheckCmd(e), newDetachCmd(e),
 		newExplainCmd(e), newEnterCmd(),
+		newFlowsCmd(e), newFlowCmd(e), newTrailCmd(e), newAuditCmd(e), newCompletionCmd(e), newVersionCmd(e),
 	)
 	return root
 }
@@ -52,4 +56,17 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	return usageError{errors.New("unexpected argument " + fmt.Sprintf("%q", args[0])), "see: " + cmd.CommandPath() + " --help"}
+}
+
+// knownCommand refuses a word that is no command, and guesses what was meant.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see: outwarden --help"
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError{fmt.Errorf("unknown command %q", args[0]), hint}
 }
