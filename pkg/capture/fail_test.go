@@ -170,7 +170,7 @@ func TestMapFull(t *testing.T) {
 func TestContested(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Listen = c.Listen[:1] })
 	key := toTuple(w.capture.Netns(), w.config.Listen[0], netip.MustParseAddrPort("127.0.0.1:40405"))
-	if err := w.capture.maps.Flows.Put(&key, &outwardenFlow{Cookie: 1}); err != nil {
+	if err := w.capture.maps.Flows.Put(&key, &outwardenFlow{Cookie: 1, At: uint64(sinceBoot())}); err != nil {
 		t.Fatal(err)
 	}
 	got := w.run(w.cgroup, step{Do: "socket"}, step{Do: "bind", Addr: "0.0.0.0:40405"}, step{Do: "connect", Addr: server4}, step{Do: "read"})
