@@ -2,78 +2,25 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
-
-// Anchor is a tip of the trail that was noted elsewhere. A trail that holds the
-// same record with the same hash has not been rewritten up to there, by anyone.
-type Anchor struct {
-	Seq  uint64
-	Hash Digest
-}
-
-// Finding is one thing that is not as it was written.
-type Finding struct {
-	First, Last uint64 // the records it is about; 0: none can be named
-	File        string // segment, "" where there is none
-	Line        int    // from 1, of the unpacked segment; 0: not on one line
-	Problem     string
-}
-
-func (f Finding) String() string {
-	var where string
-	switch {
-	case f.First != 0 && f.Last > f.First:
-		where = fmt.Sprintf("records %d to %d: ", f.First, f.Last)
-	case f.First != 0:
-		where = fmt.Sprintf("record %d: ", f.First)
-	}
-	if f.File == "" {
-		return where + f.Problem
-	}
-	if f.Line > 0 {
-		return fmt.Sprintf("%s%s (%s line %d)", where, f.Problem, f.File, f.Line)
-	}
-	return fmt.Sprintf("%s%s (%s)", where, f.Problem, f.File)
-}
-
-// Report is what Verify found.
-type Report struct {
-	Records     uint64 // whole lines, changed ones too
-	First, Last uint64 // seq
-	Tip         Digest // hash of Last
-	From, To    time.Time
-	Segments    int
-	Checkpoints int
-	Live        bool // a writer has the trail open
-
-	Losses   []Record  // what the trail itself says is not in it
-	Notes    []string  // what a crash left, and nothing worse
-	Findings []Finding // at most maxFindings, in order
-	More     int       // findings that are not listed
-}
-
-// OK reports whether the trail is as it was written.
-func (r *Report) OK() bool { return len(r.Findings) == 0 }
-
-// Lost is how many records the trail says it has not.
-func (r *Report) Lost() (n uint64) {
-	for i := range r.Losses {
-		n += r.Losses[i].Lost
-	}
-	return n
-}
-
-const maxFindings = 1000
 
 // Verify checks every byte of a trail: each line against its hash, each hash
 // against the next line, the end against the head, and what was noted elsewhere.
 // An error means that it could not look, not that something is wrong. It takes no
 // lock, and a trail may be verified while it is written.
 func Verify(dir string, anchors ...Anchor) (Report, error) {
+	r, err := verify(dir, anchors)
+	if err == nil && !r.OK() && !r.Live && beingWritten(dir) {
+		return verify(dir, anchors) // a writer started meanwhile, and mended what a crash left
+	}
+	return r, err
+}
+
+func verify(dir string, anchors []Anchor) (Report, error) {
 	v := verifier{anchors: anchors, missing: map[uint64]uint64{}}
 	if err := v.begin(dir); err != nil {
 		return Report{}, fmt.Errorf("verify audit trail: %w", err)
@@ -86,18 +33,12 @@ func Verify(dir string, anchors ...Anchor) (Report, error) {
 	v.reportMissing()
 	v.checkEnd()
 	v.checkAnchors()
-	slices.SortStableFunc(v.Findings, func(a, b Finding) int { return compareFindings(a, b) })
+	slices.SortStableFunc(v.Findings, compareFindings)
 	return v.Report, nil
 }
 
 func compareFindings(a, b Finding) int {
-	switch {
-	case a.First < b.First:
-		return -1
-	case a.First > b.First:
-		return 1
-	}
-	return a.Line - b.Line
+	return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Line, b.Line))
 }
 
 // verifier walks the chain from its first record to its last.
@@ -310,117 +251,5 @@ func (v *verifier) look(l link, line []byte, intact bool) {
 		v.checkpoint(line)
 	case bytes.Contains(line, []byte(`,"kind":"loss"`)):
 		v.loss(line)
-	}
-}
-
-func (v *verifier) checkpoint(line []byte) {
-	r, err := decode(line)
-	if err != nil || r.Kind != KindCheckpoint {
-		return
-	}
-	v.Checkpoints++
-	if v.hasKey && r.MAC != checkpointMAC(v.key, r.Seq, r.Prev) {
-		v.find(Finding{First: r.Seq, Problem: "checkpoint without a valid MAC: the trail up to here is not ours"})
-	}
-}
-
-// loss notes what the trail says of itself. A gap that the machine's crash
-// explains is one that the loss record behind it counts.
-func (v *verifier) loss(line []byte) {
-	r, err := decode(line)
-	if err != nil || r.Kind != KindLoss {
-		return
-	}
-	v.Losses = append(v.Losses, r)
-	switch r.Reason {
-	case ReasonPowerLoss:
-		for first, last := range v.missing {
-			if last+1 == r.Seq && last-first+1 == r.Lost {
-				delete(v.missing, first)
-			}
-		}
-	case ReasonHeadMissing, ReasonHeadDamaged, ReasonTailMissing, ReasonDamaged, ReasonAppended:
-		v.find(Finding{First: r.Seq, Problem: "found when the trail was opened: " + explain(r.Reason)})
-	}
-}
-
-// explain says what a loss that no crash explains means.
-func explain(reason string) string {
-	switch reason {
-	case ReasonHeadMissing:
-		return "the head is missing or not ours, so a cut tail could not have been found"
-	case ReasonHeadDamaged:
-		return "the head was changed"
-	case ReasonTailMissing:
-		return "the trail ended before its head says"
-	case ReasonDamaged:
-		return "the newest segment had been changed"
-	case ReasonAppended:
-		return "there were records behind the last one, which nobody but us may write"
-	}
-	return reason
-}
-
-func (v *verifier) reportMissing() {
-	for first, last := range v.missing {
-		v.find(Finding{First: first, Last: last, Problem: "missing"})
-	}
-}
-
-// checkEnd holds the end of the trail against the head.
-func (v *verifier) checkEnd() {
-	switch {
-	case !v.hasKey:
-		v.find(Finding{Problem: "the key is missing, so a cut tail cannot be found"})
-	case !v.hasHead:
-		v.find(Finding{Problem: "the head is missing or not ours, so a cut tail cannot be found"})
-	case v.Live && !v.atHead && !v.changed[v.head.seq]:
-		v.cutTail()
-	case !v.Live:
-		v.checkLeft()
-	}
-}
-
-func (v *verifier) cutTail() {
-	if v.head.seq > v.Last {
-		v.find(Finding{First: v.Last + 1, Last: v.head.seq, Problem: "cut off the end"})
-		return
-	}
-	v.find(Finding{First: v.head.seq, Problem: "is not the record that the head names"})
-}
-
-// checkLeft reports what the next Open would find.
-func (v *verifier) checkLeft() {
-	for i := range v.left.loss {
-		r := &v.left.loss[i]
-		switch r.Reason {
-		case ReasonTornLine:
-			v.Notes = append(v.Notes, "the writer died in the middle of a record, which it had not acknowledged; the next start cuts it")
-		case ReasonPowerLoss:
-			v.Notes = append(v.Notes, fmt.Sprintf("the machine went down: %d records behind record %d were not on disk yet", r.Lost, v.Last))
-		case ReasonTailMissing:
-			if !v.changed[v.head.seq] {
-				v.cutTail()
-			}
-		case ReasonDamaged:
-			if v.OK() {
-				v.find(Finding{Problem: explain(r.Reason)})
-			}
-		default:
-			v.find(Finding{Problem: explain(r.Reason)})
-		}
-	}
-	for _, torn := range v.head.torn {
-		if torn && len(v.left.loss) == 0 {
-			v.Notes = append(v.Notes, "one of the three slots of the head is not whole; the other two agree with the trail")
-		}
-	}
-}
-
-func (v *verifier) checkAnchors() {
-	for i, a := range v.anchors {
-		if !v.met[i] {
-			v.find(Finding{First: a.Seq, Problem: "is not the one noted elsewhere, with hash " + a.Hash.String()})
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -345,4 +346,59 @@ func TestVerifyOfNothing(t *testing.T) {
 	if _, err := Verify(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("no directory is a trail")
 	}
+}
+
+// A trail that is written, rotated and packed meanwhile raises no alarm.
+func TestVerifyWhileWritten(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{SegmentSize: minSegmentSize})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		p := sampleProcess(1, "/bin/x")
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r := sampleRecord(p)
+			if err := l.Append(&r); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 50 {
+		if r := verified(t, dir); !r.Live {
+			t.Error("the writer is not seen")
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// Whatever stands in a segment, reading and judging it ends without a panic.
+func FuzzSegment(f *testing.F) {
+	dir := closedTrail(f, 3, DefaultSegmentSize)
+	good, err := os.ReadFile(filepath.Join(dir, segmentName(1)+plainExt))
+	if err != nil {
+		f.Fatal(err)
+	}
+	packed, err := pack(good)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, uint64(1), uint64(3))
+	f.Add(packed, uint64(1), uint64(0))
+	f.Add([]byte("{\n\n\x00{"), uint64(7), uint64(6))
+	f.Fuzz(func(t *testing.T, data []byte, first, seq uint64) {
+		s := scanLines(data, first, tip{seq: seq})
+		if s.last.end+len(s.residue) > len(data) || s.records() && s.last.seq < first {
+			t.Fatalf("%+v", s)
+		}
+		var fd found
+		fd.judge(headState{tip: tip{seq: seq}}, segmentFile{first: first, dir: "x"}, &s, seq%2 == 0)
+		_, _ = unpack(data)
+	})
 }
