@@ -1,25 +1,24 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/daemon"
 )
 
 func newDetachCmd(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "detach",
-		Short: "Remove every program, map and pin that Outwarden left in the kernel",
-		Long: `Remove every program, map and pin that Outwarden left in the kernel, and only
-those. It needs no daemon. Workloads connect directly again.`,
+		Short: "Remove every program, map, pin and cgroup that Outwarden left in the kernel",
+		Long: `Remove every program, map, pin and cgroup that Outwarden left in the kernel, and
+only those. It needs no daemon. Workloads connect directly again.`,
 		Example: "  systemctl stop outwarden && outwarden detach",
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := e.loadConfig()
 			if err != nil {
 				return err
@@ -27,9 +26,9 @@ those. It needs no daemon. Workloads connect directly again.`,
 			if os.Geteuid() != 0 {
 				return hinted(errors.New("detach needs root"), "sudo outwarden detach")
 			}
-			removed, err := capture.Detach(cmp.Or(cfg.Capture.PinDir, capture.DefaultPinDir))
-			if errors.Is(err, capture.ErrInUse) {
-				return hinted(err, "a daemon still runs: stop it first, or workloads would connect directly behind its back")
+			removed, err := daemon.Detach(cmd.Context(), cfg)
+			if errors.Is(err, daemon.ErrRunning) {
+				return hinted(err, "stop it first, or workloads would connect directly behind its back")
 			}
 			if err != nil {
 				return err

@@ -9,17 +9,12 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/control"
-	"github.com/outwarden/outwarden/pkg/daemon"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/trust"
 	"github.com/outwarden/outwarden/pkg/workload"
@@ -78,26 +73,12 @@ func run(ctx context.Context, env *env, as string, args []string) error {
 	if err != nil {
 		return err
 	}
-	client := control.NewClient(daemon.SocketPath(cfg))
-	helper, err := ensureDaemon(ctx, env, client, cfg)
+	scope, helper, err := takeScope(ctx, env, cfg)
 	if err != nil {
 		return err
 	}
-	scope, err := openScope(ctx, client)
-	if err != nil {
-		helper.kill()
-		return err
-	}
-	defer helper.leave(client, scope)
+	defer helper.leave(scope)
 	return startWorkload(scope, who, args)
-}
-
-func openScope(ctx context.Context, client *control.Client) (*control.Scope, error) {
-	parent, err := ownCgroup()
-	if err != nil {
-		return nil, err
-	}
-	return client.OpenScope(ctx, control.ScopeRequest{Parent: parent})
 }
 
 // ownCgroup is the directory of our own cgroup: the run's is made in it, so
@@ -193,100 +174,4 @@ func lookupUser(name string) (*workload.User, error) {
 		ids = append(ids, n)
 	}
 	return &workload.User{UID: ids[0], GID: ids[1], Groups: ids[2:]}, nil
-}
-
-// helperDaemon is a daemon that we started for this run; nil if one was there.
-type helperDaemon struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-}
-
-// ensureDaemon finds the daemon of a configuration or starts an ephemeral one,
-// in a session of its own so that the terminal's signals do not reach it.
-func ensureDaemon(ctx context.Context, env *env, client *control.Client, cfg *config.Config) (*helperDaemon, error) {
-	if _, err := client.Status(ctx); !errors.Is(err, control.ErrNoDaemon) {
-		return nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(cfg.RunDir, 0o755); err != nil {
-		return nil, err
-	}
-	logPath := filepath.Join(cfg.RunDir, "daemon.log")
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	h := &helperDaemon{cmd: exec.Command(self, "daemon", "--ephemeral", "--config", env.config), done: make(chan struct{})}
-	h.cmd.Stderr, h.cmd.Stdout = log, log
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := h.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() { _ = h.cmd.Wait(); close(h.done) }()
-	return h, h.awaitReady(ctx, client, logPath)
-}
-
-// awaitReady waits until the daemon answers, or says why it does not.
-func (h *helperDaemon) awaitReady(ctx context.Context, client *control.Client, logPath string) error {
-	const patience, pause = 20 * time.Second, 10 * time.Millisecond
-	deadline := time.Now().Add(patience)
-	for time.Now().Before(deadline) {
-		select {
-		case <-h.done:
-			if _, err := client.Status(ctx); err == nil {
-				return nil // another run was quicker; its daemon serves us too
-			}
-			return daemonFailure(logPath)
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
-		}
-		if _, err := client.Status(ctx); err == nil {
-			return nil
-		}
-	}
-	_ = h.cmd.Process.Kill()
-	return hinted(errors.New("the daemon did not become ready"), "see "+logPath)
-}
-
-// leave waits for our ephemeral daemon to clean up, unless other runs use it.
-func (h *helperDaemon) leave(client *control.Client, ours *control.Scope) {
-	const patience, pause = 15 * time.Second, 20 * time.Millisecond
-	if h == nil {
-		return
-	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		select {
-		case <-h.done:
-			return
-		case <-time.After(pause):
-		}
-		s, err := client.Status(context.Background())
-		if err == nil && len(s.Capture.Scopes) > 0 && !slices.Contains(s.Capture.Scopes, ours.Cgroup) {
-			return
-		}
-	}
-}
-
-// kill ends a daemon that nobody uses.
-func (h *helperDaemon) kill() {
-	if h != nil {
-		_ = h.cmd.Process.Signal(syscall.SIGTERM)
-		<-h.done
-	}
-}
-
-// daemonFailure says why the daemon we started ended: its own last words.
-func daemonFailure(logPath string) error {
-	log, _ := os.ReadFile(logPath)
-	for line := range strings.Lines(string(log)) {
-		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "outwarden: error: "); ok {
-			return hinted(fmt.Errorf("start the daemon: %s", said), "the whole story is in "+logPath)
-		}
-	}
-	return hinted(errors.New("the daemon ended at once"), "see "+logPath)
 }

@@ -90,7 +90,7 @@ func writeJSON(w io.Writer, v any) error {
 func printStatus(e *env, s *control.Status) error {
 	p := painter{e.colour()}
 	health, colour := "serving", green
-	if s.Config.LastError != "" || s.Audit.Lost+s.Audit.SyncFails > 0 {
+	if s.Config.LastError != "" || s.Config.SecretError != "" || s.Audit.Lost+s.Audit.SyncFails > 0 {
 		health, colour = "serving, with a fault", red
 	}
 	fmt.Fprintf(e.stdout, "%s outwarden %s, %s for %s (pid %d)\n", p.in(colour, "●"), s.Version, health,
@@ -102,6 +102,9 @@ func printStatus(e *env, s *control.Status) error {
 	row("config", "%s, %s, loaded %s", orNone(s.Config.Path, "defaults"), count(s.Config.Routes, "route"), s.Config.Loaded.Format(time.DateTime))
 	if s.Config.LastError != "" {
 		row("", "%s", p.in(red, "newest reload failed: "+s.Config.LastError))
+	}
+	if s.Config.SecretError != "" {
+		row("", "%s", p.in(red, "a secret can't be read: "+s.Config.SecretError))
 	}
 	row("capture", "%s, fail %s, ports %s", s.Capture.Backend, s.Capture.Fail, joinPorts(s.Capture.Ports))
 	for _, scope := range s.Capture.Scopes {

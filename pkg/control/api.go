@@ -37,6 +37,10 @@ type ConfigStatus struct {
 	Routes    int       `json:"routes"`
 	Warnings  []string  `json:"warnings,omitempty"`
 	LastError string    `json:"last_error,omitempty"` // of a reload that failed after Loaded
+
+	// SecretError says which secret can't be read any more; the value from before
+	// stays in use.
+	SecretError string `json:"secret_error,omitempty"`
 }
 
 // CaptureStatus says what is captured, and where it goes.

@@ -26,9 +26,27 @@ type Client struct {
 // yet.
 func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return nil, err
+		}
+		if err := trusted(c); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		return c, nil
 	}
 	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// trusted refuses a server that is neither root's nor ours: what it answers
+// decides where root mounts and which cgroup it joins.
+func trusted(c net.Conn) error {
+	uid, err := peerUID(c)
+	if err == nil && uid != 0 && uid != uint32(os.Geteuid()) {
+		err = fmt.Errorf("it belongs to uid %d", uid)
+	}
+	return err
 }
 
 // Status asks how the daemon is.

@@ -17,6 +17,11 @@ func (e *Error) Error() string { return e.Message }
 // Hint says what to do about it; "" if there is nothing to say.
 func (e *Error) Hint() string { return e.Tip }
 
+// Is makes a daemon that is leaving count as none: the one after it will answer.
+func (e *Error) Is(target error) bool {
+	return target == ErrNoDaemon && e.Status == http.StatusServiceUnavailable
+}
+
 // asError makes any error fit to cross the socket, with its hint.
 func asError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {

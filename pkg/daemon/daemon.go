@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +63,7 @@ type loaded struct {
 	versions string // of the secrets that went into the snapshot
 	at       time.Time
 	failed   error // of the newest reload, if that did not take effect
+	secrets  error // a secret that can't be read any more
 }
 
 // Start brings a Daemon up to where it serves. On an error nothing stays behind
@@ -104,28 +104,16 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 		case <-ctx.Done():
 			stopping = true
 		case <-d.scopes.lastLeft():
-			stopping = d.scopes.count() == 0
+			stopping = d.scopes.leave()
 		case <-hangup:
 			d.reloadBySignal(ctx)
 		}
 	}
 	d.notify(sd.SdNotifyStopping)
 	cancel()
-	err := d.stop()
-	work.Wait()
-	return err
-}
-
-// stop lets established flows drain and leaves the hooks in place, unless
-// nobody is in scope any more who could need them.
-func (d *Daemon) stop() error {
-	leave := d.o.Ephemeral && d.scopes.count() == 0
 	d.unwind()
-	if !leave {
-		return nil
-	}
-	_, err := capture.Detach(cmp.Or(d.loaded.config.Capture.PinDir, capture.DefaultPinDir))
-	return err
+	work.Wait()
+	return nil
 }
 
 // later remembers how to undo a step.
@@ -170,17 +158,16 @@ func texts(warnings []config.Warning) []string {
 	return out
 }
 
-// takeLock makes sure of being the only daemon of this run_dir. The directory
-// is open to all because workloads of any user read trust stores in it.
-func (d *Daemon) takeLock(context.Context) error {
+// takeLock makes sure of being the only daemon of this run_dir.
+func (d *Daemon) takeLock(ctx context.Context) error {
 	cfg := d.loaded.config
-	if err := os.MkdirAll(cfg.RunDir, 0o755); err != nil {
+	if err := MakeRunDir(cfg); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+	if err := makeDir(cfg.StateDir, 0o700); err != nil {
 		return err
 	}
-	lock, err := lockFile(filepath.Join(cfg.RunDir, "lock"))
+	lock, err := lockFile(ctx, lockPath(cfg))
 	if err != nil {
 		return err
 	}

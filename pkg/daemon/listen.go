@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +63,7 @@ func (d *Daemon) openCapture(context.Context) error {
 	for _, l := range d.listeners {
 		addrs = append(addrs, addrOf(l))
 	}
-	pins := cmp.Or(c.PinDir, capture.DefaultPinDir)
+	pins := d.pins()
 	_, before := os.Stat(pins)
 	hooks, err := capture.Open(capture.Config{
 		PinDir: pins, Ports: c.Ports, Listen: addrs, FailOpen: c.FailOpen, Mark: c.Mark,
@@ -82,11 +81,12 @@ func (d *Daemon) openCapture(context.Context) error {
 	return nil
 }
 
-// letGo leaves the hooks to the fail policy once we have served. A start that
-// failed removes them, unless they were there before it.
+// letGo leaves the hooks to the fail policy once we have served, unless nobody
+// is in scope any more who could need them. A start that failed removes them if
+// they were not there before it.
 func (d *Daemon) letGo(hooks *capture.Capture, pins string, existed bool) {
 	d.report("kernel hooks", hooks.Close())
-	if d.started || existed {
+	if d.started && !d.scopes.leave() || !d.started && existed {
 		return
 	}
 	_, err := capture.Detach(pins)

@@ -1,12 +1,17 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/config"
 )
 
 // ErrRunning is returned where another daemon holds the run directory.
@@ -25,10 +30,42 @@ func (e *runningError) Hint() string {
 	return "stop it first, or give this one a run_dir and a state_dir of its own"
 }
 
-// lockFile takes an exclusive lock that ends with the process, and leaves our
-// pid in the file. The caller closes it.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+func lockPath(c *config.Config) string { return filepath.Join(c.RunDir, "lock") }
+
+// Running reports whether a daemon of this configuration lives, be it coming up,
+// serving or leaving.
+func Running(c *config.Config) bool {
+	f, err := tryLock(lockPath(c), os.O_RDWR)
+	if err == nil {
+		_ = f.Close()
+	}
+	return errors.Is(err, ErrRunning)
+}
+
+// lockFile takes the lock that ends with the process, and leaves our pid in the
+// file. The caller closes it. The patience is for those who only look.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	const tries, pause = 20, 25 * time.Millisecond
+	f, err := tryLock(path, os.O_RDWR|os.O_CREATE)
+	for n := 1; errors.Is(err, ErrRunning) && n < tries && ctx.Err() == nil; n++ {
+		time.Sleep(pause)
+		f, err = tryLock(path, os.O_RDWR|os.O_CREATE)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Truncate(0); err == nil {
+		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func tryLock(path string, how int) (*os.File, error) {
+	f, err := os.OpenFile(path, how|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -37,10 +74,32 @@ func lockFile(path string) (*os.File, error) {
 		_ = f.Close()
 		return nil, &runningError{path, strings.TrimSpace(string(pid))}
 	}
-	if err := f.Truncate(0); err != nil {
-		_ = f.Close()
-		return nil, err
+	return f, nil
+}
+
+// MakeRunDir makes the run directory of a configuration, or takes one that is
+// ours alone: root trusts the socket and the trust stores in it. It is open to
+// all, because workloads of any user read those stores.
+func MakeRunDir(c *config.Config) error { return makeDir(c.RunDir, 0o755) }
+
+// makeDir makes a directory with exactly these permissions. One that is there
+// must be ours, and nobody else's to write to.
+func makeDir(dir string, perm os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
 	}
-	_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
-	return f, err
+	if err := os.Mkdir(dir, perm); err == nil {
+		return os.Chmod(dir, perm) // whatever the umask took away
+	} else if !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	const othersWrite = 0o022
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&othersWrite != 0 {
+		return fmt.Errorf("%s is not a directory that we alone can write to", dir)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -46,15 +47,14 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.renewAuthority(cfg); err != nil {
+	resolver, err := newResolver(cfg, d.mark)
+	if err != nil {
 		return nil, err
 	}
-	if err := d.resolver.set(cfg, d.mark); err != nil {
-		return nil, err
+	if err := d.changeHost(cfg); err != nil {
+		return nil, errors.Join(err, d.changeHost(d.loaded.config))
 	}
-	if err := d.recapture(cfg); err != nil {
-		return nil, err
-	}
+	d.resolver.current.Store(resolver)
 	d.proxy.SetSnapshot(snapshot)
 	d.upstreams.Retire()
 	return &loaded{config: cfg, warnings: texts(warnings), versions: versions, at: time.Now()}, nil
@@ -96,11 +96,15 @@ func (d *Daemon) renewAuthority(c *config.Config) error {
 	return err
 }
 
-func (d *Daemon) recapture(c *config.Config) error {
+// changeHost does what a configuration asks for outside of this process.
+func (d *Daemon) changeHost(c *config.Config) error {
 	if err := d.capture.SetPorts(c.Capture.Ports); err != nil {
 		return err
 	}
-	return d.scopes.configure(c)
+	if err := d.scopes.configure(c); err != nil {
+		return err
+	}
+	return d.renewAuthority(c)
 }
 
 func (d *Daemon) reloadBySignal(ctx context.Context) {
@@ -130,13 +134,13 @@ func (d *Daemon) renewSecrets(ctx context.Context) {
 	defer d.mu.Unlock()
 	snapshot, versions, err := d.buildSnapshot(ctx, d.loaded.config)
 	if err != nil {
-		if d.loaded.failed == nil {
+		if d.loaded.secrets == nil {
 			d.o.Log.WithError(err).Error("a secret can't be read; the one before stays in use")
 		}
-		d.loaded.failed = err
+		d.loaded.secrets = err
 		return
 	}
-	d.loaded.failed = nil
+	d.loaded.secrets = nil
 	if versions == d.loaded.versions {
 		return
 	}

@@ -1,18 +1,18 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/control"
@@ -23,9 +23,8 @@ import (
 const runPrefix = "outwarden-run-"
 
 const (
-	scopePoll  = 100 * time.Millisecond // between two looks at whether a scope is empty
-	scopeGrace = 30 * time.Second       // for the first process to join
-	unitPoll   = 2 * time.Second        // between two looks at where units live
+	scopeGrace = 30 * time.Second // for the first process to join, and for the first run to come
+	unitPoll   = 2 * time.Second  // between two looks at where units live
 )
 
 // hooks is what scopes needs of pkg/capture.
@@ -44,14 +43,19 @@ type scopes struct {
 	ctx       context.Context // ends when the daemon stops
 	work      sync.WaitGroup
 	ephemeral bool          // runs alone: the configuration's scope does not count
-	empty     chan struct{} // gets a value when the last run of an ephemeral daemon is over
+	empty     chan struct{} // holds a value when an ephemeral daemon may have nobody left
 	log       func(what string, err error)
 
 	mu               sync.Mutex
 	include, exclude []string // of the configuration, as cgroup directories
+	applied          []string // what they were, with inodes: a unit that restarts has a new cgroup of the old name
 	targets          [2][]config.Target
 	open             []string // of `run`
+	leaving          bool     // no run is taken in any more
 }
+
+// errLeaving sends a run to the daemon after us.
+var errLeaving = &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon is leaving"}
 
 func (d *Daemon) openScopes(context.Context) error {
 	root, err := process.CgroupMount()
@@ -61,7 +65,7 @@ func (d *Daemon) openScopes(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &scopes{
 		root: root, hooks: d.capture, ctx: ctx, log: d.report,
-		file: filepath.Join(d.loaded.config.RunDir, "scopes"), empty: make(chan struct{}), ephemeral: d.o.Ephemeral,
+		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
 	}
 	d.scopes = s
 	d.later(func() { stop(); s.work.Wait() })
@@ -69,8 +73,8 @@ func (d *Daemon) openScopes(context.Context) error {
 	if err := s.configure(d.loaded.config); err != nil {
 		return err
 	}
-	s.work.Go(s.followUnits)
-	return nil
+	s.work.Go(s.follow)
+	return d.replaceEphemeral()
 }
 
 // configure makes the configuration's subtrees captured, beside what `run` has.
@@ -86,22 +90,38 @@ func (s *scopes) configure(c *config.Config) error {
 // apply resolves the targets and hands the whole set over. s.mu is held.
 func (s *scopes) apply() error {
 	include, exclude := s.resolve(s.targets[0]), s.resolve(s.targets[1])
-	if slices.Equal(include, s.include) && slices.Equal(exclude, s.exclude) && s.include != nil {
+	state := append(append(inodes(include), "but"), inodes(exclude)...)
+	if slices.Equal(state, s.applied) {
 		return nil
 	}
 	if err := s.hooks.SetScope(append(slices.Clone(include), s.open...), exclude); err != nil {
 		return err
 	}
-	s.include, s.exclude = include, exclude
+	s.include, s.exclude, s.applied = include, exclude, state
 	return nil
 }
 
-// resolve finds the cgroups of targets. A unit that does not run has none yet.
+// inodes says which cgroups the directories are now.
+func inodes(dirs []string) []string {
+	out := make([]string, len(dirs))
+	for i, dir := range dirs {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err == nil {
+			out[i] = fmt.Sprint(dir, " ", st.Ino)
+		}
+	}
+	return out
+}
+
+// resolve finds the cgroups of targets that are there: a unit that does not run
+// has none yet, and a slice without units may have none.
 func (s *scopes) resolve(targets []config.Target) []string {
 	dirs := []string{}
 	for _, t := range targets {
 		if t.Cgroup != "" {
-			dirs = append(dirs, filepath.Join(s.root, t.Cgroup))
+			if dir := filepath.Join(s.root, t.Cgroup); isDir(dir) {
+				dirs = append(dirs, dir)
+			}
 			continue
 		}
 		dirs = append(dirs, unitCgroups(s.root, t.Unit)...)
@@ -129,14 +149,23 @@ func unitCgroups(root, unit string) []string {
 	return dirs
 }
 
-// followUnits looks for units that started or stopped.
-func (s *scopes) followUnits() {
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// follow looks for cgroups that came or went, and for an ephemeral daemon that
+// nobody came to.
+func (s *scopes) follow() {
 	tick := time.NewTicker(unitPoll)
 	defer tick.Stop()
+	grace := time.After(scopeGrace)
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
+		case <-grace:
+			s.mayLeave()
 		case <-tick.C:
 		}
 		s.mu.Lock()
@@ -145,136 +174,23 @@ func (s *scopes) followUnits() {
 	}
 }
 
-// OpenScope makes a cgroup and captures it until it is empty.
-func (d *Daemon) OpenScope(_ context.Context, r control.ScopeRequest) (*control.Scope, error) {
-	dir, err := d.scopes.create(r.Parent)
-	if err != nil {
-		return nil, err
-	}
-	return &control.Scope{Cgroup: dir, Trust: d.trust.Dir()}, nil
-}
-
-// create makes a cgroup below parent and captures it.
-func (s *scopes) create(parent string) (string, error) {
-	parent = filepath.Clean(parent)
-	if parent != s.root && !strings.HasPrefix(parent, s.root+"/") {
-		return "", fmt.Errorf("cgroup %s is not below the cgroup2 mount %s", parent, s.root)
-	}
-	var id [6]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	dir := filepath.Join(parent, fmt.Sprintf("%s%x", runPrefix, id))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make the cgroup of a run: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.hooks.AddScope(dir); err != nil {
-		return "", errors.Join(err, os.Remove(dir))
-	}
-	s.keep(append(s.open, dir))
-	s.work.Go(func() { s.watch(dir) })
-	return dir, nil
-}
-
-// adopt takes over the runs of a daemon that died: they are still captured.
-func (s *scopes) adopt() {
-	list, err := os.ReadFile(s.file)
-	if err != nil {
-		return
-	}
-	for dir := range strings.Lines(string(list)) {
-		dir = strings.TrimSuffix(dir, "\n")
-		if _, err := os.Stat(dir); err != nil || !strings.HasPrefix(filepath.Base(dir), runPrefix) {
-			continue
-		}
-		s.open = append(s.open, dir)
-		s.work.Go(func() { s.watch(dir) })
-	}
-}
-
-// keep remembers what is open, here and for the daemon after us. s.mu is held.
-func (s *scopes) keep(open []string) {
-	s.open = open
-	list := strings.Join(open, "\n")
-	if list == "" {
-		s.log("scopes", removeIfThere(s.file))
-		return
-	}
-	s.log("scopes", os.WriteFile(s.file, []byte(list+"\n"), 0o600))
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// watch ends a run's scope when its last process has left, or if nobody came.
-func (s *scopes) watch(dir string) {
-	tick := time.NewTicker(scopePoll)
-	defer tick.Stop()
-	joined, opened := false, time.Now()
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		populated, err := isPopulated(dir)
-		joined = joined || populated
-		over := err != nil || !populated && (joined || time.Since(opened) > scopeGrace)
-		if over {
-			s.close(dir)
-			return
-		}
-	}
-}
-
-// isPopulated reports whether any process is in a cgroup or below it.
-func isPopulated(dir string) (bool, error) {
-	events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
-	return bytes.Contains(events, []byte("populated 1")), err
-}
-
-func (s *scopes) close(dir string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log("close scope", s.hooks.RemoveScope(dir))
-	s.log("close scope", removeTree(dir))
-	s.keep(slices.DeleteFunc(slices.Clone(s.open), func(d string) bool { return d == dir }))
-	if s.ephemeral && len(s.open) == 0 {
-		select {
-		case s.empty <- struct{}{}:
-		case <-s.ctx.Done():
-		}
-	}
-}
-
-// removeTree removes an empty cgroup with the empty ones that the workload made
-// in it, the deepest first.
-func removeTree(dir string) error {
-	var dirs []string
-	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return nil
-	})
-	var failed error
-	for _, d := range slices.Backward(dirs) {
-		failed = errors.Join(failed, removeIfThere(d))
-	}
-	return failed
-}
-
-// lastLeft gets a value when an ephemeral daemon has nobody left to serve.
+// lastLeft gets a value when an ephemeral daemon may have nobody left to serve.
 func (s *scopes) lastLeft() <-chan struct{} { return s.empty }
 
-func (s *scopes) count() int {
+func (s *scopes) mayLeave() {
+	select {
+	case s.empty <- struct{}{}:
+	default: // it knows
+	}
+}
+
+// leave reports whether the daemon is ephemeral and nobody needs it. From then
+// on no run is taken in.
+func (s *scopes) leave() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.open)
+	s.leaving = s.leaving || s.ephemeral && len(s.open) == 0
+	return s.leaving
 }
 
 // list returns all that is captured and all that is exempt.

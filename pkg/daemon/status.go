@@ -1,14 +1,12 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
 	"strings"
 
-	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/control"
 )
 
@@ -35,12 +33,15 @@ func (d *Daemon) configStatus() control.ConfigStatus {
 	if d.loaded.failed != nil {
 		s.LastError = d.loaded.failed.Error()
 	}
+	if d.loaded.secrets != nil {
+		s.SecretError = d.loaded.secrets.Error()
+	}
 	return s
 }
 
 func (d *Daemon) captureStatus() control.CaptureStatus {
 	c := d.loaded.config.Capture
-	s := control.CaptureStatus{Backend: "rewrite", Fail: "closed", PinDir: cmp.Or(c.PinDir, capture.DefaultPinDir), Ports: c.Ports}
+	s := control.CaptureStatus{Backend: "rewrite", Fail: "closed", PinDir: d.pins(), Ports: c.Ports}
 	if c.FailOpen {
 		s.Fail = "open"
 	}

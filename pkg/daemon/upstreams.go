@@ -25,13 +25,12 @@ func (r *resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	return r.current.Load().Lookup(ctx, host)
 }
 
-func (r *resolver) set(c *config.Config, mark controlFunc) error {
-	next, err := dns.New(dns.Options{Servers: c.DNS.Servers, Control: mark})
+func newResolver(c *config.Config, mark controlFunc) (*dns.Resolver, error) {
+	r, err := dns.New(dns.Options{Servers: c.DNS.Servers, Control: mark})
 	if err != nil {
-		return fmt.Errorf("dns: %w", err)
+		return nil, fmt.Errorf("dns: %w", err)
 	}
-	r.current.Store(next)
-	return nil
+	return r, nil
 }
 
 type controlFunc = func(network, address string, c syscall.RawConn) error
@@ -57,9 +56,11 @@ func (d *Daemon) openTrail(context.Context) error {
 func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit") }
 
 func (d *Daemon) openUpstreams(context.Context) error {
-	if err := d.resolver.set(d.loaded.config, d.mark); err != nil {
+	resolver, err := newResolver(d.loaded.config, d.mark)
+	if err != nil {
 		return err
 	}
+	d.resolver.current.Store(resolver)
 	d.upstreams = upstream.NewPool(upstream.Options{
 		Resolver: &d.resolver, Control: d.mark, OwnRoot: d.leaves.issued, Listener: d.isListener,
 	})

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/daemon"
+)
+
+const (
+	daemonPatience = 20 * time.Second // for a daemon to come up, or to make room
+	daemonPause    = 10 * time.Millisecond
+)
+
+// helperDaemon is a daemon that we started for this run; nil if one was there.
+type helperDaemon struct {
+	client *control.Client
+	cmd    *exec.Cmd
+	log    string
+	done   chan struct{} // closed when it has ended
+}
+
+// takeScope gets a scope from the daemon of a configuration. Where there is none,
+// or one that is just leaving, it starts an ephemeral one.
+func takeScope(ctx context.Context, env *env, cfg *config.Config) (*control.Scope, *helperDaemon, error) {
+	client := control.NewClient(daemon.SocketPath(cfg))
+	scope, err := openScope(ctx, client)
+	if !errors.Is(err, control.ErrNoDaemon) {
+		return scope, nil, err
+	}
+	unlock, err := oneStarter(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	for deadline := time.Now().Add(daemonPatience); time.Now().Before(deadline); time.Sleep(daemonPause) {
+		if scope, err = openScope(ctx, client); !errors.Is(err, control.ErrNoDaemon) {
+			return scope, nil, err
+		}
+		if !daemon.Running(cfg) {
+			return startDaemon(ctx, env, client, cfg)
+		}
+	}
+	return nil, nil, hinted(err, "a daemon is there, but does not answer: see its log")
+}
+
+// oneStarter makes several runs that begin at once start one daemon between them.
+func oneStarter(cfg *config.Config) (unlock func(), err error) {
+	if err := daemon.MakeRunDir(cfg); err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(cfg.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	return func() { _ = dir.Close() }, os.NewSyscallError("flock", err)
+}
+
+func openScope(ctx context.Context, client *control.Client) (*control.Scope, error) {
+	parent, err := ownCgroup()
+	if err != nil {
+		return nil, err
+	}
+	return client.OpenScope(ctx, control.ScopeRequest{Parent: parent})
+}
+
+// startDaemon starts an ephemeral daemon, in a session of its own so that the
+// terminal's signals do not reach it, and gets a scope from it.
+func startDaemon(ctx context.Context, env *env, client *control.Client, cfg *config.Config) (*control.Scope, *helperDaemon, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	h := &helperDaemon{client: client, log: filepath.Join(cfg.RunDir, "daemon.log"), done: make(chan struct{})}
+	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	h.cmd = exec.Command(self, "daemon", "--ephemeral", "--config", env.config)
+	h.cmd.Stderr, h.cmd.Stdout = log, log
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := h.cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	go func() { _ = h.cmd.Wait(); close(h.done) }()
+	scope, err := h.firstScope(ctx)
+	if err != nil {
+		h.kill()
+		return nil, nil, err
+	}
+	return scope, h, nil
+}
+
+// firstScope waits until the daemon gives us a scope, or says why it does not.
+func (h *helperDaemon) firstScope(ctx context.Context) (*control.Scope, error) {
+	for deadline := time.Now().Add(daemonPatience); time.Now().Before(deadline); {
+		select {
+		case <-h.done:
+			return nil, daemonFailure(h.log)
+		case <-ctx.Done():
+			return nil, errors.New("interrupted while the daemon came up")
+		case <-time.After(daemonPause):
+		}
+		if scope, err := openScope(ctx, h.client); !errors.Is(err, control.ErrNoDaemon) {
+			return scope, err
+		}
+	}
+	return nil, hinted(errors.New("the daemon did not become ready"), "see "+h.log)
+}
+
+// leave waits for our ephemeral daemon to clean up, unless other runs use it.
+func (h *helperDaemon) leave(ours *control.Scope) {
+	if h == nil {
+		return
+	}
+	for deadline := time.Now().Add(daemonPatience); time.Now().Before(deadline); {
+		select {
+		case <-h.done:
+			return
+		case <-time.After(daemonPause):
+		}
+		s, err := h.client.Status(context.Background())
+		if err == nil && len(s.Capture.Scopes) > 0 && !slices.Contains(s.Capture.Scopes, ours.Cgroup) {
+			return
+		}
+	}
+}
+
+// kill ends a daemon that nobody uses.
+func (h *helperDaemon) kill() {
+	_ = h.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-h.done:
+	case <-time.After(daemonPatience):
+		_ = h.cmd.Process.Kill()
+	}
+}
+
+// daemonFailure says why the daemon we started ended: its own last words.
+func daemonFailure(logPath string) error {
+	log, _ := os.ReadFile(logPath)
+	for line := range strings.Lines(string(log)) {
+		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "outwarden: error: "); ok {
+			return hinted(fmt.Errorf("start the daemon: %s", said), "the whole story is in "+logPath)
+		}
+	}
+	return hinted(errors.New("the daemon ended at once"), "see "+logPath)
+}

@@ -1,0 +1,68 @@
+package daemon_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
+)
+
+// binDir is where the programs under test lie: one directory of the whole test
+// run, which every user may enter.
+var binDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if binDir, err = openDir(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(binDir)
+	return m.Run()
+}
+
+// openDir makes a temporary directory that all may enter.
+func openDir() (string, error) {
+	dir, err := os.MkdirTemp("", "outwarden-system-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	return dir, err
+}
+
+// build makes the programs once, when the first test wants them.
+var build = sync.OnceValue(func() error {
+	for _, pkg := range []string{"../../cmd/outwarden", "../../cmd/partnerapi", "./testdata/client"} {
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binDir+"/", pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		}
+	}
+	return nil
+})
+
+func requireBinaries(t testing.TB) {
+	t.Helper()
+	netnstest.RequireRoot(t)
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func program(name string) string { return filepath.Join(binDir, name) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
