@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -352,30 +351,28 @@ func TestVerifyOfNothing(t *testing.T) {
 func TestVerifyWhileWritten(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Options{SegmentSize: minSegmentSize})
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
 		p := sampleProcess(1, "/bin/x")
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for range 3000 {
 			r := sampleRecord(p)
 			if err := l.Append(&r); err != nil {
 				t.Error(err)
 				return
 			}
 		}
-	})
-	for range 50 {
+	}()
+	for writing := true; writing; {
+		select {
+		case <-done:
+			writing = false
+		default:
+		}
 		if r := verified(t, dir); !r.Live {
 			t.Error("the writer is not seen")
 		}
 	}
-	close(stop)
-	wg.Wait()
 }
 
 // Whatever stands in a segment, reading and judging it ends without a panic.
