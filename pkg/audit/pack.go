@@ -58,8 +58,7 @@ func unpack(data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// packSegment replaces a sealed segment by its packed form. One whose chain is
-// broken stays as it is, for whoever looks into it.
+// packSegment replaces a sealed segment by its packed form.
 func packSegment(f segmentFile) error {
 	info, err := os.Stat(f.path())
 	if err != nil {
@@ -68,10 +67,6 @@ func packSegment(f segmentFile) error {
 	data, err := os.ReadFile(f.path())
 	if err != nil {
 		return err
-	}
-	s := scanLines(data, f.first, tip{})
-	if len(s.residue) > 0 || !s.records() {
-		return nil
 	}
 	out, err := pack(bytes.TrimRight(data, "\x00"))
 	if err != nil {

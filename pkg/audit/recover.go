@@ -263,6 +263,8 @@ func sealOlder(dir string, active uint64) error {
 	return nil
 }
 
+// sealLeft seals one segment. One whose chain is broken is not packed, for whoever
+// looks into it.
 func sealLeft(f segmentFile) error {
 	s, err := scanSegment(f, tip{})
 	if err != nil {
@@ -278,7 +280,7 @@ func sealLeft(f segmentFile) error {
 	if len(s.residue) > 0 {
 		newest = time.Now().UnixNano()
 	}
-	if err := seal(f, newest); err != nil {
+	if err := seal(f, newest); err != nil || len(s.residue) > 0 || !s.records() {
 		return err
 	}
 	return packSegment(f)
