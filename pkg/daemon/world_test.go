@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/control"
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
@@ -329,6 +330,9 @@ func (w *world) run(argv ...string) result {
 	return w.outwarden(append([]string{"run", "--"}, argv...)...)
 }
 
+// trusting is the variable that makes a Go program trust us without a run.
+func (w *world) trusting() string { return "SSL_CERT_FILE=" + w.path("run/trust/bundle.pem") }
+
 // beginRun starts a workload with outwarden run.
 func (w *world) beginRun(argv ...string) *process {
 	w.t.Helper()
@@ -430,4 +434,12 @@ func (w *world) find(what string, fits func(*audit.Record) bool) (found audit.Re
 		return false
 	})
 	return found
+}
+
+// status asks the daemon how it is.
+func (w *world) status() *control.Status {
+	w.t.Helper()
+	s, err := control.NewClient(w.path("run/control.sock")).Status(w.t.Context())
+	must(w.t, err)
+	return s
 }
