@@ -24,9 +24,13 @@ type Options struct {
 	Permitted []string
 	// RenewExpired lets Open renew a root that has expired instead of refusing.
 	RenewExpired bool
-	Leaves       int              // leaves kept in memory; 0 = 16384
-	MintRate     int              // new leaves a second, four times that at once; 0 = 500
-	Clock        func() time.Time // nil = time.Now
+	// TPM is the TPM 2.0 that makes and keeps the root's key: a device such as
+	// /dev/tpmrm0, or unix:PATH, the socket of a simulator. "" keeps the key in
+	// a file. A key is never moved from one to the other: see Rotate.
+	TPM      string
+	Leaves   int              // leaves kept in memory; 0 = 16384
+	MintRate int              // new leaves a second, four times that at once; 0 = 500, with a TPM 20
+	Clock    func() time.Time // nil = time.Now
 }
 
 // Authority mints leaves. It is safe for concurrent use and needs no Close.
@@ -55,15 +59,7 @@ type generation struct {
 // Open reads the authority in dir, or makes it on the very first start. dir is
 // made if it is not there. Errors about the files are *StateError.
 func Open(dir string, o Options) (*Authority, error) {
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
-	if o.Leaves == 0 {
-		o.Leaves = 16 << 10
-	}
-	if o.MintRate == 0 {
-		o.MintRate = 500
-	}
+	o = o.withDefaults()
 	c, err := parseConstraints(o.Permitted)
 	if err != nil {
 		return nil, err
@@ -79,6 +75,23 @@ func Open(dir string, o Options) (*Authority, error) {
 	}
 	a := &Authority{dir: dir, o: o, c: c, rate: newBucket(o.MintRate, o.Clock)}
 	return a, a.install(r, known)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Leaves == 0 {
+		o.Leaves = 16 << 10
+	}
+	switch {
+	case o.MintRate != 0:
+	case o.TPM != "": // a signature takes one tens of milliseconds, and it does one at a time
+		o.MintRate = 20
+	default:
+		o.MintRate = 500
+	}
+	return o
 }
 
 // install makes r the root from now on.

@@ -218,7 +218,7 @@ func TestHandshake(t *testing.T) {
 
 func TestNothingPrintsTheKey(t *testing.T) {
 	a := open(t, freshDir(t), Options{})
-	secret, err := a.now.Load().key.Bytes()
+	secret, err := a.now.Load().key.(fileKey).Bytes()
 	must(t, err)
 	n := new(big.Int).SetBytes(secret)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {

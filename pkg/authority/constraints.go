@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/outwarden/outwarden/pkg/match"
 )
@@ -34,16 +33,10 @@ func parseConstraints(permitted []string) (constraints, error) {
 		if err != nil {
 			return constraints{}, fmt.Errorf("permitted name %q: %w", s, err)
 		}
-		c.hosts = append(c.hosts, h)
-		name, exact := h.Exact()
-		if !exact {
-			name = strings.TrimPrefix(h.String(), "*.")
+		if h.Any() {
+			return constraints{}, nil
 		}
-		if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-			c.ips = append(c.ips, netip.PrefixFrom(ip, ip.BitLen()))
-		} else {
-			c.dns = append(c.dns, name)
-		}
+		c.add(h)
 	}
 	if len(c.dns) == 0 {
 		c.dns = []string{nobody}
@@ -53,6 +46,24 @@ func parseConstraints(permitted []string) (constraints, error) {
 	slices.SortFunc(c.ips, netip.Prefix.Compare)
 	c.ips = slices.Compact(c.ips)
 	return c, nil
+}
+
+// add takes one pattern in, by the kind of name it speaks of.
+func (c *constraints) add(h match.Host) {
+	c.hosts = append(c.hosts, h)
+	if network, ok := h.Prefix(); ok {
+		c.ips = append(c.ips, network)
+		return
+	}
+	name, exact := h.Exact()
+	if !exact {
+		name, _ = h.Suffix()
+	}
+	if ip, ok := match.Address(name); ok {
+		c.ips = append(c.ips, netip.PrefixFrom(ip, ip.BitLen()))
+	} else {
+		c.dns = append(c.dns, name)
+	}
 }
 
 // allows reports whether a leaf may be minted for a canonical name.

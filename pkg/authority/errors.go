@@ -10,6 +10,8 @@ var (
 	ErrNotPermitted = errors.New("name is outside the authority's constraints")
 	// ErrBusy is returned when names are asked for faster than Options.MintRate.
 	ErrBusy = errors.New("too many new names at once")
+	// ErrNone is returned where there is no authority to look at.
+	ErrNone = errors.New("there is no authority yet")
 	// ErrExpired is returned when the root has expired and could not be renewed.
 	ErrExpired = errors.New("root certificate has expired")
 )

@@ -24,6 +24,33 @@ func openFolder(dir string) (*folder, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
+	return openPrivate(dir)
+}
+
+// openExisting opens dir if it is there; ErrNone if not.
+func openExisting(dir string) (*folder, error) {
+	f, err := openPrivate(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNone
+	}
+	return f, err
+}
+
+// openPrivate opens dir if nobody else is let in.
+func openPrivate(dir string) (*folder, error) {
+	f, err := lockFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.check(); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lockFolder opens dir, whoever else can, and waits for its lock.
+func lockFolder(dir string) (*folder, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return nil, &StateError{dir, "is not a directory", "the authority needs a directory of its own; remove the link or file"}
@@ -32,7 +59,7 @@ func openFolder(dir string) (*folder, error) {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	f := &folder{dir, fd}
-	if err := f.check(); err != nil {
+	if err := f.lock(); err != nil {
 		f.close()
 		return nil, err
 	}
@@ -54,16 +81,19 @@ func makeDir(dir string) error {
 	return unix.Fchmodat(unix.AT_FDCWD, dir, 0o700, 0)
 }
 
-func (f *folder) check() error {
+func (f *folder) lock() error {
 	for {
 		err := unix.Flock(f.fd, unix.LOCK_EX)
 		if err == nil {
-			break
+			return nil
 		}
 		if !errors.Is(err, unix.EINTR) {
 			return &os.PathError{Op: "lock", Path: f.path, Err: err}
 		}
 	}
+}
+
+func (f *folder) check() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: f.path, Err: err}

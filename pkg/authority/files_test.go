@@ -267,7 +267,7 @@ func FuzzDecodeRoot(f *testing.F) {
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRoot(b)
-		if err == nil && (r.key == nil || !r.key.PublicKey.Equal(r.cert.PublicKey)) {
+		if err == nil && (r.key == nil || !r.key.public().Equal(r.cert.PublicKey)) {
 			t.Error("took a root that does not fit its key")
 		}
 	})

@@ -3,7 +3,6 @@ package authority
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -27,16 +26,14 @@ const (
 
 // root is a key and its self-signed certificate.
 type root struct {
-	key  *ecdsa.PrivateKey
+	key  signer
 	cert *x509.Certificate
 }
 
-func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
-
 // issueRoot signs a root certificate for key. Its subject holds the key's name,
 // so two keys never share a subject and one key always has the same.
-func issueRoot(key *ecdsa.PrivateKey, c constraints, now time.Time) (*x509.Certificate, error) {
-	ski, err := keyID(&key.PublicKey)
+func issueRoot(key signer, c constraints, now time.Time) (*x509.Certificate, error) {
+	ski, err := keyID(key.public())
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +57,7 @@ func issueRoot(key *ecdsa.PrivateKey, c constraints, now time.Time) (*x509.Certi
 		MaxPathLenZero:        true,
 	}
 	c.write(t)
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.public(), key)
 	if err != nil {
 		return nil, err
 	}
@@ -98,12 +95,12 @@ func encodeCert(c *x509.Certificate) []byte {
 
 // encode is the contents of authority.pem.
 func (r root) encode() ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(r.key)
+	block, err := r.key.encode()
 	if err != nil {
 		return nil, err
 	}
-	defer clear(der)
-	return append(pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}), encodeCert(r.cert)...), nil
+	defer clear(block.Bytes)
+	return append(pem.EncodeToMemory(block), encodeCert(r.cert)...), nil
 }
 
 // Errors of decodeRoot; their text goes into a StateError. None quotes the file.
@@ -121,17 +118,12 @@ var (
 // decodeRoot is the inverse of encode and believes nothing.
 func decodeRoot(b []byte) (root, error) {
 	block, rest := pem.Decode(b)
-	if block == nil || block.Type != pemKey {
+	if block == nil || block.Type != pemKey && block.Type != pemTPMKey {
 		return root{}, errNoKey
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	clear(block.Bytes)
+	key, err := decodeKey(block)
 	if err != nil {
-		return root{}, errBadKey
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return root{}, errKeyKind
+		return root{}, err
 	}
 	block, rest = pem.Decode(rest)
 	if block == nil || block.Type != pemCert {
@@ -144,7 +136,7 @@ func decodeRoot(b []byte) (root, error) {
 	if len(bytes.TrimSpace(rest)) != 0 {
 		return root{}, errTrailing
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
+	if !key.public().Equal(cert.PublicKey) {
 		return root{}, errMismatch
 	}
 	if !cert.IsCA || !cert.MaxPathLenZero || cert.CheckSignatureFrom(cert) != nil {

@@ -20,7 +20,7 @@ func (a *Authority) Rotate() error {
 	if current := a.Root(); !contains(known, current) {
 		known = remembered(known, current)
 	}
-	r, known, err := create(f, a.c, a.o.Clock(), known)
+	r, known, err := create(f, a.c, a.o, known)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,10 @@ func load(f *folder, c constraints, o Options) (root, []*x509.Certificate, error
 	if err != nil {
 		return root{}, nil, err
 	}
-	b, err := f.read(keyFile)
+	if err := f.sweep(); err != nil {
+		return root{}, nil, err
+	}
+	r, err := readKey(f)
 	switch {
 	case err == nil:
 	case !errors.Is(err, os.ErrNotExist):
@@ -32,13 +35,10 @@ func load(f *folder, c constraints, o Options) (root, []*x509.Certificate, error
 		return root{}, nil, &StateError{f.name(keyFile), "is missing, but " + rootsFile + " shows that there was an authority",
 			"restore it from a backup, or remove " + f.name(rootsFile) + " to begin a new authority that workloads do not know yet"}
 	default:
-		return create(f, c, now, nil)
+		return create(f, c, o, nil)
 	}
-	r, err := decodeRoot(b)
-	clear(b)
-	if err != nil {
-		return root{}, nil, &StateError{f.name(keyFile), err.Error(),
-			"restore it from a backup, or remove " + f.path + " to begin a new authority that workloads do not know yet"}
+	if err := attach(r.key, f.name(keyFile), o.TPM); err != nil {
+		return root{}, nil, err
 	}
 	if r, err = renew(f, r, c, o, now); err != nil {
 		return root{}, nil, err
@@ -51,12 +51,12 @@ func load(f *folder, c constraints, o Options) (root, []*x509.Certificate, error
 }
 
 // create makes a new key and root. known are the roots of the keys before it.
-func create(f *folder, c constraints, now time.Time, known []*x509.Certificate) (root, []*x509.Certificate, error) {
-	key, err := newKey()
+func create(f *folder, c constraints, o Options, known []*x509.Certificate) (root, []*x509.Certificate, error) {
+	key, err := newRootKey(o)
 	if err != nil {
 		return root{}, nil, err
 	}
-	cert, err := issueRoot(key, c, now)
+	cert, err := issueRoot(key, c, o.Clock())
 	if err != nil {
 		return root{}, nil, err
 	}
