@@ -17,7 +17,7 @@ func newCheckCmd(e *env) *cobra.Command {
 		Example: `  outwarden check
   outwarden check ./outwarden.yaml
   outwarden check --schema > outwarden.schema.json`,
-		Args: cobra.MaximumNArgs(1),
+		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if schema {
 				return printSchema(e)

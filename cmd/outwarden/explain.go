@@ -23,7 +23,7 @@ func newExplainCmd(e *env) *cobra.Command {
 		Short: "Would this process, calling this URL, get which credential, and why",
 		Example: `  outwarden explain --pid 4711 POST https://api.partner.example/v1/transfers
   outwarden explain --exe /opt/billing/bin/export --user billing https://api.partner.example/v1/x`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: usage(cobra.RangeArgs(1, 2)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, err := e.loadConfig()
 			if err != nil {

@@ -58,6 +58,16 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return usageError{errors.New("unexpected argument " + fmt.Sprintf("%q", args[0])), "see: " + cmd.CommandPath() + " --help"}
 }
 
+// usage makes a wrong number of words what it is: a usage error.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err, "see: " + cmd.CommandPath() + " --help"}
+		}
+		return nil
+	}
+}
+
 // knownCommand refuses a word that is no command, and guesses what was meant.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
