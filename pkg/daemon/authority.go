@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -33,14 +34,76 @@ func (d *Daemon) openAuthority(context.Context) error {
 }
 
 func (l *leaves) open(c *config.Config) error {
-	permitted := permittedNames(c)
-	a, err := authority.Open(filepath.Join(c.StateDir, "authority"), authority.Options{Permitted: permitted, RenewExpired: true})
+	o := authorityOptions(c)
+	a, err := authority.Open(authorityDir(c), o)
 	if err != nil {
 		return err
 	}
 	l.current.Store(a)
-	l.permitted = permitted
+	l.permitted = o.Permitted
 	return nil
+}
+
+func authorityDir(c *config.Config) string { return filepath.Join(c.StateDir, "authority") }
+
+func authorityOptions(c *config.Config) authority.Options {
+	return authority.Options{Permitted: permittedNames(c), RenewExpired: true, TPM: c.Authority.TPM}
+}
+
+// InspectAuthority tells of the authority of a configuration, whether a daemon
+// runs or not. Where there is none it is authority.ErrNone.
+func InspectAuthority(c *config.Config) (authority.Info, error) {
+	return authority.Inspect(authorityDir(c))
+}
+
+// RotateAuthority gives the authority another key. A daemon that lives is
+// ErrRunning: what it has in memory would go on with the old one.
+func RotateAuthority(ctx context.Context, c *config.Config) (authority.Info, error) {
+	unlock, err := alone(ctx, c)
+	if err != nil {
+		return authority.Info{}, err
+	}
+	defer unlock()
+	if _, err := authority.Rotate(authorityDir(c), authorityOptions(c)); err != nil {
+		return authority.Info{}, err
+	}
+	return InspectAuthority(c)
+}
+
+// RemoveAuthority deletes the authority and the trust stores that hold its root,
+// and returns the paths. A daemon that lives is ErrRunning.
+func RemoveAuthority(ctx context.Context, c *config.Config) ([]string, error) {
+	unlock, err := alone(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	removed, err := authority.Remove(authorityDir(c))
+	if err != nil {
+		return removed, err
+	}
+	stores := trustDir(c)
+	if _, err := os.Lstat(stores); err != nil {
+		return removed, nil // none were made, or a reboot took them
+	}
+	if err := os.RemoveAll(stores); err != nil {
+		return removed, err
+	}
+	return append(removed, stores), nil
+}
+
+func trustDir(c *config.Config) string { return filepath.Join(c.RunDir, "trust") }
+
+// alone keeps daemons of a configuration from starting, until unlock.
+func alone(ctx context.Context, c *config.Config) (unlock func(), err error) {
+	if !isDir(c.RunDir) {
+		return func() {}, nil
+	}
+	lock, err := lockFile(ctx, lockPath(c))
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = lock.Close() }, nil
 }
 
 // permittedNames are the hosts that routes intercept: the authority can't speak

@@ -69,6 +69,7 @@ func fixed(old, next *config.Config) error {
 		{"state_dir", old.StateDir, next.StateDir},
 		{"run_dir", old.RunDir, next.RunDir},
 		{"audit", old.Audit, next.Audit},
+		{"authority", old.Authority, next.Authority},
 		{"capture.pin_dir", old.Capture.PinDir, next.Capture.PinDir},
 		{"capture.listen", old.Capture.Listen, next.Capture.Listen},
 		{"capture.mark", old.Capture.Mark, next.Capture.Mark},

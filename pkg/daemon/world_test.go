@@ -443,3 +443,15 @@ func (w *world) status() *control.Status {
 	must(w.t, err)
 	return s
 }
+
+// killPID kills a daemon that a command of ours started, and waits for its end.
+func killPID(t testing.TB, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	must(t, unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0))
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds())); n != 1 {
+		t.Fatalf("process %d does not end: %v", pid, err)
+	}
+}

@@ -1,7 +1,7 @@
 // Command client is an unmodified program of the system tests: it knows nothing
 // of Outwarden.
 //
-//	client get URL            protocol and status, then the body
+//	client get URL [HOST]     protocol and status, then the body
 //	client steps              for each URL on stdin: one get on a new connection
 //	client burst N ADDR URL   N connections at once, all open before the first request
 //	client names FAMILY ADDR  what the kernel says about one connection
@@ -30,7 +30,7 @@ func main() {
 	err := fmt.Errorf("unknown arguments %q", os.Args[1:])
 	switch args := os.Args[2:]; os.Args[1] {
 	case "get":
-		err = get(args[0])
+		err = get(args[0], args[1:]...)
 	case "steps":
 		err = steps()
 	case "burst":
@@ -46,9 +46,16 @@ func main() {
 	}
 }
 
-func get(url string) error {
+func get(url string, host ...string) error {
 	client := http.Client{Timeout: patience, Transport: &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true}}
-	resp, err := client.Get(url)
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	if len(host) > 0 {
+		req.Host = host[0]
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

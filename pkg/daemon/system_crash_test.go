@@ -1,0 +1,132 @@
+package daemon_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+)
+
+// A daemon that is killed leaves the decision to the kernel: the fail policy
+// holds at once, for connections that begin, and a daemon that comes back takes
+// over. Detach then leaves nothing.
+func TestSystemKilledDaemon(t *testing.T) {
+	for _, fail := range []string{"closed", "open"} {
+		t.Run(fail, func(t *testing.T) {
+			w := newWorld(t)
+			before := w.hostState()
+			s := w.standard()
+			s.fail = fail
+			w.configure(s)
+			connect := func() bool { return w.do(w.work, program("client"), "connect", partnerAddr).code == 0 }
+			call := func() bool {
+				return w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL).code == 0
+			}
+
+			d := w.daemon()
+			if !call() {
+				t.Fatal("the daemon does not serve")
+			}
+			d.kill()
+			for range 20 {
+				if got, want := connect(), fail == "open"; got != want {
+					t.Fatalf("connects with a dead daemon: %v, want %v", got, want)
+				}
+			}
+			if r := w.do(w.cgroup, program("client"), "connect", partnerAddr); r.code != 0 {
+				t.Errorf("who is not in scope can't connect: %v", r)
+			}
+			if r := w.outwarden("status"); r.code != 1 || !strings.Contains(r.stderr, "no daemon is running") || !strings.Contains(r.stderr, "hint:") {
+				t.Errorf("status without a daemon: %v", r)
+			}
+
+			held := w.pinned()
+			d = w.daemon()
+			if !call() {
+				t.Error("the daemon after it does not serve")
+			}
+			if r := w.outwarden("detach"); r.code != 1 || !strings.Contains(r.stderr, "another daemon is running") {
+				t.Errorf("detach under a daemon: %v", r)
+			}
+			if r := w.outwarden("audit", "verify"); r.code != 0 {
+				t.Errorf("audit verify after a crash: %v", r)
+			}
+			held = append(held, w.pinned()...)
+			d.stop()
+			if got, want := connect(), fail == "open"; got != want {
+				t.Errorf("connects with a stopped daemon: %v, want %v", got, want)
+			}
+
+			r := w.outwarden("detach")
+			if r.code != 0 || strings.Count(r.stdout, "removed") < 5 {
+				t.Errorf("detach: %v", r)
+			}
+			if !connect() {
+				t.Error("a detached host does not connect")
+			}
+			w.gone(held)
+			w.sameHost(before)
+			if r := w.outwarden("detach"); r.code != 0 || !strings.Contains(r.stdout, "nothing to remove") {
+				t.Errorf("detach again: %v", r)
+			}
+		})
+	}
+}
+
+// A run outlives the daemon that made its scope: it fails while there is none
+// and goes on with the next, whichever kind each of them is.
+func TestSystemRunOutlivesDaemon(t *testing.T) {
+	for _, first := range []string{"daemon", "ephemeral"} {
+		t.Run(first, func(t *testing.T) {
+			w := newWorld(t)
+			before := w.hostState()
+			var pid int
+			if first == "daemon" {
+				pid = w.daemon().Process.Pid
+			}
+			p := w.beginRun(program("client"), "steps")
+			ask := func() string {
+				said := len(p.stdout.String())
+				p.say(partnerURL)
+				w.await("an answer", func() bool { return strings.Contains(p.stdout.String()[said:], "done") })
+				return p.stdout.String()[said:]
+			}
+			accountIn(t, ask()).verified(t)
+			if pid == 0 {
+				pid = w.status().PID
+			}
+			held := w.pinned()
+			killPID(t, pid)
+			if said := ask(); !strings.Contains(said, "error:") {
+				t.Errorf("with a dead daemon: %s", said)
+			}
+			d := w.daemon()
+			accountIn(t, ask()).verified(t)
+			w.find("the call under the second daemon", func(r *audit.Record) bool { return r.Kind == audit.KindRequest && r.Seq > 3 })
+			held = append(held, w.pinned()...)
+			if code := p.end(); code != 0 {
+				t.Errorf("exit %d: %s", code, &p.stderr)
+			}
+			w.await("the scope of the run is closed", func() bool { return len(w.status().Capture.Scopes) == 1 })
+			d.stop()
+			if r := w.outwarden("detach"); r.code != 0 {
+				t.Errorf("detach: %v", r)
+			}
+			w.gone(held)
+			w.sameHost(before)
+		})
+	}
+}
+
+// Ephemeral hooks never stand in for those of a stopped daemon, whose scope
+// stays closed.
+func TestSystemRunKeepsStoppedDaemonClosed(t *testing.T) {
+	w := newWorld(t)
+	w.daemon().stop()
+	if r := w.run(program("client"), "get", partnerURL); r.code != 0 {
+		t.Errorf("run beside a stopped daemon: %v", r)
+	}
+	if r := w.do(w.work, program("client"), "connect", partnerAddr); r.code == 0 {
+		t.Error("the scope of the stopped daemon has been opened by a run")
+	}
+}
