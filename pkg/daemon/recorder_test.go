@@ -88,3 +88,14 @@ func (w *world) certify(names string, notAfter time.Time, selfSigned bool) tls.C
 	must(w.t, err)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// last is the newest request.
+func (r *recorder) last(t testing.TB) *http.Request {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.seen) == 0 {
+		t.Fatal("no request came")
+	}
+	return r.seen[len(r.seen)-1]
+}

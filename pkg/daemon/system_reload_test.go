@@ -1,0 +1,125 @@
+package daemon_test
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A reload takes effect as a whole or not at all, and says why.
+func TestSystemReload(t *testing.T) {
+	w := newWorld(t)
+	origin := w.origin("good.example", "198.51.100.81", w.certify("good.example", time.Now().Add(time.Hour), false))
+	d := w.daemon()
+	get := func(url string) string {
+		r := w.do(w.work, "env", w.trusting(), program("client"), "get", url)
+		return r.stdout + r.stderr
+	}
+	denied := func() bool { return strings.Contains(get("https://good.example/x"), "route_denies") }
+	works := func() bool { return strings.Contains(get(partnerURL), `"ok":true`) }
+	base := w.standard()
+	change := func(s settings) result {
+		w.configure(s)
+		return w.outwarden("reload")
+	}
+
+	next := base
+	next.extra = "- name: forbidden\n  to: {host: good.example, paths: [/**]}\n  action: deny\n"
+	if r := change(next); r.code != 0 || !strings.Contains(r.stdout, "2 routes") {
+		t.Fatalf("valid change: %v", r)
+	}
+	if !denied() || !works() {
+		t.Errorf("the new route is not in force: %s", get("https://good.example/x"))
+	}
+
+	bad := next
+	bad.extra += "- name: broken\n  action: maybe\n"
+	r := change(bad)
+	if r.code != 1 || !strings.Contains(r.stderr, "outwarden.yaml:") || !strings.Contains(r.stderr, "maybe") {
+		t.Errorf("invalid change: %v", r)
+	}
+	if s := w.status(); !strings.Contains(s.Config.LastError, "maybe") || s.Config.Routes != 2 {
+		t.Errorf("status after an invalid change: %+v", s.Config)
+	}
+	if r := w.outwarden("status"); r.code != 0 || !strings.Contains(r.stdout, "newest reload failed") {
+		t.Errorf("status: %v", r)
+	}
+	if !denied() || !works() {
+		t.Error("the old configuration is not in force any more")
+	}
+
+	fixed := next
+	fixed.fail = "open"
+	if r := change(fixed); r.code != 1 || !strings.Contains(r.stderr, "capture.fail has changed, which takes a restart") || !strings.Contains(r.stderr, "hint:") {
+		t.Errorf("a change that takes a restart: %v", r)
+	}
+
+	missing := next
+	missing.prefix = "  lost: {file: partner/no-such-file}\n"
+	missing.extra += "- name: lost\n  to: {host: lost.example}\n  action: intercept\n  inject: [{bearer: secret:lost}]\n"
+	if r := change(missing); r.code != 1 || !strings.Contains(r.stderr, `"lost"`) {
+		t.Errorf("a secret that is not there: %v", r)
+	}
+
+	w.configure(base)
+	must(t, d.Process.Signal(syscall.SIGHUP))
+	w.await("the signal reloads", func() bool { s := w.status().Config; return s.Routes == 1 && s.LastError == "" })
+	if denied() || origin.requests(t) > 0 && !works() {
+		t.Error("the route of before is still in force")
+	}
+}
+
+// A secret that changes on disk is in use soon, without a reload; one that goes
+// stays in use, and status says so. Neither hides a reload that failed.
+func TestSystemRotatedSecret(t *testing.T) {
+	w := newWorld(t)
+	origin := w.origin("good.example", "198.51.100.81", w.certify("good.example", time.Now().Add(time.Hour), false))
+	file := w.write("rotated", "first-value")
+	s := w.standard()
+	s.prefix = "  rotated: {file: rotated}\n"
+	s.extra = "- name: rotated\n  to: {host: good.example}\n  action: intercept\n" +
+		"  upstream: {ca: partner/ca.pem}\n  inject: [{header: {name: X-Key, secret: secret:rotated}}]\n"
+	w.configure(s)
+	w.daemon()
+	key := func() string {
+		w.do(w.work, "env", w.trusting(), program("client"), "get", "https://good.example/x")
+		return origin.last(t).Header.Get("X-Key")
+	}
+	if got := key(); got != "first-value" {
+		t.Fatalf("X-Key: %q", got)
+	}
+
+	w.write("outwarden.yaml", "nonsense: true\n")
+	if r := w.do(w.cgroup, program("outwarden"), "reload", "--config", w.config); r.code != 1 {
+		t.Errorf("reload: %v", r)
+	}
+	w.configure(s)
+	if r := w.outwarden("reload"); r.code != 0 {
+		t.Errorf("reload: %v", r)
+	}
+	broken := s
+	broken.fail = "open"
+	w.configure(broken)
+	if r := w.outwarden("reload"); r.code != 1 {
+		t.Errorf("reload: %v", r)
+	}
+
+	w.write("rotated.new", "second-value")
+	must(t, os.Rename(w.path("rotated.new"), file))
+	w.await("the new value is in use", func() bool { return key() == "second-value" })
+	must(t, os.Remove(file))
+	w.await("status tells of the lost secret", func() bool { return strings.Contains(w.status().Config.SecretError, "rotated") })
+	if got := key(); got != "second-value" {
+		t.Errorf("with the file gone X-Key is %q", got)
+	}
+	if s := w.status(); s.Config.LastError == "" {
+		t.Error("the failed reload is forgotten")
+	}
+	w.write("rotated", "third-value")
+	w.await("the third value is in use", func() bool { return key() == "third-value" })
+	if s := w.status(); s.Config.SecretError != "" || s.Config.LastError == "" {
+		t.Errorf("status: %+v", s.Config)
+	}
+}
