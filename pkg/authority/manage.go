@@ -18,6 +18,9 @@ type Info struct {
 	KeyFile string // holds the key, or what only its TPM can unwrap
 	InTPM   bool
 	Earlier int // keys there were before this one
+	// Permitted are the domains, each with all below it, and the networks that
+	// the root may speak for. nil means any name; an empty list means none.
+	Permitted []string
 }
 
 // Inspect reads the authority in dir and changes nothing. It needs no TPM.
@@ -42,8 +45,20 @@ func Inspect(dir string) (Info, error) {
 	_, inTPM := r.key.(*tpmKey)
 	return Info{
 		Root: r.cert, PEM: encodeCert(r.cert), KeyFile: f.name(keyFile), InTPM: inTPM,
-		Earlier: max(0, len(known)-1),
+		Earlier: max(0, len(known)-1), Permitted: permittedBy(r.cert),
 	}, nil
+}
+
+// permittedBy reads the constraints of a root of ours.
+func permittedBy(root *x509.Certificate) []string {
+	if !root.PermittedDNSDomainsCritical {
+		return nil
+	}
+	out := slices.DeleteFunc(slices.Clone(root.PermittedDNSDomains), func(name string) bool { return name == nobody })
+	for _, n := range root.PermittedIPRanges {
+		out = append(out, n.String())
+	}
+	return slices.Concat([]string{}, out)
 }
 
 // Rotate replaces key and root of the authority in dir, where no other process

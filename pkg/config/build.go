@@ -62,6 +62,9 @@ func (b *builder) host(doc *document) {
 	b.choice(doc.Default, policy.ParseAction, &b.config.Default)
 	b.path(doc.StateDir, &b.config.StateDir)
 	b.path(doc.RunDir, &b.config.RunDir)
+	if doc.Authority != nil {
+		b.tpm(doc.Authority.TPM)
+	}
 	if doc.DNS != nil {
 		for _, server := range doc.DNS.Servers {
 			b.server(server)
@@ -70,6 +73,24 @@ func (b *builder) host(doc *document) {
 	if doc.Audit != nil {
 		b.config.Audit.Synced = b.oneOf(doc.Audit.Durability, "process", "synced") == "synced"
 		b.config.Audit.AllowOnFailure = b.oneOf(doc.Audit.OnFailure, "block", "allow") == "allow"
+	}
+}
+
+// tpm is a device, or a socket with unix: before its path.
+func (b *builder) tpm(t text) {
+	const unix = "unix:"
+	if !t.ok() {
+		return
+	}
+	path, socket := strings.CutPrefix(t.value, unix)
+	if path == "" || !socket && !strings.HasPrefix(path, "/dev/") {
+		b.fail(t.at, "as in /dev/tpmrm0, or unix:/run/swtpm/socket", "%q is not a TPM", t.value)
+		return
+	}
+	t.value = path
+	b.path(t, &b.config.Authority.TPM)
+	if socket {
+		b.config.Authority.TPM = unix + b.config.Authority.TPM
 	}
 }
 

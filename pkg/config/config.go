@@ -13,15 +13,16 @@ const DefaultPath = "/etc/outwarden/config.yaml"
 // Config is a validated configuration. It is immutable: do not change it or
 // what it refers to.
 type Config struct {
-	Files    []string // every file that was read, in order
-	Capture  Capture
-	Default  policy.Action // where no route matches
-	StateDir string        // absolute
-	RunDir   string        // absolute
-	Secrets  map[string]Source
-	DNS      DNS
-	Audit    Audit
-	Routes   []Route // in the order in which they are tried
+	Files     []string // every file that was read, in order
+	Capture   Capture
+	Default   policy.Action // where no route matches
+	StateDir  string        // absolute
+	RunDir    string        // absolute
+	Secrets   map[string]Source
+	Authority Authority
+	DNS       DNS
+	Audit     Audit
+	Routes    []Route // in the order in which they are tried
 }
 
 // Policy compiles the routes. policy.Decision.Route is an index of c.Routes.
@@ -55,6 +56,11 @@ type Source struct {
 	File     string // absolute path
 	Systemd  string // name of a systemd credential
 	Position Position
+}
+
+// Authority says where the local CA keeps its key.
+type Authority struct {
+	TPM string // device, or unix:PATH of a socket, absolute; "": a file below StateDir
 }
 
 // DNS says how names of upstreams are resolved.

@@ -3,15 +3,16 @@ package config
 // document is a file as it is written. The json tags name the keys, for the
 // decoder and for the schema alike; nothing here is checked beyond its shape.
 type document struct {
-	At       Position         `json:"-"`
-	Capture  *captureSection  `json:"capture" jsonschema_description:"what the kernel hooks take"`
-	Default  text             `json:"default" jsonschema:"enum=passthrough,enum=intercept,enum=deny" jsonschema_description:"what happens where no route matches"`
-	StateDir text             `json:"state_dir" jsonschema_description:"authority, audit and state; default /var/lib/outwarden"`
-	RunDir   text             `json:"run_dir" jsonschema_description:"control socket; default /run/outwarden"`
-	Secrets  named[secretDoc] `json:"secrets" jsonschema_description:"a name and where the secret comes from; secret:NAME refers to it"`
-	DNS      *dnsSection      `json:"dns" jsonschema_description:"how names of upstreams are resolved"`
-	Audit    *auditSection    `json:"audit" jsonschema_description:"how records are kept"`
-	Routes   list[routeDoc]   `json:"routes" jsonschema_description:"tried in order; the first that matches decides"`
+	At        Position          `json:"-"`
+	Capture   *captureSection   `json:"capture" jsonschema_description:"what the kernel hooks take"`
+	Default   text              `json:"default" jsonschema:"enum=passthrough,enum=intercept,enum=deny" jsonschema_description:"what happens where no route matches"`
+	StateDir  text              `json:"state_dir" jsonschema_description:"authority, audit and state; default /var/lib/outwarden"`
+	RunDir    text              `json:"run_dir" jsonschema_description:"control socket; default /run/outwarden"`
+	Secrets   named[secretDoc]  `json:"secrets" jsonschema_description:"a name and where the secret comes from; secret:NAME refers to it"`
+	Authority *authoritySection `json:"authority" jsonschema_description:"where the local CA keeps its key"`
+	DNS       *dnsSection       `json:"dns" jsonschema_description:"how names of upstreams are resolved"`
+	Audit     *auditSection     `json:"audit" jsonschema_description:"how records are kept"`
+	Routes    list[routeDoc]    `json:"routes" jsonschema_description:"tried in order; the first that matches decides"`
 }
 
 type captureSection struct {
@@ -37,6 +38,11 @@ type secretDoc struct {
 	At      Position `json:"-"`
 	File    text     `json:"file" jsonschema_description:"path of a file that holds the secret"`
 	Systemd text     `json:"systemd" jsonschema_description:"name of a systemd credential"`
+}
+
+type authoritySection struct {
+	At  Position `json:"-"`
+	TPM text     `json:"tpm" jsonschema_description:"TPM 2.0 that makes and keeps the key: a device such as /dev/tpmrm0, or unix:SOCKET of a simulator; default a file below state_dir"`
 }
 
 type dnsSection struct {

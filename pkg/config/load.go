@@ -111,7 +111,7 @@ func (b *builder) routesOnly(doc *document) {
 	const hint = "routes.d holds routes and secrets; the rest stands in the main file"
 	for key, at := range map[string]Position{
 		"default": doc.Default.at, "state_dir": doc.StateDir.at, "run_dir": doc.RunDir.at,
-		"capture": at(doc.Capture), "dns": at(doc.DNS), "audit": at(doc.Audit),
+		"capture": at(doc.Capture), "dns": at(doc.DNS), "audit": at(doc.Audit), "authority": at(doc.Authority),
 	} {
 		if !at.IsZero() {
 			b.fail(at, hint, "%s cannot be set here", key)
@@ -127,6 +127,13 @@ func (c *captureSection) place() Position {
 		return Position{}
 	}
 	return c.At
+}
+
+func (s *authoritySection) place() Position {
+	if s == nil {
+		return Position{}
+	}
+	return s.At
 }
 
 func (s *dnsSection) place() Position {

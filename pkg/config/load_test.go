@@ -87,6 +87,7 @@ state_dir: state
 run_dir: /r
 dns: {servers: [192.0.2.53, "[2001:db8::53]:5353"]}
 audit: {durability: synced, on_failure: allow}
+authority: {tpm: /dev/tpmrm0}
 secrets: {t: {file: /t}}
 routes:
 - name: all-forms
@@ -115,6 +116,9 @@ routes:
 	}
 	if servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("[2001:db8::53]:5353")}; !slices.Equal(c.DNS.Servers, servers) {
 		t.Errorf("servers %v", c.DNS.Servers)
+	}
+	if c.Authority != (config.Authority{TPM: "/dev/tpmrm0"}) {
+		t.Errorf("authority %+v", c.Authority)
 	}
 	if c.Audit != (config.Audit{Synced: true, AllowOnFailure: true}) {
 		t.Errorf("audit %+v", c.Audit)
@@ -248,6 +252,23 @@ func TestTooDeep(t *testing.T) {
 	}
 }
 
+func TestTPM(t *testing.T) {
+	file := write(t, t.TempDir(), "config.yaml", "authority: {tpm: unix:tpm/socket}")
+	c, _, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "unix:" + filepath.Join(filepath.Dir(file), "tpm/socket"); c.Authority.TPM != want {
+		t.Errorf("%q, want %q", c.Authority.TPM, want)
+	}
+	for _, wrong := range []string{"tpm0", "unix:", "/var/lib/key", "tcp:127.0.0.1:2321"} {
+		_, _, err := config.Load(write(t, t.TempDir(), "config.yaml", "authority: {tpm: '"+wrong+"'}"))
+		if err == nil || !strings.Contains(err.Error(), "not a TPM") {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+}
+
 // The schema and the decoder are made from one structure; the golden file shows
 // a change of the format to a reviewer.
 func TestSchema(t *testing.T) {
@@ -262,7 +283,7 @@ func TestSchema(t *testing.T) {
 	if err := json.Unmarshal(got, &schema); err != nil {
 		t.Fatal(err)
 	}
-	if schema.Additional == nil || *schema.Additional || len(schema.Properties) != 8 {
+	if schema.Additional == nil || *schema.Additional || len(schema.Properties) != 9 {
 		t.Errorf("%d properties, others allowed: %v", len(schema.Properties), schema.Additional)
 	}
 	golden(t, "testdata/schema.json", string(got))
