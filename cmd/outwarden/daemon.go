@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -26,6 +27,9 @@ is no bypass. To remove them as well: outwarden detach.`,
   outwarden daemon --config ./outwarden.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if os.Geteuid() != 0 {
+				return hinted(errors.New("permission denied: the daemon needs root"), "systemctl start outwarden, or sudo outwarden daemon")
+			}
 			if err := harden(); err != nil {
 				return err
 			}

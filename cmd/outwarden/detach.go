@@ -19,7 +19,7 @@ only those. It needs no daemon. Workloads connect directly again.`,
 		Example: "  systemctl stop outwarden && outwarden detach",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := e.loadConfig()
+			cfg, err := e.loadPlaces()
 			if err != nil {
 				return err
 			}

@@ -53,6 +53,10 @@ func (e *env) loadConfig() (*config.Config, error) {
 	return cfg, err
 }
 
+// loadPlaces reads where the daemon of that configuration keeps things, whatever
+// else is wrong with it.
+func (e *env) loadPlaces() (*config.Config, error) { return config.LoadPlaces(e.config) }
+
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, e *env, args []string) int {
 	root := newRootCmd(e)

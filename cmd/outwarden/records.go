@@ -27,7 +27,7 @@ func (f *trailFlag) dir(e *env) (string, error) {
 	if f.stateDir != "" {
 		return filepath.Join(f.stateDir, "audit"), nil
 	}
-	cfg, err := e.loadConfig()
+	cfg, err := e.loadPlaces()
 	if _, unusable := errors.AsType[config.Errors](err); unusable {
 		return "", hinted(err, "a trail can be read without a configuration: --state-dir /var/lib/outwarden")
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -67,7 +69,7 @@ func newReloadCmd(e *env) *cobra.Command {
 }
 
 func (e *env) client() (*control.Client, error) {
-	cfg, err := e.loadConfig()
+	cfg, err := e.loadPlaces()
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +77,10 @@ func (e *env) client() (*control.Client, error) {
 }
 
 func noDaemon(err error) error {
-	if hintOf(err) != "" {
+	if errors.Is(err, os.ErrPermission) {
+		return hinted(err, "root alone may ask: sudo outwarden ...")
+	}
+	if !errors.Is(err, control.ErrNoDaemon) {
 		return err
 	}
 	return hinted(err, "start one with `outwarden daemon` or `systemctl start outwarden`; `outwarden run` brings its own")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 )
@@ -89,6 +90,12 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 func (c *Client) explain(err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w (nobody answers on %s)", ErrNoDaemon, c.socket)
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // method and URL are ours and say nothing
+	}
+	if errors.Is(err, os.ErrPermission) {
+		err = os.ErrPermission
 	}
 	return fmt.Errorf("control socket %s: %w", c.socket, err)
 }

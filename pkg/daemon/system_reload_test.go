@@ -80,7 +80,7 @@ func TestSystemRotatedSecret(t *testing.T) {
 	s := w.standard()
 	s.prefix = "  rotated: {file: rotated}\n"
 	s.extra = "- name: rotated\n  to: {host: good.example}\n  action: intercept\n" +
-		"  upstream: {ca: partner/ca.pem}\n  inject: [{header: {name: X-Key, secret: secret:rotated}}]\n"
+		"  upstream: {ca: partner/ca.pem}\n  inject: [{header: {name: X-Key, value: secret:rotated}}]\n"
 	w.configure(s)
 	w.daemon()
 	key := func() string {

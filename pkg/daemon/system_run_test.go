@@ -65,6 +65,7 @@ func TestSystemRunLeavesNothing(t *testing.T) {
 		p := w.beginRun(program("client"), "steps")
 		held := w.serving(p)
 		must(t, p.Process.Signal(syscall.SIGTERM))
+		<-p.done // its input stays open: it is the signal that ends it
 		if code := p.end(); code != 128+int(syscall.SIGTERM) {
 			t.Errorf("exit %d: %s", code, &p.stderr)
 		}
