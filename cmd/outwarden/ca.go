@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -130,7 +129,7 @@ func removeCA(ctx context.Context, e *env, cfg *config.Config, yes bool) error {
 		return caError(err)
 	}
 	if e.json() {
-		return writeJSON(e.stdout, slices.Concat([]string{}, removed))
+		return writeJSON(e.stdout, append([]string{}, removed...))
 	}
 	for _, path := range removed {
 		fmt.Fprintf(e.stdout, "removed %s\n", path)

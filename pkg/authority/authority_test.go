@@ -84,11 +84,20 @@ func TestConstraintsBindTheKey(t *testing.T) {
 	withOpenSSL := hasOpenSSL(t)
 	dns := open(t, freshDir(t), Options{Permitted: []string{"api.example.com", "*.partner.example"}})
 	both := open(t, freshDir(t), Options{Permitted: []string{"api.example.com", "192.0.2.1"}})
+	nets := open(t, freshDir(t), Options{Permitted: []string{"192.0.2.0/24", "2001:db8::/32", "198.51.100.7"}})
 	for _, c := range []struct {
 		a    *Authority
 		name string
 		ok   bool
 	}{
+		{nets, "192.0.2.0", true},
+		{nets, "192.0.2.255", true},
+		{nets, "192.0.3.0", false},
+		{nets, "198.51.100.7", true},
+		{nets, "198.51.100.8", false},
+		{nets, "2001:db8:ffff::1", true},
+		{nets, "2001:db9::1", false},
+		{nets, "a.example", false},
 		{dns, "api.example.com", true},
 		{dns, "x.y.partner.example", true},
 		{dns, "example.com", false},

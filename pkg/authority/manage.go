@@ -54,11 +54,16 @@ func permittedBy(root *x509.Certificate) []string {
 	if !root.PermittedDNSDomainsCritical {
 		return nil
 	}
-	out := slices.DeleteFunc(slices.Clone(root.PermittedDNSDomains), func(name string) bool { return name == nobody })
+	out := []string{}
+	for _, name := range root.PermittedDNSDomains {
+		if name != nobody {
+			out = append(out, name)
+		}
+	}
 	for _, n := range root.PermittedIPRanges {
 		out = append(out, n.String())
 	}
-	return slices.Concat([]string{}, out)
+	return out
 }
 
 // Rotate replaces key and root of the authority in dir, where no other process
