@@ -1,0 +1,174 @@
+package replay
+
+import (
+	"sync"
+	"time"
+)
+
+// Options are a Cache's settings.
+type Options struct {
+	// Path is the journal's path prefix, in a directory that exists; "" keeps
+	// nothing over a restart. Path.0, Path.1 and Path.lock are written, mode 0600.
+	Path   string
+	Window time.Duration // how old a message may be
+	Skew   time.Duration // how far its time may lie ahead
+	// Capacity is how many signatures and nonces one generation holds; there are
+	// two, at about 50 bytes each.
+	Capacity int
+	// Sync waits for the disk on each message.
+	Sync bool
+	// Now is the time at which the cache begins; zero: time.Now.
+	Now time.Time
+}
+
+// Cache remembers messages. It may be used by several goroutines.
+type Cache struct {
+	window, skew, span time.Duration
+	capacity           int
+
+	mu      sync.Mutex
+	young   generation
+	old     generation
+	latest  time.Time // the latest time that was seen: the cache's clock
+	floor   time.Time // nothing signed before is accepted
+	journal *journal  // nil: none
+}
+
+// generation is what was accepted since its start.
+type generation struct {
+	start time.Time
+	seen  map[mark]struct{}
+}
+
+// Open returns a Cache with what its journal holds. Close it.
+func Open(o Options) (*Cache, error) {
+	if o.Window <= 0 || o.Skew < 0 || o.Capacity <= 0 {
+		return nil, ErrOptions
+	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	now := o.Now.Round(0) // wall time: journals outlive the monotonic clock
+	c := &Cache{window: o.Window, skew: o.Skew, span: o.Window + o.Skew, capacity: o.Capacity, latest: now}
+	c.young = newGeneration(now)
+	c.old = newGeneration(now)
+	if o.Path == "" {
+		c.floor = now.Add(o.Skew)
+		return c, nil
+	}
+	j, fresh, err := openJournal(o.Path, o.Sync)
+	if err != nil {
+		return nil, err
+	}
+	c.journal = j
+	if err := c.load(fresh, now); err != nil {
+		_ = j.close() // the first error tells more
+		return nil, err
+	}
+	return c, nil
+}
+
+func newGeneration(start time.Time) generation {
+	return generation{start, make(map[mark]struct{})}
+}
+
+// load takes the journal's generations over; a journal that is new knows nothing
+// of what was accepted before, so the floor holds.
+func (c *Cache) load(fresh bool, now time.Time) error {
+	if fresh {
+		c.floor = now.Add(c.skew)
+		return c.journal.begin(c.young.start, c.floor)
+	}
+	lost := c.journal.lost()
+	young, old, floor, latest := c.journal.state()
+	if lost {
+		floor = now.Add(c.skew)
+	}
+	c.young, c.old, c.floor = young, old, floor
+	if latest.After(now) {
+		c.latest = latest
+	}
+	return c.age(c.latest)
+}
+
+// Accept returns nil if m, signed at, is new and in the window at now, and
+// remembers it. Otherwise ErrReplayed, ErrStale, ErrEarly, ErrFull or ErrJournal.
+// A zero at is stale.
+func (c *Cache) Accept(m Message, at, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, now = at.Round(0), now.Round(0)
+	if now.After(c.latest) {
+		c.latest = now
+	}
+	now = c.latest
+	switch {
+	case at.Before(now.Add(-c.window)), !c.floor.IsZero() && !at.After(c.floor):
+		return ErrStale
+	case at.After(now.Add(c.skew)):
+		return ErrEarly
+	}
+	if err := c.age(now); err != nil {
+		return err
+	}
+	return c.add(m.marks(), now)
+}
+
+// add remembers marks that are all new.
+func (c *Cache) add(marks []mark, now time.Time) error {
+	for _, k := range marks {
+		if c.young.has(k) || c.old.has(k) {
+			return ErrReplayed
+		}
+	}
+	if len(c.young.seen)+len(marks) > c.capacity {
+		return ErrFull
+	}
+	for _, k := range marks { // before the journal: if that fails, refused is the safe side
+		c.young.seen[k] = struct{}{}
+	}
+	if c.journal == nil {
+		return nil
+	}
+	return c.journal.append(marks, now)
+}
+
+func (g *generation) has(k mark) bool {
+	_, ok := g.seen[k]
+	return ok
+}
+
+// age makes the young generation the old one once it has lasted its span.
+func (c *Cache) age(now time.Time) error {
+	if now.Sub(c.young.start) <= c.span {
+		return nil
+	}
+	old, young := c.young, newGeneration(now)
+	if now.Sub(old.start) > 2*c.span {
+		old = newGeneration(now)
+	}
+	if c.journal != nil {
+		if err := c.journal.begin(now, c.floor); err != nil {
+			return err
+		}
+	}
+	c.old, c.young = old, young
+	return nil
+}
+
+// Len is how many signatures and nonces are held.
+func (c *Cache) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.young.seen) + len(c.old.seen)
+}
+
+// Close closes the journal; the Cache accepts nothing afterwards if it has one.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.journal == nil {
+		return nil
+	}
+	return c.journal.close()
+}

@@ -1,0 +1,347 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var begin = time.Unix(1_700_000_000, 0)
+
+func options(path string) Options {
+	return Options{Path: path, Window: 5 * time.Minute, Skew: time.Minute, Capacity: 1000, Now: begin}
+}
+
+func open(t testing.TB, o Options) *Cache {
+	t.Helper()
+	c, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // some tests close it themselves
+	return c
+}
+
+func message(n int) Message {
+	return Message{KeyID: "k", Signature: fmt.Append(nil, "signature ", n), Nonce: fmt.Sprint("nonce ", n)}
+}
+
+// later is a time at which a cache without a past accepts.
+var later = begin.Add(2 * time.Minute)
+
+func TestAccept(t *testing.T) {
+	c := open(t, options(""))
+	for i, tt := range []struct {
+		m    Message
+		at   time.Duration // from later
+		want error
+	}{
+		{message(1), 0, nil},
+		{message(1), 0, ErrReplayed},
+		{Message{"k", message(1).Signature, ""}, 0, ErrReplayed},
+		{Message{"k", []byte("other"), "nonce 1"}, 0, ErrReplayed},
+		{Message{"j", message(1).Signature, "nonce 1"}, 0, nil},
+		{message(2), time.Minute, nil},
+		{message(3), time.Minute + 1, ErrEarly},
+		{message(4), -time.Minute, ErrStale}, // begin + skew: could be from before the start
+		{message(4), -time.Minute + 1, nil},
+		{message(5), -time.Hour, ErrStale},
+	} {
+		if err := c.Accept(tt.m, later.Add(tt.at), later); !errors.Is(err, tt.want) {
+			t.Errorf("case %d: %v, want %v", i, err, tt.want)
+		}
+	}
+	if err := c.Accept(message(6), time.Time{}, later); !errors.Is(err, ErrStale) {
+		t.Errorf("zero time: %v", err)
+	}
+	long := later.Add(time.Hour)
+	if err := c.Accept(message(7), long.Add(-5*time.Minute-1), long); !errors.Is(err, ErrStale) {
+		t.Errorf("before the window: %v", err)
+	}
+}
+
+// TestNeverTwice: whatever the order of times, restarts and steps of the clock,
+// no message is accepted twice. The oracle is a set that forgets nothing.
+func TestNeverTwice(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		o := options(filepath.Join(dir, "j"))
+		o.Capacity = 40
+		c, err := Open(o)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		accepted := map[int]bool{}
+		now := begin
+		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(-200, 300).Draw(rt, "pass")) * time.Second)
+			if rapid.IntRange(0, 7).Draw(rt, "restart") == 0 {
+				if err := c.Close(); err != nil {
+					rt.Fatal(err)
+				}
+				o.Now = now
+				if c, err = Open(o); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			n := rapid.IntRange(0, 9).Draw(rt, "message")
+			at := begin.Add(time.Duration(n) * 200 * time.Second) // a message's time is signed: it never changes
+			if c.Accept(message(n), at, now) != nil {
+				continue
+			}
+			if accepted[n] {
+				rt.Fatalf("message %d accepted twice", n)
+			}
+			accepted[n] = true
+		}
+		if err := c.Close(); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+// TestAccepts: the cache is no wall: new messages pass, over many generations.
+func TestAccepts(t *testing.T) {
+	c := open(t, options(filepath.Join(t.TempDir(), "j")))
+	now := later
+	for i := range 3000 {
+		if err := c.Accept(message(i), now, now); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		now = now.Add(time.Second)
+	}
+	if n := c.Len(); n > 2*2*370 {
+		t.Errorf("%d held after 3000 seconds", n)
+	}
+}
+
+func TestFullFailsClosed(t *testing.T) {
+	o := options("")
+	o.Capacity = 10
+	c := open(t, o)
+	for i := range 5 {
+		if err := c.Accept(message(i), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Accept(message(5), later, later); !errors.Is(err, ErrFull) {
+		t.Errorf("full: %v", err)
+	}
+	if err := c.Accept(message(0), later, later); !errors.Is(err, ErrReplayed) {
+		t.Errorf("full, and seen: %v", err)
+	}
+	aged := begin.Add(6*time.Minute + 1)
+	if err := c.Accept(message(5), aged, aged); err != nil {
+		t.Errorf("aged: %v", err)
+	}
+	if err := c.Accept(message(0), later, aged); !errors.Is(err, ErrReplayed) {
+		t.Errorf("aged, and seen: %v", err)
+	}
+}
+
+// TestRestart: what was accepted is refused by the next process, also when the
+// last one was killed and its last record cut.
+func TestRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	c := open(t, options(path))
+	for i := range 3 {
+		if err := c.Accept(message(i), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(options(path)); !errors.Is(err, ErrJournal) {
+		t.Fatalf("a second process: %v", err)
+	}
+	_ = c.journal.lock.Close() // as the kernel does for a process that is killed
+	file := path + ".1"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b[:len(b)-5], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options(path)
+	o.Now = later
+	c = open(t, o)
+	for i := range 3 {
+		if err := c.Accept(message(i), later, later); !errors.Is(err, ErrReplayed) {
+			t.Errorf("message %d after a restart: %v", i, err)
+		}
+	}
+	if err := c.Accept(message(3), later, later); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+}
+
+// TestJournalDamage: bytes that change in the middle are noticed; a journal that
+// is gone lets nothing in that could have been seen.
+func TestJournalDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	c := open(t, options(path))
+	for i := range 3 {
+		if err := c.Accept(message(i), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Accept(message(4), later, later); !errors.Is(err, ErrJournal) {
+		t.Errorf("closed: %v", err)
+	}
+	b, err := os.ReadFile(path + ".1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(b) - recordSize {
+		bad := append([]byte(nil), b...)
+		bad[i] ^= 0x40
+		if _, err := parseGeneration(bad); err == nil {
+			t.Fatalf("byte %d changed: not noticed", i)
+		}
+	}
+	if err := os.Remove(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	o := options(path)
+	o.Now = later
+	c = open(t, o)
+	if err := c.Accept(message(0), later, later); !errors.Is(err, ErrStale) {
+		t.Errorf("journal gone: %v", err)
+	}
+}
+
+// TestLostGeneration: one of two files gone counts as all gone.
+func TestLostGeneration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	c := open(t, options(path))
+	if err := c.Accept(message(0), later, later); err != nil {
+		t.Fatal(err)
+	}
+	next := begin.Add(6*time.Minute + 1)
+	if err := c.Accept(message(1), next, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	o := options(path)
+	o.Now = next
+	c = open(t, o)
+	if err := c.Accept(message(0), later, next); !errors.Is(err, ErrStale) {
+		t.Errorf("seen by the lost generation: %v", err)
+	}
+}
+
+func TestJournalUnwritable(t *testing.T) {
+	if _, err := Open(options(filepath.Join(t.TempDir(), "none", "j"))); !errors.Is(err, ErrJournal) {
+		t.Errorf("no directory: %v", err)
+	}
+	c := open(t, options(filepath.Join(t.TempDir(), "j")))
+	_ = c.journal.file.Close() // every write fails from here
+	for range 2 {
+		if err := c.Accept(message(1), later, later); err == nil {
+			t.Error("accepted without a record")
+		}
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	c := open(t, options(filepath.Join(t.TempDir(), "j")))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	accepted := 0
+	for range 8 {
+		wg.Go(func() {
+			for i := range 100 {
+				if c.Accept(message(i), later, later) == nil {
+					mu.Lock()
+					accepted++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if accepted != 100 {
+		t.Errorf("%d accepted of 100, each sent 8 times", accepted)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, o := range []Options{{}, {Window: 1}, {Capacity: 1}, {Window: 1, Capacity: 1, Skew: -1}} {
+		if _, err := Open(o); !errors.Is(err, ErrOptions) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
+// TestDecode: one signature, one spelling.
+func TestDecode(t *testing.T) {
+	for _, tt := range []struct {
+		e  Encoding
+		s  string
+		ok bool
+	}{
+		{Hex, "00ff", true}, {Hex, "00FF", false}, {Hex, "0ff", false}, {Hex, "", false}, {Hex, "00 ff", false},
+		{Base64, "AP8=", true}, {Base64, "AP8", false}, {Base64, "AP9=", false}, {Base64, "AP8=\n", false}, {Base64, "A\nP8=", false},
+		{Base64, "_-8=", false}, {Base64, "AP8==", false},
+		{Base64URL, "AP8", true}, {Base64URL, "AP8=", false}, {Base64URL, "AP9", false}, {Base64URL, "_-8", true}, {9, "00", false},
+	} {
+		b, err := Decode(tt.e, tt.s)
+		if (err == nil) != tt.ok || err == nil && len(b) != 2 {
+			t.Errorf("%d %q: %x, %v", tt.e, tt.s, b, err)
+		}
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	b := appendRecord(appendHead(nil, begin, later, 1), mark{1}, begin)
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseGeneration(b)
+		if err == nil && (s.size > int64(len(b)) || (s.size-headSize)/recordSize < int64(len(s.seen))) {
+			t.Fatalf("%d bytes gave %d marks in %d bytes", len(b), len(s.seen), s.size)
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(uint8(0), "00ff")
+	f.Add(uint8(1), "AP8=")
+	f.Fuzz(func(t *testing.T, e uint8, s string) {
+		if b, err := Decode(Encoding(e), s); err == nil && len(b) == 0 {
+			t.Fatalf("%q is nothing", s)
+		}
+	})
+}
+
+func BenchmarkAccept(b *testing.B) {
+	for name, path := range map[string]string{"memory": "", "journal": filepath.Join(b.TempDir(), "j")} {
+		b.Run(name, func(b *testing.B) {
+			o := options(path)
+			o.Capacity = 1 << 30
+			c := open(b, o)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := c.Accept(message(i), later, later); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
