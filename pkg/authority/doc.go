@@ -11,7 +11,15 @@
 // damaged, missing beside the other, readable by others or a symbolic link is an
 // error with a hint. A new authority is made only in a directory that never had
 // one. The key stays on the host and nothing else is ever written: leaves live
-// in memory.
+// in memory. Remove deletes all of it.
+//
+// With Options.TPM the root's key is made in a TPM 2.0 under its storage key,
+// and authority.pem holds what only that TPM can unwrap (a TSS2 PRIVATE KEY,
+// draft-woodhouse-cert-best-practice section 4.2). Nobody can take such a key
+// away, root neither; who is root can still have the TPM sign. A key is never moved
+// between file and TPM: Rotate makes another one. The leaves' key stays in
+// memory, because every handshake signs with it. A TPM signs slowly, tens of
+// milliseconds, so new names come more slowly (Options.MintRate).
 //
 // The root is constrained to the names it may speak for (RFC 5280 section
 // 4.2.1.10), cannot sign another CA (path length 0) and lives for a year. It is

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// pemTPMKey is the type that OpenSSL's TPM 2.0 providers use for a wrapped key.
+// pemTPMKey is the PEM type of a tssKey.
 const pemTPMKey = "TSS2 PRIVATE KEY"
 
 var errBadTPMKey = errors.New("wrapped TPM key is damaged")

@@ -16,8 +16,10 @@ import (
 	"github.com/zmap/zlint/v3/lint"
 )
 
-// notForPrivate are lints that a CA outside the public web cannot satisfy,
-// each with the reason.
+// notForPrivate are lints that a CA outside the public web cannot satisfy
+// honestly, each with the reason. All are of the CA/Browser Forum's Baseline
+// Requirements, which bind publicly trusted CAs; of the RFCs' lints none is
+// excused.
 var notForPrivate = map[string]string{
 	"e_sub_cert_aia_missing":                  "there is no server to fetch the issuer or a revocation from, and a workload shall not look for one; leaves die in a day",
 	"e_sub_cert_certificate_policies_missing": "a policy identifier of the CA/Browser Forum would claim a validation that a private CA does not do",
@@ -45,6 +47,9 @@ func TestThousandLeavesPassZlint(t *testing.T) {
 		for id, r := range zlint.LintCertificate(parsed).Results {
 			if r.Status >= lint.Error {
 				failed[id]++
+				if id == "e_ext_san_contains_reserved_ip" && len(cert.Leaf.IPAddresses) == 0 {
+					t.Errorf("%s is not an address: %s", name, id)
+				}
 			}
 		}
 	}
@@ -59,6 +64,24 @@ func TestThousandLeavesPassZlint(t *testing.T) {
 	for id := range notForPrivate {
 		if failed[id] == 0 {
 			t.Errorf("%s is excused and does not fail", id)
+		}
+		if l := lint.GlobalRegistry().CertificateLints().ByName(id); l == nil || l.Source != lint.CABFBaselineRequirements {
+			t.Errorf("%s is excused and is no rule for public CAs alone", id)
+		}
+	}
+}
+
+// Of a root the public web asks more (a country, signing CRLs, no reserved
+// network): what we do not do it does not claim. It keeps the RFCs.
+func TestRootPassesZlint(t *testing.T) {
+	for _, permitted := range [][]string{nil, {}, {"*.example.com", "192.0.2.0/24", "2001:db8::1"}} {
+		parsed, err := zx509.ParseCertificate(open(t, freshDir(t), Options{Permitted: permitted}).Root().Raw)
+		must(t, err)
+		for id, r := range zlint.LintCertificate(parsed).Results {
+			l := lint.GlobalRegistry().CertificateLints().ByName(id)
+			if r.Status >= lint.Error && l.Source != lint.CABFBaselineRequirements {
+				t.Errorf("%q: %s: %s", permitted, id, r.Details)
+			}
 		}
 	}
 }
