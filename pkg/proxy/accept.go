@@ -12,6 +12,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // conn is one captured connection on its way through the stages. Each stage
@@ -37,19 +38,28 @@ type conn struct {
 	decision policy.Decision
 
 	// terminate
-	client  net.Conn    // what requests are read from: TLS, or peek for plain HTTP
-	alpn    string      // agreed with the workload
-	offer   []string    // what is offered upstream from here on: the same
-	failed  *failure    // the upstream can't be had: every request is answered with it
-	idle    atomic.Bool // waiting for the next request
-	started time.Time   // accept
+	client net.Conn // what requests are read from: TLS, or peek for plain HTTP
+	alpn   string   // agreed with the workload
+	offer  []string // what is offered upstream from here on: the same
+	failed dead     // the upstream that could not be had
+
+	// serve
+	requests atomic.Int64 // records of requests written
+	streams  streams
+
+	// for Proxy.Close, from another goroutine
+	idle    atomic.Bool                   // waiting for the next request
+	up      atomic.Pointer[upstream.Conn] // the upstream of the HTTP/1 exchange under way
+	carried atomic.Pointer[net.TCPConn]   // the far end of a passthrough
+
+	started time.Time // accept
 }
 
 // Serve accepts until l is closed and returns nil then. Several listeners may
 // be served at once.
 func (p *Proxy) Serve(l *net.TCPListener) error {
 	if addr, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
-		p.ours.Store(addr, struct{}{})
+		p.ours.Store(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), struct{}{})
 	}
 	var backoff time.Duration
 	for {
@@ -136,7 +146,7 @@ func (c *conn) accept() bool {
 }
 
 func (p *Proxy) isOurs(a netip.AddrPort) bool {
-	_, ours := p.ours.Load(a)
+	_, ours := p.ours.Load(netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
 	return ours
 }
 
@@ -154,7 +164,16 @@ func (c *conn) drain() {
 	}
 }
 
-func (c *conn) abort() { c.reset() }
+// abort ends it at once. Both ends are closed, as a stage waits for either.
+func (c *conn) abort() {
+	c.reset()
+	if up := c.up.Load(); up != nil {
+		_ = up.Close()
+	}
+	if far := c.carried.Load(); far != nil {
+		_ = far.Close()
+	}
+}
 
 func addrPort(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)

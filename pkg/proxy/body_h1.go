@@ -63,7 +63,7 @@ func (x *exchange) spool(data func([]byte)) *failure {
 		if int64(spool.Len()) > limit {
 			return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
 		}
-		x.in.append((*buf)[n:got])
+		x.next = append(x.next, (*buf)[n:got]...)
 	}
 	x.ahead = spool.Bytes()
 	return nil
@@ -76,7 +76,7 @@ func (x *exchange) inviteBody() *failure {
 		return nil
 	}
 	if _, err := io.WriteString(x.c.client, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
-		return &failure{0, flow.ReasonWorkloadClosed, ""}
+		return refusal(flow.ReasonWorkloadClosed, "")
 	}
 	return nil
 }

@@ -74,14 +74,15 @@ func (b *window) makeRoom() {
 	}
 }
 
-// append puts p behind what is there.
+// append puts p behind what is there. Like fill it may move or give back the
+// buffer, so nothing may alias it any more.
 func (b *window) append(p []byte) {
-	if len(p) == 0 {
-		return
+	for len(p) > 0 {
+		b.makeRoom()
+		n := copy(b.buf[b.w:], p)
+		b.w += n
+		p = p[n:]
 	}
-	rest := append(append(make([]byte, 0, len(b.bytes())+len(p)+smallSize), b.bytes()...), p...)
-	b.release()
-	b.buf, b.w = rest[:cap(rest)], len(rest)
 }
 
 // rest gives the buffer back if nothing is left in it.

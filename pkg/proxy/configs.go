@@ -59,7 +59,11 @@ func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
 		MinVersion:   tls.VersionTLS12,
 		CipherSuites: aeadSuites,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return leaves.Certificate(name)
+			leaf, err := leaves.Certificate(name)
+			if err != nil {
+				return nil, &leafError{err}
+			}
+			return leaf, nil
 		},
 	}
 	if alpn != "" {
@@ -67,6 +71,12 @@ func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
 	}
 	return cfg
 }
+
+// leafError says that we are why a handshake failed.
+type leafError struct{ err error }
+
+func (e *leafError) Error() string { return "leaf: " + e.err.Error() }
+func (e *leafError) Unwrap() error { return e.err }
 
 // isRemoteAlert reports whether err is an alert the peer sent. crypto/tls
 // wraps those in a net.OpError that says "remote error".

@@ -60,5 +60,5 @@ func readFailure(err error) *failure {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return refusal(flow.ReasonWorkloadTimeout, "the request did not come to its end in time")
 	}
-	return &failure{0, flow.ReasonWorkloadClosed, ""}
+	return refusal(flow.ReasonWorkloadClosed, "")
 }

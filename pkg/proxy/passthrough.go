@@ -26,7 +26,7 @@ func (c *conn) passthrough() {
 }
 
 func (c *conn) dialOriginal() (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.p.o.Timeouts.Hello)
+	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
 	return c.p.o.Dial(ctx, c.egressIP(), c.flow.Original)
 }
@@ -62,6 +62,7 @@ func (c *conn) failPassthrough(err error) {
 // passed on as one. already is what the server said before. It closes up.
 func (c *conn) carry(up *net.TCPConn, already int64) {
 	defer up.Close()
+	c.carried.Store(up)
 	c.p.stats.Passed.Add(1)
 	sent := make(chan int64, 1)
 	go func() { sent <- pipe(up, c.raw, c.peek.Peeked()) }()

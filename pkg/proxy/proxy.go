@@ -71,13 +71,13 @@ type Timeouts struct {
 	Hello     time.Duration // the whole ClientHello and TLS handshake
 	Head      time.Duration // a request head, from its first byte
 	Idle      time.Duration // between two requests
-	Response  time.Duration // from the request's end to the response head; 0: none
-	BodyStall time.Duration // between two reads or writes of a body
+	Response  time.Duration // from the request's end to the response head
+	BodyStall time.Duration // between two reads or writes of a body, or two events
 	Drain     time.Duration // established flows at Close
 }
 
-// defaultTimeouts fit interactive API traffic; event streams and long polls
-// are bounded only where they stall on a write.
+// defaultTimeouts fit interactive API traffic and event streams. A stream that
+// is silent for longer is cut: a workload that left does not show otherwise.
 var defaultTimeouts = Timeouts{
 	Silence:   time.Second,
 	Hello:     10 * time.Second,
@@ -109,6 +109,9 @@ type Proxy struct {
 	mu      sync.Mutex
 	open    map[*conn]struct{}
 	closing atomic.Bool
+	ctx     context.Context // ends when Close has lost patience
+	stop    context.CancelFunc
+	http2   http2Side
 	configs configs
 	ours    sync.Map // netip.AddrPort of our listeners, to refuse loops
 	stats   Stats
@@ -123,7 +126,10 @@ func New(o Options) *Proxy {
 	if o.OnDefect == nil {
 		o.OnDefect = func(error) {}
 	}
-	return &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
+	p := &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.http2 = newHTTP2Side(o.Timeouts.Idle)
+	return p
 }
 
 // SetSnapshot makes s the configuration of connections accepted from now on.
@@ -153,14 +159,17 @@ func (p *Proxy) Open() int {
 // resets what is left. Listeners belong to their opener, who closes them first.
 func (p *Proxy) Close() error {
 	p.closing.Store(true)
+	defer p.stop()
 	done := make(chan struct{})
 	go func() { p.conns.Wait(); close(done) }()
 	p.each((*conn).drain)
+	p.http2.drain()
 	select {
 	case <-done:
 		return nil
 	case <-time.After(p.o.Timeouts.Drain):
 	}
+	p.stop()
 	p.each((*conn).abort)
 	<-done
 	return nil

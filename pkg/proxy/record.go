@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/upstream"
@@ -16,6 +17,9 @@ import (
 func (c *conn) recordConnection(r audit.Record) {
 	r.Kind = audit.KindConnection
 	c.describe(&r)
+	if r.Decision == policy.Deny.String() {
+		c.p.stats.Denied.Add(1)
+	}
 	if err := c.p.o.Records.Append(&r); err != nil {
 		c.p.o.OnDefect(err)
 	}
@@ -29,9 +33,14 @@ func (c *conn) describe(r *audit.Record) {
 	if c.flow.Original.IsValid() {
 		r.Original = &audit.Endpoint{IP: c.flow.Original.Addr().String(), Port: c.flow.Original.Port()}
 	}
-	if r.Decision == policy.Deny.String() {
-		c.p.stats.Denied.Add(1)
-	}
+}
+
+// recordSilence is the record of an intercepted connection without a request.
+func (c *conn) recordSilence() {
+	c.recordConnection(audit.Record{
+		SNI: c.hello.ServerName, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(),
+		Reason: flow.ReasonWorkloadClosed.String(), DurationMS: milliseconds(time.Since(c.started)),
+	})
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }

@@ -23,6 +23,12 @@ func (f *failure) Error() string {
 	return f.reason.String() + ": " + f.detail
 }
 
+// refused reports whether the request was refused for what it is, and not for
+// what became of it.
+func (f *failure) refused() bool {
+	return f.status >= 400 && f.status < 500 && f.reason != flow.ReasonWorkloadTimeout
+}
+
 // statusOf is the HTTP status that says a reason most honestly.
 var statusOf = map[flow.Reason]int{
 	flow.ReasonBadRequest:          http.StatusBadRequest,
@@ -30,6 +36,7 @@ var statusOf = map[flow.Reason]int{
 	flow.ReasonHeaderTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
 	flow.ReasonBodyTooLarge:        http.StatusRequestEntityTooLarge,
 	flow.ReasonWorkloadTimeout:     http.StatusRequestTimeout,
+	flow.ReasonWorkloadClosed:      0, // nobody is left to be told
 	flow.ReasonAuthorityMismatch:   http.StatusMisdirectedRequest,
 	flow.ReasonUpstreamTimeout:     http.StatusGatewayTimeout,
 	flow.ReasonCredentialMissing:   http.StatusServiceUnavailable,

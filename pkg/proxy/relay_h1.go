@@ -13,7 +13,6 @@ import (
 func (x *exchange) relay() *failure {
 	var from window
 	defer from.release()
-	x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.Response)
 	for {
 		if f := x.readResponse(&from); f != nil {
 			return f
@@ -74,7 +73,7 @@ func (x *exchange) relayInterim(from *window) *failure {
 // it comes, so an event never waits for the next one.
 func (x *exchange) relayFinal(from *window) *failure {
 	x.status = x.res.Status
-	x.keepAlive = x.res.KeepAlive && x.res.Body != http1.BodyUntilClose
+	x.reusable, x.more = x.res.KeepAlive, x.res.Body != http1.BodyUntilClose
 	var body http1.Body
 	body.Reset(x.res.Body, x.res.Length)
 	n, done, err := body.Scan(from.bytes(), nil)
@@ -94,7 +93,7 @@ func (x *exchange) relayFinal(from *window) *failure {
 		}
 	}
 	if len(from.bytes()) > 0 { // an answer nobody asked for must not meet the next request
-		x.keepAlive = false
+		x.reusable = false
 	}
 	return nil
 }
@@ -105,7 +104,9 @@ func (x *exchange) responseHead(dst []byte) []byte {
 	x.edit.Reset()
 	x.res.Hop(&x.edit)
 	x.edit.DropName(x.res.Fields, "alt-svc")
-	if !x.req.KeepAlive && x.res.Body != http1.BodyUntilClose {
+	x.edit.DropName(x.res.Fields, "alternate-protocol")
+	if (!x.req.KeepAlive || x.c.p.closing.Load()) && x.res.Body != http1.BodyUntilClose {
+		x.more = false
 		x.edit.Add = http1.AppendField(x.edit.Add, "Connection", "close")
 	}
 	return x.res.Append(dst, &x.edit)
@@ -115,7 +116,7 @@ func (x *exchange) relayBody(body *http1.Body) *failure {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.Response)
+		x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.BodyStall)
 		got, err := x.up.Read(*buf)
 		if got == 0 && err != nil {
 			return endOfBody(body, err)
@@ -126,7 +127,7 @@ func (x *exchange) relayBody(body *http1.Body) *failure {
 		}
 		x.bytesIn += int64(n)
 		if n < got {
-			x.keepAlive = false
+			x.reusable = false
 		}
 		if f := x.toWorkload((*buf)[:n]); f != nil {
 			return f
@@ -147,7 +148,7 @@ func endOfBody(body *http1.Body, err error) *failure {
 func (x *exchange) toWorkload(p []byte) *failure {
 	x.clientPatience.extendWrite(x.c.client, x.c.p.o.Timeouts.BodyStall)
 	if _, err := x.c.client.Write(p); err != nil {
-		return &failure{0, flow.ReasonWorkloadClosed, ""}
+		return refusal(flow.ReasonWorkloadClosed, "")
 	}
 	return nil
 }

@@ -123,10 +123,11 @@ func tlsPort(port uint16) uint16 {
 
 // connect gets the upstream connection for the request.
 func (q *request) connect(ctx context.Context) *failure {
-	if f := q.c.failed; f != nil {
-		return f
+	t := q.target(q.c.offer)
+	if dead := q.c.failed; dead.why != nil && dead.key == t.Key && q.c.requests.Load() == 0 {
+		return dead.why
 	}
-	up, err := q.c.snap.Upstream.Get(ctx, q.target(q.c.offer))
+	up, err := q.c.snap.Upstream.Get(ctx, t)
 	if err != nil {
 		return upstreamFailure(err)
 	}
@@ -200,6 +201,7 @@ func (q *request) intent() *failure {
 // record writes the result: once per request, on every path.
 func (q *request) record(f *failure) {
 	q.c.p.stats.Requests.Add(1)
+	q.c.requests.Add(1)
 	r := audit.Record{Kind: audit.KindRequest}
 	q.describe(&r)
 	r.Status, r.BytesIn, r.BytesOut = q.status, q.bytesIn, q.bytesOut
@@ -207,6 +209,12 @@ func (q *request) record(f *failure) {
 	if f != nil {
 		q.c.p.stats.Refused.Add(1)
 		r.Reason = f.reason.String()
+		if f.refused() {
+			r.Decision = policy.Deny.String()
+		}
+	}
+	if r.Decision == policy.Deny.String() {
+		q.c.p.stats.Denied.Add(1)
 	}
 	if err := q.c.p.o.Records.Append(&r); err != nil {
 		q.c.p.o.OnDefect(err)

@@ -4,14 +4,11 @@ import (
 	"context"
 	"hash"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/http1"
-	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -28,10 +25,12 @@ type exchange struct {
 
 	ahead  []byte    // raw content that is known before anything is sent
 	digest hash.Hash // of the content, where a signer wants it
+	next   []byte    // what came behind the content, and was read with it
 
-	res       http1.Response
-	answered  bool // the workload has seen a part of the final response
-	keepAlive bool // both sides are fit for another exchange
+	res      http1.Response
+	answered bool // the workload has seen a part of the final response
+	more     bool // the workload's connection is fit for another exchange
+	reusable bool // the upstream's is
 
 	clientPatience, upPatience patience
 }
@@ -45,19 +44,11 @@ func (c *conn) serveHTTP1() {
 	}
 	var in window
 	defer in.release()
-	served := 0
-	for again := true; again; served++ {
-		if !c.awaitRequest(&in) {
-			break
-		}
-		again = c.exchange(&in)
+	for c.awaitRequest(&in) && c.exchange(&in) {
 		in.rest()
 	}
-	if served == 0 {
-		c.recordConnection(audit.Record{
-			SNI: c.hello.ServerName, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(),
-			Reason: flow.ReasonWorkloadClosed.String(), DurationMS: milliseconds(time.Since(c.started)),
-		})
+	if c.requests.Load() == 0 {
+		c.recordSilence()
 	}
 	c.goodbye()
 }
@@ -70,10 +61,10 @@ func (c *conn) awaitRequest(in *window) bool {
 	}
 	c.idle.Store(true)
 	defer c.idle.Store(false)
-	if c.p.closing.Load() {
+	_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
+	if c.p.closing.Load() { // after the deadline, which drain may set too
 		return false
 	}
-	_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
 	var first [1]byte
 	if n, _ := c.client.Read(first[:]); n == 0 {
 		return false
@@ -85,13 +76,14 @@ func (c *conn) awaitRequest(in *window) bool {
 // exchange serves one request and reports whether another may follow.
 func (c *conn) exchange(in *window) bool {
 	x := exchanges.Get().(*exchange)
-	x.request = request{c: c, began: time.Now()}
+	x.request = request{c: c, began: time.Now(), decision: c.decision}
 	x.in = in
 	f := x.readHead()
 	if f == nil {
 		f = x.forward()
 	}
 	again := x.conclude(f)
+	in.append(x.next)
 	x.forget()
 	exchanges.Put(x)
 	return again
@@ -123,28 +115,35 @@ func (x *exchange) forward() *failure {
 // attempt sends the request over one upstream connection and takes the
 // response back. retry says that a connection that had served before broke
 // without a byte of a response, and that the request may be sent again: it is
-// idempotent (RFC 9110 section 9.2.2) and all of it is here.
+// idempotent (RFC 9110 section 9.2.2) and all of it was here from the start.
 func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f *failure, retry bool) {
-	if f := connect(&x.request, context.Background()); f != nil {
+	if f := connect(&x.request, x.c.p.ctx); f != nil {
 		return f, false
 	}
+	x.c.up.Store(x.up)
+	defer x.c.up.Store(nil)
+	if x.c.p.ctx.Err() != nil { // Close may have looked before
+		_ = x.up.Close()
+		return refusal(flow.ReasonWorkloadClosed, ""), false
+	}
 	x.upPatience, x.bytesOut = patience{}, 0
-	reused := x.up.Reused()
+	reused, whole := x.up.Reused(), x.body.Done()
 	if f := x.prepare(); f != nil {
 		x.c.snap.Upstream.Put(x.up) // nothing was sent on it
 		return f, false
 	}
 	f = x.sendAndRelay()
 	x.release(f)
-	retry = f != nil && f.reason == flow.ReasonUpstreamClosed && reused && x.bytesIn == 0 && x.body.Done() && idempotent(x.method)
+	retry = f != nil && f.reason == flow.ReasonUpstreamClosed && reused && x.bytesIn == 0 && whole && idempotent(x.method)
 	return f, retry
 }
 
 // release gives the upstream connection back, or ends it where anything of
 // this exchange may still be in it.
 func (x *exchange) release(f *failure) {
-	if f == nil && x.keepAlive && x.status != 101 {
+	if f == nil && x.reusable && x.c.p.ctx.Err() == nil {
 		_ = x.up.SetDeadline(time.Time{})
+		x.c.up.Store(nil)
 		x.c.snap.Upstream.Put(x.up)
 		return
 	}
@@ -163,7 +162,7 @@ func idempotent(method string) bool {
 // what the plan injects comes. A retry begins from the head as received.
 func (x *exchange) prepare() *failure {
 	x.edit.Reset()
-	if x.req.Upgrade != nil && !strings.EqualFold(string(x.req.Upgrade), "websocket") {
+	if !x.mayUpgrade() {
 		x.req.Upgrade = nil // a server may ignore an Upgrade; a tunnel nobody reads may not be had
 	}
 	x.req.Hop(&x.edit)
@@ -175,6 +174,12 @@ func (x *exchange) prepare() *failure {
 		x.digest.Sum(sum[:0])
 	}
 	return x.authorize(headMessage{x}, sum)
+}
+
+// mayUpgrade allows WebSocket (RFC 6455) and no other protocol, and no content
+// with the request: it would be read by the upload and by the tunnel at once.
+func (x *exchange) mayUpgrade() bool {
+	return x.req.Upgrade != nil && http1.NameIs(x.req.Upgrade, "websocket") && x.req.Body != http1.BodyChunked && x.req.Length == 0
 }
 
 // sendAndRelay writes the request and relays the response. Content that is
@@ -189,14 +194,12 @@ func (x *exchange) sendAndRelay() *failure {
 		return upstreamBroke(err)
 	}
 	if x.body.Done() {
+		x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.Response)
 		return x.relay()
 	}
 	up := x.startUpload()
 	f := x.relay()
-	if sent := up.finish(); sent != nil && (f == nil || !x.answered) {
-		return sent
-	}
-	return f
+	return up.finish(f)
 }
 
 // upstreamBroke classifies an error on an upstream connection that was made.
@@ -218,7 +221,7 @@ func (x *exchange) conclude(f *failure) bool {
 		x.refuse(f)
 	}
 	x.record(f)
-	return f == nil && x.keepAlive && x.req.KeepAlive && !x.c.p.closing.Load()
+	return f == nil && x.more && x.req.KeepAlive && !x.c.p.closing.Load()
 }
 
 // refuse tells the workload why, if it has not seen a part of a response yet;
@@ -237,7 +240,7 @@ func (x *exchange) refuse(f *failure) {
 // goodbye ends the connection so that the workload gets to read what was
 // written last: closing a socket with unread input would reset it.
 func (c *conn) goodbye() {
-	const patience, leftovers = time.Second, 256 << 10
+	const patience, leftovers = time.Second, 16 << 20
 	if tc, ok := c.client.(interface{ CloseWrite() error }); ok {
 		_ = tc.CloseWrite()
 	}

@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
-	"log"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
-	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -24,22 +21,21 @@ import (
 // as the workload was offered what the upstream chose.
 func (c *conn) serveHTTP2() {
 	c.offer = onlyHTTP2
-	server := &http2.Server{
-		MaxConcurrentStreams:         maxStreams,
-		IdleTimeout:                  c.p.o.Timeouts.Idle,
-		MaxUploadBufferPerConnection: 1 << 20,
-		MaxUploadBufferPerStream:     1 << 18,
+	side := &c.p.http2
+	side.server.ServeConn(c.client, &http2.ServeConnOpts{BaseConfig: side.base, Handler: http.HandlerFunc(c.handle)})
+	c.streams.end()
+	if c.requests.Load() == 0 {
+		c.recordSilence()
 	}
-	server.ServeConn(c.client, &http2.ServeConnOpts{
-		BaseConfig: &http.Server{
-			MaxHeaderBytes: http1.MaxHead,
-			ErrorLog:       log.New(io.Discard, "", 0), // a client's protocol errors are its own affair
-		},
-		Handler: http.HandlerFunc(c.serveStream),
-	})
 }
 
-const maxStreams = 256
+// handle is called in a goroutine of the library for each stream.
+func (c *conn) handle(w http.ResponseWriter, r *http.Request) {
+	if c.streams.begin() {
+		defer c.streams.leave()
+		c.serveStream(w, r)
+	}
+}
 
 var (
 	onlyHTTP1 = []string{alpnHTTP1}
@@ -52,23 +48,28 @@ type stream struct {
 	w    http.ResponseWriter
 	in   *http.Request
 	out  *http.Request
-	sent bool // the response head has left: a refusal is too late
+	body atomic.Int64 // bytes that the upstream has taken of the body
+	sent bool         // the response head has left: a refusal is too late
+
+	mu   sync.Mutex // of w while the upstream's goroutine may write an interim response
+	gone bool       // no interim response may be written any more
 }
 
 func (c *conn) serveStream(w http.ResponseWriter, r *http.Request) {
 	path, query, _ := strings.Cut(r.RequestURI, "?")
 	s := &stream{w: w, in: r, request: request{
-		c: c, began: time.Now(), method: r.Method, authority: r.Host, path: path, query: query,
+		c: c, began: time.Now(), decision: c.decision, method: r.Method, authority: r.Host, path: path, query: query,
 	}}
 	f := s.forward()
-	if s.up != nil {
-		c.snap.Upstream.Put(s.up)
-	}
-	if f != nil && !s.sent {
+	s.endInterim()
+	s.bytesOut = s.body.Load()
+	told := f == nil
+	if f != nil && !s.sent && f.status != 0 {
 		s.refuse(f)
+		told = true
 	}
 	s.record(f)
-	if f != nil && s.sent {
+	if !told {
 		panic(http.ErrAbortHandler) // RST_STREAM: half a response must not look whole
 	}
 }
@@ -88,15 +89,28 @@ func (s *stream) forward() *failure {
 	if f != nil {
 		return f
 	}
-	if f := s.connect(s.in.Context()); f != nil {
-		return f
+	f, retry := s.attempt((*request).connect, sum)
+	if retry {
+		f, _ = s.attempt((*request).connectAfresh, sum)
 	}
+	return f
+}
+
+// attempt is one request on one upstream connection. retry says that the
+// connection broke under it before any response, where the upstream did not
+// begin with it or may do so twice. The library closes a body that it was given,
+// so only a request without one can go again.
+func (s *stream) attempt(connect func(*request, context.Context) *failure, sum [32]byte) (f *failure, retry bool) {
+	if f := connect(&s.request, s.in.Context()); f != nil {
+		return f, false
+	}
+	defer s.c.snap.Upstream.Put(s.up)
 	if s.up.H2() == nil {
-		return refusal(flow.ReasonUpstreamTLS, "the upstream no longer speaks HTTP/2; connect again")
+		return refusal(flow.ReasonUpstreamTLS, "the upstream no longer speaks HTTP/2; connect again"), false
 	}
 	s.out = s.outgoing()
 	if f := s.authorize(streamMessage{s.out}, sum); f != nil {
-		return f
+		return f, false
 	}
 	return s.roundTrip()
 }
@@ -146,156 +160,4 @@ func (s *stream) digest() (sum [32]byte, f *failure) {
 	s.in.Body = io.NopCloser(bytes.NewReader(body))
 	s.in.ContentLength = int64(len(body))
 	return sha256.Sum256(body), nil
-}
-
-// outgoing copies the request. The target is carried as it came: Opaque keeps
-// its bytes from being parsed and encoded again.
-func (s *stream) outgoing() *http.Request {
-	in := s.in
-	out := &http.Request{
-		Method:        in.Method,
-		URL:           rawURL(in.Host, in.RequestURI),
-		Host:          in.Host,
-		Header:        in.Header.Clone(),
-		Body:          in.Body,
-		ContentLength: in.ContentLength,
-		Trailer:       in.Trailer,
-	}
-	out.Header.Del("Host")
-	if _, ok := out.Header["User-Agent"]; !ok {
-		out.Header["User-Agent"] = nil // the library would add its own
-	}
-	if in.ContentLength == 0 {
-		out.Body = http.NoBody
-	}
-	return out
-}
-
-// rawURL makes the client send target byte for byte as :path.
-func rawURL(host, target string) *url.URL {
-	u := &url.URL{Scheme: "https", Host: host, Opaque: "//" + host + target}
-	if target == "*" {
-		u.Opaque = target
-	}
-	return u
-}
-
-// roundTrip sends the request; its body and the response's flow at once, as
-// gRPC streams need.
-func (s *stream) roundTrip() *failure {
-	counted := &countedBody{ReadCloser: s.out.Body, n: &s.bytesOut}
-	if s.out.Body != http.NoBody {
-		s.out.Body = counted
-	}
-	ctx := httptrace.WithClientTrace(s.in.Context(), &httptrace.ClientTrace{Got1xxResponse: s.informational})
-	res, err := s.up.H2().RoundTrip(s.out.WithContext(ctx))
-	if err != nil {
-		return s.broken(err)
-	}
-	defer res.Body.Close()
-	s.writeHead(res)
-	if err := s.copyBody(res.Body); err != nil {
-		return s.broken(err)
-	}
-	for name, values := range res.Trailer {
-		s.w.Header()[http.TrailerPrefix+name] = values
-	}
-	return nil
-}
-
-func (s *stream) broken(err error) *failure {
-	if errors.Is(s.in.Context().Err(), context.Canceled) {
-		return refusal(flow.ReasonWorkloadClosed, "")
-	}
-	var reset http2.StreamError
-	if errors.As(err, &reset) {
-		return refusal(flow.ReasonUpstreamClosed, "the upstream reset the stream: "+reset.Code.String())
-	}
-	return refusal(flow.ReasonUpstreamClosed, "")
-}
-
-func (s *stream) writeHead(res *http.Response) {
-	head := s.w.Header()
-	for name, values := range res.Header {
-		head[name] = values
-	}
-	dropOwnAlternatives(head)
-	if _, ok := head["Date"]; !ok {
-		head["Date"] = nil // the server side would add one
-	}
-	if _, ok := head["Content-Type"]; !ok {
-		head["Content-Type"] = nil // nor is a type to be guessed from the bytes
-	}
-	for name := range res.Trailer {
-		head.Add("Trailer", name)
-	}
-	s.status, s.sent = res.StatusCode, true
-	s.w.WriteHeader(res.StatusCode)
-}
-
-// informational passes 103 and its kind on; 100 is the library's own affair.
-func (s *stream) informational(code int, header textproto.MIMEHeader) error {
-	if code == http.StatusContinue {
-		return nil
-	}
-	head := s.w.Header()
-	for name, values := range header {
-		head[name] = values
-	}
-	s.w.WriteHeader(code)
-	clear(head)
-	return nil
-}
-
-// dropOwnAlternatives removes what would lead the workload around us: another
-// protocol or port for the same origin (RFC 7838).
-func dropOwnAlternatives(h http.Header) {
-	h.Del("Alt-Svc")
-	h.Del("Alternate-Protocol")
-}
-
-// copyBody hands every piece on as it comes: an event must not wait for the
-// next one.
-func (s *stream) copyBody(src io.Reader) error {
-	buf := bulk.get()
-	defer bulk.put(buf)
-	flusher, _ := s.w.(http.Flusher)
-	for {
-		n, err := src.Read(*buf)
-		if n > 0 {
-			s.bytesIn += int64(n)
-			if _, werr := s.w.Write((*buf)[:n]); werr != nil {
-				return werr
-			}
-			flusher.Flush()
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (s *stream) refuse(f *failure) {
-	s.status = f.status
-	head := s.w.Header()
-	clear(head)
-	head.Set("Content-Type", "text/plain; charset=utf-8")
-	head.Set("Outwarden-Reason", f.reason.String())
-	s.w.WriteHeader(f.status)
-	_, _ = io.WriteString(s.w, f.answer())
-}
-
-// countedBody counts what the upstream has taken of a body.
-type countedBody struct {
-	io.ReadCloser
-	n *int64
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	*b.n += int64(n)
-	return n, err
 }

@@ -120,6 +120,9 @@ func (c *conn) endSniff(b []byte, err error) bool {
 		reason = flow.ReasonWorkloadTimeout
 	}
 	if len(b) > 0 && !clienthello.IsTLS(b) && reason == flow.ReasonWorkloadClosed {
+		if c.flow.Original.Port() == httpPort {
+			c.proto = protoHTTP1 // the parser says what is missing
+		}
 		_ = c.raw.SetReadDeadline(time.Time{})
 		return true
 	}
@@ -146,32 +149,54 @@ func (c *conn) refuseHello(err error) {
 // to the classifier as if nothing had happened.
 func (c *conn) awaitEitherSide() ([]byte, error) {
 	if c.decideUnknown(flow.ReasonNotHTTP) == policy.Deny {
-		c.deny()
-		return nil, errHandled
+		return c.awaitName()
 	}
 	up, err := c.dialOriginal()
 	if err != nil {
 		c.failPassthrough(err)
 		return nil, errHandled
 	}
-	greeting := make(chan []byte, 1)
-	go func() {
-		buf := make([]byte, 4096)
-		n, _ := up.Read(buf)
-		greeting <- buf[:n]
-		if n > 0 {
-			_ = c.raw.SetReadDeadline(longAgo)
-		}
-	}()
 	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
+	first := make(chan greeting, 1)
+	go func() { first <- c.listenTo(up) }()
 	b, err := c.peek.Fill()
 	_ = up.SetReadDeadline(longAgo)
-	if said := <-greeting; len(said) > 0 {
-		c.serverFirst(up, said)
+	if g := <-first; len(g.said) > 0 || g.ended && len(b) == 0 {
+		c.serverFirst(up, g.said)
 		return nil, errHandled
 	}
 	_ = up.Close()
 	return b, err
+}
+
+// awaitName waits on for a workload that may only go on if it says a name that
+// a route allows: no server is there to speak to it.
+func (c *conn) awaitName() ([]byte, error) {
+	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
+	b, err := c.peek.Fill()
+	if len(b) == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.deny()
+		return nil, errHandled
+	}
+	return b, err
+}
+
+// greeting is what a server did while nobody spoke to it.
+type greeting struct {
+	said  []byte
+	ended bool
+}
+
+// listenTo reads once from up, and wakes who waits for the workload if that
+// brought anything, an end included.
+func (c *conn) listenTo(up *net.TCPConn) greeting {
+	buf := make([]byte, 4096)
+	n, err := up.Read(buf)
+	g := greeting{buf[:n], err != nil && !errors.Is(err, os.ErrDeadlineExceeded)}
+	if n > 0 || g.ended {
+		_ = c.raw.SetReadDeadline(longAgo)
+	}
+	return g
 }
 
 // longAgo as a deadline wakes a blocked Read or Write.

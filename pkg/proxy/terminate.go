@@ -4,12 +4,17 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"net"
+	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // Protocols we speak on both sides, as ALPN names them (RFC 7301).
@@ -49,7 +54,7 @@ func (c *conn) intercept() {
 func (c *conn) terminate() error {
 	c.alpn = c.mirror(offeredHTTP(c.hello.ALPN))
 	server := tls.Server(c.peek, c.p.configs.get(c.name, c.alpn, c.p.o.Leaves))
-	ctx, cancel := context.WithTimeout(context.Background(), c.p.o.Timeouts.Hello)
+	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
 	if err := server.HandshakeContext(ctx); err != nil {
 		return err
@@ -69,16 +74,24 @@ func (c *conn) mirror(offered []string) string {
 	if alpn, fresh := c.snap.Upstream.Protocol(t.Key, offered); fresh {
 		return orPlainest(alpn, offered)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.p.o.Timeouts.Hello)
+	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
 	up, err := c.snap.Upstream.Get(ctx, t)
 	if err != nil {
-		c.failed = upstreamFailure(err)
+		c.failed = dead{t.Key, upstreamFailure(err)}
 		return orPlainest("", offered)
 	}
 	alpn := up.Facts.ALPN
 	c.snap.Upstream.Put(up)
 	return orPlainest(alpn, offered)
+}
+
+// dead is an upstream that could not be had while the workload waited for its
+// handshake. A request for the same is answered with that; one that another
+// route sends elsewhere is not.
+type dead struct {
+	key upstream.Key
+	why *failure
 }
 
 // plan is the plan of the connection-level route, nil without one.
@@ -115,17 +128,25 @@ func offeredHTTP(alpn []string) []string {
 // recordHandshake says why the workload's handshake failed. An alert about our
 // certificate means that it does not trust the authority, or pins another.
 func (c *conn) recordHandshake(err error) {
-	reason := flow.ReasonWorkloadClosed
-	var alert tls.AlertError
-	switch {
-	case errors.As(err, &alert) || isRemoteAlert(err):
-		reason = flow.ReasonWorkloadDistrusts
-	case errors.Is(err, context.DeadlineExceeded):
-		reason = flow.ReasonWorkloadTimeout
-	}
 	c.p.stats.Refused.Add(1)
 	c.recordConnection(audit.Record{
-		SNI: c.name, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(), Reason: reason.String(),
+		SNI: c.name, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(), Reason: c.handshakeReason(err).String(),
 		DurationMS: milliseconds(time.Since(c.started)),
 	})
+}
+
+func (c *conn) handshakeReason(err error) flow.Reason {
+	var mint *leafError
+	switch {
+	case errors.As(err, &mint):
+		c.p.o.OnDefect(mint)
+		return flow.ReasonInternal
+	case isRemoteAlert(err):
+		return flow.ReasonWorkloadDistrusts
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return flow.ReasonWorkloadTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return flow.ReasonWorkloadClosed
+	}
+	return flow.ReasonBadHello // no version or suite in common, or broken later on
 }

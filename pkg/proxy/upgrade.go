@@ -40,7 +40,7 @@ func (x *exchange) tunnel() {
 	go func() { sent <- pour(x.up, x.c.client) }()
 	x.bytesIn += pour(x.c.client, x.up)
 	x.bytesOut += <-sent
-	x.keepAlive = false
+	x.more, x.reusable = false, false
 }
 
 // pour copies until src ends and passes the end on. After an error neither

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 )
@@ -13,6 +14,8 @@ type upload struct {
 	done chan *failure
 	n    int64
 	next []byte // what the workload sent behind the content
+
+	notTaken bool // the upstream broke it off; what it has to say may still be read
 }
 
 func (x *exchange) startUpload() *upload {
@@ -21,15 +24,20 @@ func (x *exchange) startUpload() *upload {
 	return u
 }
 
-// run reads, checks and writes until the content ends. If it can't, the
+// run reads, checks and writes until the content ends; from then on the time
+// for a response runs. If the workload can't bring the content to its end, the
 // upstream must not take what it has for a whole request, and the relay must
-// not wait for a response to it.
+// not wait for a response to it: the connection is closed under both.
 func (u *upload) run() {
+	up := u.x.up
 	f := u.copy()
-	if f != nil {
-		_ = u.x.up.SetReadDeadline(longAgo)
+	if f == nil || u.notTaken {
+		_ = up.SetReadDeadline(time.Now().Add(u.x.c.p.o.Timeouts.Response))
+		u.done <- f
+		return
 	}
-	u.done <- f
+	u.done <- f // first, so that the relay's end is not taken for the cause
+	_ = up.Close()
 }
 
 func (u *upload) copy() *failure {
@@ -39,7 +47,7 @@ func (u *upload) copy() *failure {
 	for done := false; !done; {
 		x.clientPatience.extendRead(x.c.client, stall)
 		if u.stop.Load() {
-			return &failure{0, flow.ReasonUpstreamClosed, "the upstream answered before the end of the body"}
+			return refusal(flow.ReasonUpstreamClosed, "the upstream answered before the end of the body")
 		}
 		got, err := x.c.client.Read(*buf)
 		if got == 0 && err != nil {
@@ -50,10 +58,12 @@ func (u *upload) copy() *failure {
 			return requestFailure(err)
 		}
 		x.upPatience.extendWrite(x.up, stall)
-		if _, err := x.up.Write((*buf)[:n]); err != nil {
+		sent, err := x.up.Write((*buf)[:n])
+		u.n += int64(sent)
+		if err != nil {
+			u.notTaken = true
 			return upstreamBroke(err)
 		}
-		u.n += int64(n)
 		if done = ended; done {
 			u.next = append(u.next, (*buf)[n:got]...)
 		}
@@ -62,24 +72,30 @@ func (u *upload) copy() *failure {
 }
 
 // finish waits for the upload, or ends it by force where the response was over
-// first, and returns why the workload or the upstream broke it off.
-func (u *upload) finish() *failure {
+// first, and tells what became of the exchange: relayed is what the relay says.
+// A whole response stands, however much of the content it was an answer to;
+// the connections do not, unless all of it was sent.
+func (u *upload) finish(relayed *failure) *failure {
 	x := u.x
+	forced := false
 	var f *failure
 	select {
 	case f = <-u.done:
 	default:
+		forced = true
 		u.stop.Store(true)
 		_ = x.c.client.SetReadDeadline(longAgo)
 		_ = x.up.SetWriteDeadline(longAgo)
-		if <-u.done != nil { // the response stands, the connections do not
-			x.keepAlive = false
-		}
-	}
-	if f != nil {
-		x.keepAlive = false
+		f = <-u.done
 	}
 	x.bytesOut += u.n
-	x.in.append(u.next)
-	return f
+	x.next = append(x.next, u.next...)
+	if f == nil {
+		return relayed
+	}
+	x.more, x.reusable = false, false
+	if !forced && !u.notTaken && (relayed == nil || !x.answered) {
+		return f
+	}
+	return relayed
 }

@@ -1,0 +1,172 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/proxy"
+)
+
+// What the conformance file holds; a shorter one must not pass.
+const (
+	mustRefuse = 109
+	mustAccept = 30
+)
+
+type conformanceCase struct {
+	Name, Group, Expect, Stage string
+	Raw                        []byte `json:"raw_base64"`
+	Requests                   int    `json:"requests"`
+}
+
+func loadCases(t *testing.T) []conformanceCase {
+	t.Helper()
+	dir := os.Getenv("OUTWARDEN_CONFORMANCE")
+	if dir == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("OUTWARDEN_CONFORMANCE is not set")
+		}
+		t.Skip("OUTWARDEN_CONFORMANCE is not set: no conformance data")
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "http1", "cases.jsonl"))
+	must(t, err)
+	var out []conformanceCase
+	counts := map[string]int{}
+	for line := range bytes.Lines(raw) {
+		var c conformanceCase
+		must(t, json.Unmarshal(line, &c))
+		counts[c.Expect]++
+		out = append(out, c)
+	}
+	if counts["reject"] != mustRefuse || counts["accept"] != mustAccept {
+		t.Fatalf("cases: %v; want %d to refuse and %d to accept", counts, mustRefuse, mustAccept)
+	}
+	return out
+}
+
+// TestConformance sends 139 cases through the whole interceptor, over TLS on a
+// route that matches on the path: in one piece, byte by byte, and cut in two at
+// several places. 109 are refused, 30 are forwarded byte for byte.
+func TestConformance(t *testing.T) {
+	cases := loadCases(t)
+	w := newWorld(t)
+	config := &tls.Config{Certificates: []tls.Certificate{w.partner.leaf(t, []string{host, "my_" + host})}}
+	plan := proxy.Plan{Upstream: w.profile("partner")}
+	to := policy.To{Hosts: hosts(t, "*.example.com"), Paths: paths(t, "/**")}
+	w.use(policy.Deny,
+		rule{policy.Route{Name: "paths", Action: policy.Intercept, To: to}, plan},
+		rule{policy.Route{Name: "rest", Action: policy.Intercept, To: policy.To{Hosts: to.Hosts}}, plan},
+	)
+	for _, c := range cases {
+		t.Run(c.Group+"/"+c.Name, func(t *testing.T) {
+			for name, cuts := range c.cuts() {
+				c.run(t, w, newOrigin(t, config, nil), name, cuts)
+			}
+		})
+	}
+}
+
+// serverName is the name that the connection is opened for.
+func (c *conformanceCase) serverName() string {
+	if bytes.Contains(c.Raw, []byte("my_"+host)) {
+		return "my_" + host
+	}
+	return host
+}
+
+// cuts are the ways to send the case.
+func (c *conformanceCase) cuts() map[string][]int {
+	each := make([]int, len(c.Raw))
+	for i := range each {
+		each[i] = i
+	}
+	ways := map[string][]int{"whole": nil, "byte by byte": each}
+	for _, at := range []int{len(c.Raw) / 3, len(c.Raw) / 2, len(c.Raw) - 1} {
+		ways[fmt.Sprintf("cut at %d", at)] = []int{at}
+	}
+	return ways
+}
+
+func (c *conformanceCase) run(t *testing.T, w *world, o *origin, way string, cuts []int) {
+	t.Helper()
+	w.records.forget()
+	conn := w.tls(as{original: o.addr}, c.serverName())
+	from := 0
+	for _, cut := range append(slices.Clone(cuts), len(c.Raw)) {
+		_, _ = conn.Write(c.Raw[from:cut])
+		from = cut
+	}
+	_ = conn.CloseWrite()
+	response, _ := io.ReadAll(conn)
+	_ = conn.Close()
+	w.quiet()
+	o.settle(w)
+	if c.Expect == "accept" {
+		c.accepted(t, w, o, way, string(response))
+		return
+	}
+	c.refused(t, w, o, way, string(response))
+}
+
+func (c *conformanceCase) accepted(t *testing.T, w *world, o *origin, way, response string) {
+	t.Helper()
+	records := w.records.of(audit.KindRequest)
+	if len(records) != c.Requests || strings.Count(response, okResponse) != c.Requests {
+		t.Fatalf("%s: records %+v and response %q, want %d requests", way, records, response, c.Requests)
+	}
+	for _, r := range records {
+		if r.Status != 200 || r.Reason != "" {
+			t.Errorf("%s: record %+v", way, r)
+		}
+	}
+	if got := o.got(); !bytes.Equal(got, c.Raw) {
+		t.Errorf("%s: forwarded %q\nreceived %q", way, got, c.Raw)
+	}
+}
+
+func (c *conformanceCase) refused(t *testing.T, w *world, o *origin, way, response string) {
+	t.Helper()
+	records := w.records.of(audit.KindRequest)
+	if len(records) == 0 || records[len(records)-1].Reason == "" {
+		t.Fatalf("%s: no reason in %+v, response %q", way, records, response)
+	}
+	reason := records[len(records)-1].Reason
+	whole := wholeRequests(o.got())
+	if served := strings.Count(response, okResponse); served > len(records)-1 || whole != served {
+		t.Errorf("%s: %d requests answered, %d of %d came whole to the origin; response %q", way, served, whole, len(records), response)
+	}
+	// What shows at once costs the origin no byte; a body that is cut short shows
+	// only at its end.
+	atOnce := c.Stage != "body" || way == "whole" && reason != flow.ReasonWorkloadClosed.String()
+	if got := o.got(); atOnce && len(records) == 1 && len(got) > 0 {
+		t.Errorf("%s: refused for %s, but forwarded %q", way, reason, got)
+	}
+}
+
+// wholeRequests counts what a lenient reader would take for whole requests.
+func wholeRequests(b []byte) (n int) {
+	r := bufio.NewReader(bytes.NewReader(b))
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return n
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return n
+		}
+		n++
+	}
+}

@@ -1,0 +1,186 @@
+package proxy_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/http1"
+)
+
+// origin is a server on loopback that keeps every byte its application got.
+type origin struct {
+	addr   netip.AddrPort
+	config *tls.Config // nil: clear text
+	serve  func(net.Conn)
+
+	ln net.Listener
+	wg sync.WaitGroup
+
+	mu       sync.Mutex
+	received []byte
+	conns    int // connections accepted, handshake or not
+	open     []net.Conn
+}
+
+// newOrigin starts an origin that serves each connection with serve; nil
+// answers every HTTP/1 request with "ok".
+func newOrigin(t testing.TB, config *tls.Config, serve func(net.Conn)) *origin {
+	t.Helper()
+	if serve == nil {
+		serve = answerOK
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	o := &origin{addr: netip.MustParseAddrPort(ln.Addr().String()), config: config, serve: serve, ln: ln}
+	o.wg.Go(o.accept)
+	t.Cleanup(o.stop)
+	return o
+}
+
+func (o *origin) stop() {
+	_ = o.ln.Close()
+	o.mu.Lock()
+	for _, c := range o.open {
+		_ = c.Close()
+	}
+	o.mu.Unlock()
+	o.wg.Wait()
+}
+
+// settle waits until the origin has read all that was sent to it.
+func (o *origin) settle(w *world) {
+	w.pool.Retire()
+	_ = o.ln.Close()
+	o.wg.Wait()
+}
+
+func (o *origin) accept() {
+	for {
+		c, err := o.ln.Accept()
+		if err != nil {
+			return
+		}
+		o.mu.Lock()
+		o.conns++
+		o.open = append(o.open, c)
+		o.mu.Unlock()
+		o.wg.Go(func() { o.handle(c) })
+	}
+}
+
+func (o *origin) handle(c net.Conn) {
+	defer c.Close()
+	if o.config != nil {
+		server := tls.Server(c, o.config)
+		if server.Handshake() != nil {
+			return
+		}
+		c = server
+	}
+	o.serve(&tapped{c, o})
+}
+
+// tapped notes what is read from it.
+type tapped struct {
+	net.Conn
+	o *origin
+}
+
+func (c *tapped) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.o.mu.Lock()
+	c.o.received = append(c.o.received, p[:n]...)
+	c.o.mu.Unlock()
+	return n, err
+}
+
+func (c *tapped) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+// got is what the application received on all connections, in order of arrival.
+func (o *origin) got() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.received)
+}
+
+// accepted is how many connections came.
+func (o *origin) accepted() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.conns
+}
+
+const okResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+func answerOK(c net.Conn) { answer(okResponse)(c) }
+
+// answer sends one response to every whole request.
+func answer(response string) func(net.Conn) {
+	return func(c net.Conn) {
+		for r := newReader(c); ; {
+			if !r.request() {
+				return
+			}
+			if _, err := io.WriteString(c, response); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// reader takes whole requests off a connection.
+type reader struct {
+	c   net.Conn
+	buf []byte
+	req http1.Request
+}
+
+func newReader(c net.Conn) *reader { return &reader{c: c} }
+
+// head reads the next head, and leaves what follows it unread.
+func (r *reader) head() bool {
+	for {
+		n, err := r.req.Parse(r.buf)
+		if err != nil {
+			return false
+		}
+		if n > 0 {
+			r.buf = bytes.Clone(r.buf[n:])
+			return true
+		}
+		if !r.more() {
+			return false
+		}
+	}
+}
+
+// request reads the next head and its content.
+func (r *reader) request() bool {
+	if !r.head() {
+		return false
+	}
+	var body http1.Body
+	body.Reset(r.req.Body, r.req.Length)
+	for {
+		n, done, err := body.Scan(r.buf, nil)
+		r.buf = r.buf[n:]
+		if err != nil || done {
+			return err == nil
+		}
+		if !r.more() {
+			return false
+		}
+	}
+}
+
+func (r *reader) more() bool {
+	buf := make([]byte, 32<<10)
+	n, _ := r.c.Read(buf)
+	r.buf = append(bytes.Clone(r.buf), buf[:n]...)
+	return n > 0
+}
