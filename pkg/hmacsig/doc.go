@@ -1,7 +1,12 @@
 // Package hmacsig signs a request with a shared key, and verifies such a
 // signature. It is pure: no clock, no network; only NewNonce reads randomness.
 //
-// One preset stands, "knoxcall". Its string to sign is these lines, joined by a
+// There are two ways in. A Scheme is the preset "knoxcall" with the body's digest
+// already known. A TemplateScheme is compiled from a Template, a text with
+// variables; it signs the body itself and has presets for github, stripe, slack,
+// standard-webhooks and knoxcall.
+//
+// Knoxcall's string to sign is these lines, joined by a
 // single LF, without one at the end:
 //
 //	METHOD                       as in the request line, case kept
@@ -26,4 +31,6 @@
 // transfer coding. Verify tells whether the key made the signature; whether the
 // time lies in a window and whether the nonce was seen before is for the caller.
 // An Input with a line break in it would sign like another request: Check it.
+// A template whose variables are not kept apart by its text ("{method}{path}")
+// signs two requests alike: put a byte between them that neither can hold.
 package hmacsig

@@ -45,8 +45,8 @@ type Scheme struct {
 	prefix    string // before the hex digits of the signature
 }
 
-// Preset returns the scheme of that name, or ErrUnknownPreset. Templates for
-// other schemes would be parsed to a Scheme beside this function.
+// Preset returns the scheme of that name, or ErrUnknownPreset. Schemes that sign
+// more than a body's digest are TemplatePreset's.
 func Preset(name string) (Scheme, error) {
 	if name != "knoxcall" {
 		return Scheme{}, fmt.Errorf("%w %q", ErrUnknownPreset, name)
