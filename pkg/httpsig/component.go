@@ -124,7 +124,11 @@ func (c *Component) value(m *Message) (string, error) {
 		if m.Status == 0 || m.Request == nil {
 			return "", fmt.Errorf("%w: %s without a request", ErrComponent, c.text)
 		}
-		m = m.Request
+		request := *m.Request
+		if request.Types == nil {
+			request.Types = m.Types
+		}
+		m = &request
 	}
 	var s string
 	var err error

@@ -104,8 +104,10 @@ func testCase(t *testing.T, dir string) {
 	for _, signed := range []Message{ours, theirs} {
 		checkSigned(t, &c, signed, public)
 	}
-	if err := CheckDigest(&theirs, "content-digest", body); err != nil {
-		t.Errorf("content-digest: %v", err)
+	if len(lines(theirs.Fields, "content-digest")) > 0 {
+		if err := CheckDigest(&theirs, "content-digest", body); err != nil {
+			t.Errorf("content-digest: %v", err)
+		}
 	}
 }
 
@@ -114,8 +116,8 @@ func testCase(t *testing.T, dir string) {
 func checkSigned(t *testing.T, c *rfcCase, m Message, key *Key) {
 	t.Helper()
 	find := func(Params) (*Key, error) { return key, nil }
-	now := time.Unix(1618884473, 0).Add(time.Minute)
-	policy := Policy{MaxAge: time.Hour}
+	now := c.params(t).Created.Add(time.Second)
+	policy := Policy{}
 	if _, err := Verify(&m, c.Label, find, policy, now); err != nil {
 		t.Fatalf("as signed: %v", err)
 	}
@@ -130,10 +132,12 @@ func checkSigned(t *testing.T, c *rfcCase, m Message, key *Key) {
 		bad.Fields = append([]Field(nil), m.Fields...)
 		switch strings.ToLower(f.Name) {
 		case "signature-input":
-			bad.Fields[i].Value = strings.Replace(f.Value, "created=1618884473", "created=1618884474", 1)
-			refuse("created", bad)
-			bad.Fields[i].Value = strings.Replace(f.Value, `keyid="t`, `keyid="x`, 1)
-			refuse("keyid", bad)
+			for _, change := range [][2]string{{"created=1", "created=0"}, {`keyid="`, `keyid="x`}, {`nonce="`, `nonce="x`}, {`tag="`, `tag="x`}} {
+				bad.Fields[i].Value = strings.Replace(f.Value, change[0], change[1], 1)
+				if bad.Fields[i].Value != f.Value {
+					refuse(change[0], bad)
+				}
+			}
 		case "signature":
 			b := []byte(f.Value)
 			b[len(c.Label)+8] ^= 1

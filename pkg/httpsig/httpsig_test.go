@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"math/big"
 	"strings"
@@ -141,10 +142,14 @@ func TestComponentRefused(t *testing.T) {
 // TestKnownType: sf on a field that the caller knows.
 func TestKnownType(t *testing.T) {
 	m := message()
-	m.Types = map[string]FieldType{"example-dict": Dictionary}
-	c := parts(t, `"example-dict";sf`)[0]
-	if v, err := c.value(&m); err != nil || v != "a=1, b=2;x=1;y=2, c=(a b c), d" {
-		t.Errorf("%q, %v", v, err)
+	request := message()
+	response := Message{Status: 200, Request: &request, Types: map[string]FieldType{"example-dict": Dictionary}}
+	m.Types = response.Types
+	for text, m := range map[string]*Message{`"example-dict";sf`: &m, `"example-dict";sf;req`: &response} {
+		c := parts(t, text)[0]
+		if v, err := c.value(m); err != nil || v != "a=1, b=2;x=1;y=2, c=(a b c), d" {
+			t.Errorf("%s: %q, %v", text, v, err)
+		}
 	}
 }
 
@@ -187,7 +192,46 @@ func allKeys(t testing.TB) []*Key {
 		}
 		out = append(out, k)
 	}
+	r, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, alg := range []Algorithm{RSAPSSSHA512, RSAV15SHA256} {
+		if k, err = PrivateKey("rsa", alg, r); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, k)
+	}
 	return out
+}
+
+// TestKeysRefused: a key serves its own algorithm, and a short one none.
+func TestKeysRefused(t *testing.T) {
+	short := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023), E: 65537}
+	if _, err := PublicKey("short", RSAV15SHA256, short); !errors.Is(err, ErrKey) {
+		t.Errorf("RSA of 1024 bits: %v", err)
+	}
+	if _, err := SharedKey("none", secret.Value{}); !errors.Is(err, ErrKey) {
+		t.Errorf("no bytes: %v", err)
+	}
+	if _, err := PrivateKey("none", Ed25519, nil); !errors.Is(err, ErrKey) {
+		t.Errorf("no key: %v", err)
+	}
+	for _, key := range allKeys(t)[1:] {
+		if _, err := PublicKey("x", HMACSHA256, key.public); !errors.Is(err, ErrKey) {
+			t.Errorf("a public key as a shared one: %v", err)
+		}
+		public, err := PublicKey(key.id, key.alg, key.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := public.sign(nil); !errors.Is(err, ErrKey) {
+			t.Errorf("%s: a public key signs: %v", key.alg, err)
+		}
+		if ExampleKey(key) {
+			t.Errorf("%s: a fresh key is taken for an example", key.alg)
+		}
+	}
 }
 
 // TestRoundTrip: what is signed verifies, and nothing else does.
@@ -263,7 +307,7 @@ func changed(m Message, covered []string) map[string]Message {
 
 // TestECDSATwin: the other signature that verifies has the same canonical form.
 func TestECDSATwin(t *testing.T) {
-	for _, key := range allKeys(t)[2:] {
+	for _, key := range allKeys(t)[2:4] {
 		sig, err := key.sign([]byte("base"))
 		if err != nil {
 			t.Fatal(err)
