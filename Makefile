@@ -28,7 +28,7 @@ demo: build ## show the whole way of a call, on network namespaces of its own (r
 	scripts/demo/demo
 
 test: ## run every test; as root it prepares the machine, else it says what it skipped
-	scripts/test
+	scripts/test $(TESTFLAGS)
 
 lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint, clang-format
 	scripts/lint $(GOLANGCI)
@@ -36,8 +36,8 @@ lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint, clang-format
 fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
 	scripts/fuzz $(FUZZTIME)
 
-bench: ## run the benchmarks, as ratios within one run
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## compare with the peers, as ratios within one run (root); BENCH=short only shows that it runs
+	scripts/bench/run $(BENCH)
 
 clean: ## remove what the build made
 	rm -rf bin
