@@ -157,10 +157,15 @@ func (h *helperDaemon) kill() {
 // daemonFailure says why the daemon we started ended: its own last words.
 func daemonFailure(logPath string) error {
 	log, _ := os.ReadFile(logPath)
+	said, hint := "it ended at once", "the whole story is in "+logPath
 	for line := range strings.Lines(string(log)) {
-		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "outwarden: error: "); ok {
-			return hinted(fmt.Errorf("start the daemon: %s", said), "the whole story is in "+logPath)
+		line = strings.TrimSpace(line)
+		if text, ok := strings.CutPrefix(line, "outwarden: error: "); ok {
+			said = text
+		}
+		if text, ok := strings.CutPrefix(line, "outwarden: hint: "); ok {
+			hint = text
 		}
 	}
-	return hinted(errors.New("the daemon ended at once"), "see "+logPath)
+	return hinted(errors.New("start the daemon: "+said), hint)
 }
