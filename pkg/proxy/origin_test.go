@@ -31,10 +31,15 @@ type origin struct {
 // answers every HTTP/1 request with "ok".
 func newOrigin(t testing.TB, config *tls.Config, serve func(net.Conn)) *origin {
 	t.Helper()
+	return newOriginAt(t, "127.0.0.1:0", config, serve)
+}
+
+func newOriginAt(t testing.TB, address string, config *tls.Config, serve func(net.Conn)) *origin {
+	t.Helper()
 	if serve == nil {
 		serve = answerOK
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", address)
 	must(t, err)
 	o := &origin{addr: netip.MustParseAddrPort(ln.Addr().String()), config: config, serve: serve, ln: ln}
 	o.wg.Go(o.accept)

@@ -42,6 +42,9 @@ func (q *request) decide() *failure {
 	q.decision = q.c.snap.Policy.Decide(&policy.Request{
 		Process: q.c.process, Host: q.host, Port: q.c.flow.Original.Port(), Method: q.method, Path: q.path,
 	})
+	if q.decision.Route < 0 && q.c.proto == protoTLS && q.c.hello.ServerName == "" {
+		q.decision.Reason = q.c.decision.Reason // why no route could be found by name
+	}
 	if q.method == "CONNECT" {
 		return refusal(flow.ReasonMethodForbids, "a tunnel would hide requests from policy")
 	}
