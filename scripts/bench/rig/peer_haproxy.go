@@ -1,0 +1,17 @@
+package main
+
+// haproxy is Debian's, with http and for passthrough with tcp and splice.
+type haproxy struct{}
+
+func (haproxy) name() string       { return "haproxy" }
+func (haproxy) local() bool        { return true }
+func (haproxy) does(workload) bool { return true }
+
+func (haproxy) command(w *world, k kind) ([]string, error) {
+	conf := "haproxy.cfg"
+	if k == pass {
+		conf = "haproxy-tcp.cfg"
+	}
+	path, err := w.render(conf, nil)
+	return []string{"haproxy", "-db", "-f", path}, err
+}

@@ -1,0 +1,22 @@
+package main
+
+import "path/filepath"
+
+// library is a Go library in a small program of ours, in ../peers.
+type library struct{ program string }
+
+func (l library) name() string { return l.program }
+func (l library) local() bool  { return true }
+
+// does leaves out what the library can't do.
+func (l library) does(w workload) bool {
+	return w.kind == terminate && !(w.http2 && l.program == "fasthttp")
+}
+
+func (l library) command(w *world, _ kind) ([]string, error) {
+	return []string{
+		filepath.Join(w.plan.programs, l.program), "-listen", address(), "-bearer", bearer,
+		"-cert", w.path("peer.pem"), "-key", w.path("peer.key"), "-ca", w.path("origin-ca.pem"),
+		"-origin", apiName + "=" + apiIP + ":443", "-origin", appName + "=" + appIP + ":443", "-origin", badName + "=" + badIP + ":443",
+	}, nil
+}

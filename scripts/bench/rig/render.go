@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"os"
+	"text/template"
+)
+
+//go:embed conf
+var confs embed.FS
+
+// render writes a configuration from conf/ and returns its path.
+func (w *world) render(name string, more map[string]any) (string, error) {
+	t, err := template.ParseFS(confs, "conf/"+name)
+	if err != nil {
+		return "", err
+	}
+	values := map[string]any{
+		"Dir": w.dir, "Cores": w.plan.cores(), "Bearer": bearer,
+		"Listen": peerIP, "APIAddr": apiIP, "AppAddr": appIP, "BadAddr": badIP,
+		"API": apiName, "App": appName, "Plain": plainName, "Bad": badName, "New": "*.new.bench.test",
+	}
+	for k, v := range more {
+		values[k] = v
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, values); err != nil {
+		return "", err
+	}
+	return w.path(name), os.WriteFile(w.path(name), b.Bytes(), 0o600)
+}

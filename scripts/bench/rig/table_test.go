@@ -1,0 +1,91 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/table.txt")
+
+// TestTable compares by rounds: the host was half as fast in the second.
+func TestTable(t *testing.T) {
+	p := &plan{pin: true, rounds: 2}
+	p.works = []workload{keepAlive(p), atRate(p), firstCall(p), idle(&plan{idle: []int{5000}}, 0)}
+	all := []sample{
+		{Round: 1, Peer: "outwarden", Work: "a", N: 1000, Seconds: 1, Proxy: 40000, Client: 20000, In: 65, Cost: 40},
+		{Round: 1, Peer: "nginx", Work: "a", N: 1000, Seconds: 1, Proxy: 50000, Client: 20000, In: 65, Cost: 50},
+		{Round: 1, Peer: "fasthttp", Work: "a", N: 1000, Seconds: 1, Proxy: 45000, Client: 20000, In: 65, Up: 10, Cost: 45},
+		{Round: 2, Peer: "outwarden", Work: "a", N: 1000, Seconds: 1, Proxy: 80000, Client: 40000, In: 65, Cost: 80, Foreign: 500000},
+		{Round: 2, Peer: "nginx", Work: "a", N: 1000, Seconds: 1, Proxy: 100000, Client: 40000, In: 65, Cost: 100},
+		{Round: 1, Peer: "direct", Work: "f", N: 500, Seconds: 1, Cost: 100},
+		{Round: 1, Peer: "outwarden", Work: "f", N: 500, Seconds: 1, Cost: 300},
+		{Round: 1, Peer: "nginx", Work: "f", N: 500, Seconds: 1, Cost: 350},
+		{Round: 1, Peer: "outwarden", Work: "h", N: 40, Seconds: 1, Cost: 1200},
+		{Round: 1, Peer: "outwarden", Work: "e1", N: 5000, Seconds: 1, Cost: 13},
+	}
+	var b strings.Builder
+	for _, w := range p.works {
+		r := newRow(w, all)
+		b.WriteString("(" + w.key + ") " + w.title + "\n")
+		r.write(&b)
+		b.WriteString(r.verdict() + "\n")
+	}
+	const file = "testdata/table.txt"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// TestChoices: every workload and peer can be asked for by its name, and what
+// does not exist is told.
+func TestChoices(t *testing.T) {
+	p, err := parse([]string{"-work", "g,a", "-peers", "nginx,outwarden"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := keys(p.works); cmp.Diff([]string{"a", "g"}, got) != "" {
+		t.Errorf("workloads %v", got)
+	}
+	if got := names(p.peers); cmp.Diff([]string{"outwarden", "nginx"}, got) != "" {
+		t.Errorf("peers %v", got)
+	}
+	if _, err := parse([]string{"-work", "zz"}); err == nil || !strings.Contains(err.Error(), "zz") {
+		t.Errorf("a workload that does not exist: %v", err)
+	}
+}
+
+// TestShortForm: every workload runs with the product, and every peer runs.
+func TestShortForm(t *testing.T) {
+	p, err := parse([]string{"-short"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, w := range p.works {
+		taking := names(p.taking(w))
+		if !strings.Contains(strings.Join(taking, " "), product) {
+			t.Errorf("(%s) without the product", w.key)
+		}
+		for _, name := range taking {
+			seen[name] = true
+		}
+	}
+	for _, name := range names(allPeers()) {
+		if !seen[name] {
+			t.Errorf("%s never runs", name)
+		}
+	}
+}
