@@ -1,0 +1,69 @@
+package h2
+
+// flood counts what a peer does that is cheap for it and not for us. Each
+// counter falls with honest work, so that long connections are not punished, and
+// halves with every tick.
+type flood struct {
+	noise  int // frames that move nothing: PING, SETTINGS, empty DATA, PRIORITY, ...
+	aborts int // streams that the peer reset, or made us reset (CVE-2023-44487, CVE-2025-8671)
+	owed   int // answers in the buffer that the peer does not read
+}
+
+func (f *flood) useful() {
+	if f.noise > 0 {
+		f.noise--
+	}
+}
+
+// good is called for a stream that both sides ended.
+func (f *flood) good() {
+	if f.aborts > 0 {
+		f.aborts--
+	}
+}
+
+func (f *flood) halve() { f.noise, f.aborts = f.noise/2, f.aborts/2 }
+
+// noisy counts one frame. mu is held for all below.
+func (c *Conn) noisy() error {
+	if c.flood.noise++; c.flood.noise > maxNoise {
+		return calm("too many frames that move nothing")
+	}
+	return nil
+}
+
+// owe counts one answer that was put into the buffer because of the peer.
+func (c *Conn) owe() error {
+	if c.flood.owed++; c.flood.owed > maxNoise || len(c.out) > maxControl && c.flood.owed > maxFragments {
+		return calm("answers are not read")
+	}
+	return nil
+}
+
+// aborted counts one stream. A server that resets our streams only hurts
+// itself, so it is not counted.
+func (c *Conn) aborted() error {
+	if !c.server {
+		return nil
+	}
+	if c.flood.aborts++; c.flood.aborts > maxAborts {
+		return calm("too many streams reset")
+	}
+	return nil
+}
+
+// forgive remembers a stream that we have reset: frames that the peer sent
+// before it knew are no error.
+func (c *Conn) forgive(id uint32) {
+	c.forgotten[c.forgot%forgottenAfter] = id
+	c.forgot++
+}
+
+func (c *Conn) forgiven(id uint32) bool {
+	for _, f := range &c.forgotten {
+		if f == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,57 @@
+package h2
+
+import "time"
+
+// Options are the limits of one connection. The zero value means the defaults.
+type Options struct {
+	Streams      int           // streams the peer may have open; 256
+	HeaderBytes  int           // field section, counted as RFC 9113 section 6.5.2 does; 64 KiB
+	StreamWindow int           // bytes a stream may hold that were not consumed; 256 KiB
+	ConnWindow   int           // the same for the connection; 1 MiB, as client 16 MiB
+	Idle         time.Duration // without a stream, then GOAWAY; 0: forever
+	Stall        time.Duration // without progress where there could be some; 0: forever
+
+	// Refused is told of requests that never reach a Handler. If err.Status is not
+	// 0 it must answer on s; without Refused the bare status is sent.
+	Refused func(b *Batch, s *Stream, r *Request, err *RequestError)
+}
+
+// Limits that nobody needs to set.
+const (
+	maxFrame       = 16 << 10 // payload; the default of SETTINGS_MAX_FRAME_SIZE
+	readSize       = 32 << 10 // a whole frame and more
+	outSize        = 32 << 10
+	highWater      = 64 << 10 // no DATA is added to an output buffer that holds more
+	maxControl     = 1 << 20  // output that a peer that does not read may provoke
+	maxTable       = 4 << 10  // HPACK dynamic table, either way (RFC 7541 section 4.2)
+	maxFragments   = 64       // frames of one field section
+	maxFields      = 512
+	maxNoise       = 2000 // frames that move nothing, beyond those that do
+	maxAborts      = 200  // streams reset or in error, beyond those that ended well
+	presumedOpen   = 100  // streams we open before the peer's SETTINGS came
+	initialWindow  = 65535
+	maxWindow      = 1<<31 - 1
+	largestID      = 1<<31 - 1
+	lingerTime     = 250 * time.Millisecond
+	closeTime      = 2 * time.Second
+	minimalTick    = 10 * time.Millisecond
+	forgottenAfter = 128 // streams we reset whose late frames are forgiven
+)
+
+func (o Options) withDefaults(server bool) Options {
+	orDefault(&o.Streams, 256)
+	orDefault(&o.HeaderBytes, 64<<10)
+	orDefault(&o.StreamWindow, 256<<10)
+	if server {
+		orDefault(&o.ConnWindow, 1<<20)
+	}
+	orDefault(&o.ConnWindow, 16<<20)
+	o.ConnWindow = max(o.ConnWindow, initialWindow)
+	return o
+}
+
+func orDefault(n *int, d int) {
+	if *n <= 0 {
+		*n = d
+	}
+}
