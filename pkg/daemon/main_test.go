@@ -38,11 +38,15 @@ func openDir() (string, error) {
 	return dir, err
 }
 
+// raceFlags and cgo are how the programs are built.
+var raceFlags, cgo = []string(nil), "CGO_ENABLED=0"
+
 // build makes the programs once, when the first test wants them.
 var build = sync.OnceValue(func() error {
 	for _, pkg := range []string{"../../cmd/outwarden", "../../cmd/partnerapi", "./testdata/client"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binDir+"/", pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		args := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", binDir + "/"}, raceFlags...)
+		cmd := exec.Command("go", append(args, pkg)...)
+		cmd.Env = append(os.Environ(), cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 		}

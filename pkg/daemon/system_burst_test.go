@@ -13,7 +13,11 @@ import (
 // 50 processes of 5 executables hold 2,000 connections open at once, and then
 // send one request on each that says whose it is. The trail must say the same.
 func TestSystemBurst(t *testing.T) {
-	const processes, each, executables = 50, 40, 5
+	const executables = 5
+	processes, each := 50, 40
+	if len(raceFlags) > 0 {
+		processes, each = 20, 20 // the detector makes each handshake many times as dear
+	}
 	w := newWorld(t)
 	w.daemon()
 	exes := linkExecutables(t, w, executables)
@@ -47,7 +51,7 @@ func TestSystemBurst(t *testing.T) {
 	w.await("no flow is open", func() bool { return w.status().Flows.Open == 0 })
 	checkAttribution(t, w.records(audit.KindRequest), started, each)
 	s := w.status()
-	if s.Flows.Unattributed != 0 || s.Audit.Lost != 0 || s.Flows.Credentialed != processes*each {
+	if s.Flows.Unattributed != 0 || s.Audit.Lost != 0 || s.Flows.Credentialed != uint64(processes*each) {
 		t.Errorf("status: %+v %+v", s.Flows, s.Audit)
 	}
 	if r := w.outwarden("audit", "verify"); r.code != 0 {
@@ -83,6 +87,9 @@ func checkAttribution(t *testing.T, records []audit.Record, started map[int]stri
 			t.Errorf("executable %q, want %q", r.Process.Exe, started[int(r.Process.PID)])
 		case r.Status != 200:
 			t.Errorf("status %d: %s", r.Status, r.Line())
+		}
+		if t.Failed() {
+			return // one is enough to read
 		}
 		seen[r.Path] = true
 	}

@@ -273,8 +273,19 @@ func (w *world) begin(cgroup string, argv ...string) *process {
 	p.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	must(w.t, w.start(p.Cmd))
 	go func() { _ = p.Wait(); close(p.done) }()
-	w.t.Cleanup(func() { p.Process.Kill(); <-p.done })
+	w.t.Cleanup(func() { p.Process.Kill(); <-p.done; sound(w.t, p.stderr.String()) })
 	return p
+}
+
+// sound fails the test where a daemon has left the marks of a defect.
+func sound(t testing.TB, log string) {
+	t.Helper()
+	for _, mark := range []string{"DATA RACE", "panic:", "fatal error:", "goroutine "} {
+		if strings.Contains(log, mark) {
+			t.Errorf("log of a daemon: %s", log)
+			return
+		}
+	}
 }
 
 // end waits for a command to end and returns its exit code, 128 and more for a
@@ -372,6 +383,7 @@ func (p *process) kill() {
 
 // detach makes sure that no pins outlive a test, whatever it did.
 func (w *world) detach() {
+	sound(w.t, w.read("run/daemon.log"))
 	if r := w.outwarden("detach"); r.code != 0 {
 		w.t.Errorf("detach: %v", r)
 	}

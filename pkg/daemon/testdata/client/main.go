@@ -77,7 +77,8 @@ func steps() error {
 }
 
 // burst opens n connections, says so, and at a line on stdin sends one request on
-// each. The path tells which process and which connection it was.
+// each, one after the other: how many origins can answer at once is not the
+// question. The path tells which process and which connection it was.
 func burst(n, addr, base string) error {
 	count, err := strconv.Atoi(n)
 	if err != nil {
@@ -95,9 +96,12 @@ func burst(n, addr, base string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
-	failed := each(count, func(i int) error { return ask(conns[i], u, i) })
-	fmt.Println("finished")
-	return failed
+	for i, c := range conns {
+		if err := ask(c, u, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func dialAll(n int, addr, name string) ([]net.Conn, error) {
