@@ -54,8 +54,10 @@ type world struct {
 	next    uint64 // cookie
 }
 
+type options = proxy.Options
+
 // setting changes the options of a world before it starts.
-type setting func(*proxy.Options)
+type setting func(*options)
 
 // within are timeouts that let a test that waits for one end soon.
 var within = proxy.Timeouts{

@@ -108,7 +108,9 @@ func (s *stream) writeHead(res *http.Response) {
 	}
 	s.status, s.sent = res.StatusCode, true
 	s.w.WriteHeader(res.StatusCode)
-	if res.Body != http.NoBody { // else the head ends the stream, which is more than it and an end
+	// The head leaves before the first event. One that is all of the response
+	// leaves with the end of the stream: gRPC tells the two apart.
+	if res.ContentLength != 0 {
 		s.w.(http.Flusher).Flush()
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -72,18 +73,18 @@ func (c *conn) terminate() error {
 func (c *conn) mirror(offered []string) string {
 	t := c.target(c.plan(), c.decision.Name, c.name, offered)
 	if alpn, fresh := c.snap.Upstream.Protocol(t.Key, offered); fresh {
-		return orPlainest(alpn, offered)
+		return spoken(alpn, offered)
 	}
 	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
 	up, err := c.snap.Upstream.Get(ctx, t)
 	if err != nil {
 		c.failed = dead{t.Key, upstreamFailure(err)}
-		return orPlainest("", offered)
+		return plainest(offered)
 	}
 	alpn := up.Facts.ALPN
 	c.snap.Upstream.Put(up)
-	return orPlainest(alpn, offered)
+	return spoken(alpn, offered)
 }
 
 // dead is an upstream that could not be had while the workload waited for its
@@ -102,16 +103,22 @@ func (c *conn) plan() *Plan {
 	return &c.snap.Plans[c.decision.Route]
 }
 
-// orPlainest returns alpn, or for an upstream that chose nothing the plainest
-// of what the workload offered: HTTP/1.1 is what such an upstream speaks.
-func orPlainest(alpn string, offered []string) string {
-	if alpn != "" || len(offered) == 0 {
-		return alpn
-	}
-	if slices.Contains(offered, alpnHTTP1) {
+// spoken returns alpn, or for an upstream that chose nothing HTTP/1.1, which is
+// what it speaks, if that was offered: nothing is chosen otherwise here either.
+func spoken(alpn string, offered []string) string {
+	if alpn == "" && slices.Contains(offered, alpnHTTP1) {
 		return alpnHTTP1
 	}
-	return offered[0]
+	return alpn
+}
+
+// plainest is what to answer a workload in that has no upstream: HTTP/1.1 or, if
+// that is not offered, what is.
+func plainest(offered []string) string {
+	if len(offered) == 0 {
+		return ""
+	}
+	return cmp.Or(spoken("", offered), offered[0])
 }
 
 // offeredHTTP keeps the protocols we speak, in the workload's order.

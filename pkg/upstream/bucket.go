@@ -49,12 +49,15 @@ func (b *bucket) pop(alpn []string) *Conn {
 }
 
 // offers reports whether a connection that speaks proto serves who offers alpn.
-// No ALPN at all means HTTP/1.1 (RFC 7301 section 3.2 leaves it to the default).
+// No ALPN at all means HTTP/1.1 (RFC 7301 section 3.2 leaves it to the default),
+// on either side: an upstream that chose nothing of "http/1.1" may well choose
+// h2 if that is offered.
 func offers(alpn []string, proto string) bool {
-	if proto == "" || slices.Contains(alpn, proto) {
-		return true
+	const plain = "http/1.1"
+	if proto == "" || proto == plain {
+		return len(alpn) == 0 || slices.Contains(alpn, plain)
 	}
-	return len(alpn) == 0 && proto == "http/1.1"
+	return slices.Contains(alpn, proto)
 }
 
 func (b *bucket) remove(c *Conn) {

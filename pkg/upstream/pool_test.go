@@ -350,6 +350,24 @@ func TestProtocolIsRemembered(t *testing.T) {
 	}
 }
 
+// TestUnchosenProtocolIsHTTP1: a connection on which nothing was chosen speaks
+// HTTP/1.1, and is no answer to an offer of h2 alone.
+func TestUnchosenProtocolIsHTTP1(t *testing.T) {
+	for _, c := range []struct {
+		alpn  []string
+		proto string
+		want  bool
+	}{
+		{nil, "", true}, {nil, "http/1.1", true}, {nil, "h2", false},
+		{[]string{"http/1.1"}, "", true}, {[]string{"h2", "http/1.1"}, "", true}, {[]string{"h2"}, "", false},
+		{[]string{"h2"}, "http/1.1", false}, {[]string{"h2"}, "h2", true}, {[]string{"http/1.1"}, "h2", false},
+	} {
+		if got := offers(c.alpn, c.proto); got != c.want {
+			t.Errorf("offer %q, connection %q: %v, want %v", c.alpn, c.proto, got, c.want)
+		}
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	b, now := new(bucket), time.Now()
 	for i := range maxChoices + 5 {
