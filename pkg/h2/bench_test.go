@@ -239,4 +239,3 @@ func reverseProxy(b *testing.B, addr string, leaf, roots *tls.Config) string {
 	b.Cleanup(func() { _ = l.Close(); transport.CloseIdleConnections(); wg.Wait() })
 	return l.Addr().String()
 }
-
