@@ -209,6 +209,12 @@ type as struct {
 // dial connects to the interceptor as a redirected connection would arrive.
 func (w *world) dial(who as) *net.TCPConn {
 	w.t.Helper()
+	c, err := w.tryDial(who)
+	must(w.t, err)
+	return c
+}
+
+func (w *world) tryDial(who as) (*net.TCPConn, error) {
 	if who.pid == 0 {
 		who.pid = appPID
 	}
@@ -216,10 +222,12 @@ func (w *world) dial(who as) *net.TCPConn {
 		return errors.Join(rc.Control(func(fd uintptr) { must(w.t, w.publish(int(fd), who)) }))
 	}}
 	c, err := d.Dial("tcp", w.ln.Addr().String())
-	must(w.t, err)
+	if err != nil {
+		return nil, err
+	}
 	w.t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	return c.(*net.TCPConn)
+	return c.(*net.TCPConn), nil
 }
 
 // publish does what the hooks do before the SYN: it makes the source known.

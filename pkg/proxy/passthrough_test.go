@@ -1,0 +1,210 @@
+package proxy_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/proxy"
+)
+
+// TestPassthroughIsUndecrypted: the workload sees the origin's own certificate,
+// and the record says no more than the name.
+func TestPassthroughIsUndecrypted(t *testing.T) {
+	w := newWorld(t)
+	o := w.originFor(nil, host)
+	w.use(policy.Passthrough, w.partnerRoute())
+	c := tls.Client(w.dial(as{original: o.addr, pid: otherPID}), &tls.Config{ServerName: host, RootCAs: w.partner.pool()})
+	if got := talk(t, c, plainGet); got != okResponse {
+		t.Errorf("answer %q", got)
+	}
+	r := w.connection()
+	if r.Decision != "passthrough" || r.Reason != "identity_mismatch" || r.SNI != host || r.BytesIn < 500 || r.BytesOut < 200 || r.Upstream.Port != o.addr.Port() {
+		t.Errorf("record %+v", r)
+	}
+	if string(o.got()) != plainGet {
+		t.Errorf("origin got %q", o.got())
+	}
+}
+
+// TestServerSpeaksFirst: the greeting arrives although the workload waits for it,
+// and no byte of either side is lost.
+func TestServerSpeaksFirst(t *testing.T) {
+	w := newWorld(t)
+	o := newOrigin(t, nil, func(c net.Conn) {
+		_, _ = io.WriteString(c, "220 mail ready\r\n")
+		all, _ := io.ReadAll(c)
+		_, _ = c.Write(append([]byte("221 "), all...))
+	})
+	w.use(policy.Passthrough, w.partnerRoute())
+	c := w.dial(as{original: o.addr})
+	expectRead(t, c, "220 mail ready\r\n")
+	if got := talk(t, c, "GET / HTTP/1.1\r\n"); got != "221 GET / HTTP/1.1\r\n" {
+		t.Errorf("got %q", got)
+	}
+	if r := w.connection(); r.Decision != "passthrough" || r.Reason != "not_http" || r.BytesIn != 36 || r.BytesOut != 16 {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestSilentWorkload: a pause before the ClientHello changes nothing of what
+// becomes of it, whatever the default is.
+func TestSilentWorkload(t *testing.T) {
+	for _, def := range []policy.Action{policy.Passthrough, policy.Deny} {
+		t.Run(def.String(), func(t *testing.T) {
+			w := newWorld(t)
+			o := w.originFor(nil, host)
+			w.use(def, w.partnerRoute())
+			raw := w.dial(as{original: o.addr})
+			time.Sleep(3 * within.Silence)
+			if got := talk(t, tls.Client(raw, &tls.Config{ServerName: host, RootCAs: w.roots()}), plainGet); got != okResponse {
+				t.Errorf("answer %q", got)
+			}
+			if !bytes.Contains(o.got(), []byte(canary)) {
+				t.Error("not intercepted")
+			}
+		})
+	}
+	t.Run("for ever", func(t *testing.T) {
+		w := newWorld(t, func(o *options) { o.Timeouts.Hello = 300 * time.Millisecond })
+		o := w.originFor(nil, host)
+		w.use(policy.Deny, w.partnerRoute())
+		if _, err := w.dial(as{original: o.addr}).Read(make([]byte, 1)); err == nil || err == io.EOF {
+			t.Errorf("read %v, want a reset", err)
+		}
+		if r := w.connection(); r.Decision != "deny" || r.Reason != "not_http" || o.accepted() > 0 {
+			t.Errorf("record %+v, %d connections", r, o.accepted())
+		}
+	})
+}
+
+// TestServerEndsFirst: a server that closes at once is seen to.
+func TestServerEndsFirst(t *testing.T) {
+	w := newWorld(t)
+	o := newOrigin(t, nil, func(net.Conn) {})
+	w.use(policy.Passthrough)
+	c := w.dial(as{original: o.addr})
+	if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
+		t.Errorf("%q, %v; want the end", got, err)
+	}
+	_ = c.Close()
+	if r := w.connection(); r.Decision != "passthrough" {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestHalfClose: each side may end on its own.
+func TestHalfClose(t *testing.T) {
+	big := strings.Repeat("0123456789abcdef", 1<<16)
+	w := newWorld(t)
+	o := newOrigin(t, nil, func(c net.Conn) { // answers only after the end of the question
+		all, _ := io.ReadAll(c)
+		_, _ = c.Write(all)
+	})
+	w.use(policy.Passthrough)
+	c := w.dial(as{original: o.addr})
+	if got := talk(t, c, "\x00\x01"+big); got != "\x00\x01"+big {
+		t.Errorf("%d bytes came back of %d", len(got), len(big)+2)
+	}
+	if r := w.connection(); r.BytesIn != int64(len(big)+2) || r.BytesOut != r.BytesIn {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestDeadOrigin: what the workload would have seen.
+func TestDeadOrigin(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	dead := netip.MustParseAddrPort(ln.Addr().String())
+	must(t, ln.Close())
+	w := newWorld(t)
+	w.use(policy.Passthrough)
+	c := w.dial(as{original: dead})
+	_, _ = c.Write([]byte("\x00opaque"))
+	if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("read %v, want a reset", err)
+	}
+	if r := w.connection(); r.Reason != "upstream_unreachable" {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestUnattributed is D9: no record of the connect, or one that leads to
+// ourselves: reset, a record, and nothing dialled.
+func TestUnattributed(t *testing.T) {
+	for reason, who := range map[string]as{"no_record": {unknown: true}, "loop": {}} {
+		t.Run(reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.use(policy.Passthrough)
+			who.original = addrOf(w.ln)
+			if c, err := w.tryDial(who); err == nil { // else the reset was faster than connect()
+				_, _ = io.WriteString(c, plainGet)
+				if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+					t.Errorf("read %v, want a reset", err)
+				}
+			}
+			if r := w.connection(); r.Decision != "deny" || r.Reason != reason {
+				t.Errorf("record %+v", r)
+			}
+			if n := w.proxy.Stats().Accepted.Load(); n != 1 {
+				t.Errorf("%d connections accepted, want 1", n)
+			}
+		})
+	}
+}
+
+func addrOf(l net.Listener) netip.AddrPort { return netip.MustParseAddrPort(l.Addr().String()) }
+
+// TestDeniedConnections are reset before a byte of them leaves.
+func TestDeniedConnections(t *testing.T) {
+	w := newWorld(t)
+	o := w.originFor(nil, host)
+	w.use(policy.Passthrough, rule{route: policy.Route{Name: "no", Action: policy.Deny, To: policy.To{Hosts: hosts(t, host)}}})
+	if _, err := w.tryTLS(as{original: o.addr}, host); err == nil {
+		t.Error("handshake done")
+	}
+	if r := w.connection(); r.Decision != "deny" || r.Reason != "route_denies" || r.Route != "no" || r.SNI != host || o.accepted() > 0 {
+		t.Errorf("record %+v, %d connections", r, o.accepted())
+	}
+}
+
+// TestModes: observe changes nothing, report does all but refuse.
+func TestModes(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		change     func(*rule)
+		credential bool
+		decision   string
+		reason     string
+	}{
+		{"observe a credential", func(r *rule) { r.route.Mode = policy.Observe }, false, "intercept", ""},
+		{"report a credential", func(r *rule) { r.route.Mode = policy.Report }, true, "intercept", ""},
+		{"observe a denial", func(r *rule) { r.route.Mode, r.route.Action = policy.Observe, policy.Deny }, false, "deny", "route_denies"},
+		{"report a denial", func(r *rule) { r.route.Mode, r.route.Action = policy.Report, policy.Deny }, false, "deny", "route_denies"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.originFor(nil, host)
+			// The path makes it a decision about the request; the first route has
+			// the connection intercepted.
+			w.use(policy.Intercept,
+				rule{policy.Route{Name: "other", Action: policy.Intercept, To: policy.To{Hosts: hosts(t, host), Paths: paths(t, "/other")}}, proxy.Plan{Upstream: w.profile("other")}},
+				w.partnerRoute(c.change, func(r *rule) { r.route.To.Paths = paths(t, "/v1/**") }))
+			if got := w.say(o, plainGet); got != okResponse {
+				t.Errorf("answer %q", got)
+			}
+			if has := bytes.Contains(o.got(), []byte(canary)); has != c.credential {
+				t.Errorf("credential %v, want %v", has, c.credential)
+			}
+			if r := w.request(); r.Decision != c.decision || r.Reason != c.reason || r.Route != "partner" || r.Status != 200 {
+				t.Errorf("record %+v", r)
+			}
+		})
+	}
+}
