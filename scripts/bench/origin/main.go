@@ -31,7 +31,7 @@ func serve() error {
 	mux.HandleFunc("POST /upload", upload)
 	s := &http.Server{
 		Addr: *listen, Handler: guard(mux, "Bearer "+*bearer, *open),
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13},
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519}},
 	}
 	return s.ListenAndServeTLS(*cert, *key)
 }

@@ -13,7 +13,13 @@
 // A sample starts one proxy afresh, proves that it does the work (proof.go),
 // warms it up, measures and stops it. Samples are interleaved: for each round and
 // workload all peers come after one another, because the speed of a shared host
-// drifts within minutes. What counts is the ratio within a round.
+// drifts within minutes. What counts is the ratio within a round. The proxy's CPU
+// over the client's in the same sample (proxy/client) drifts less, but compares
+// only where clients have the same work with every proxy: (a), (b), (br). In (c)
+// and (d) they pay for records and frames as the proxy cut them. A row that others
+// disturbed is marked; measure it again.
+//
+// With -profile DIR, perf records Outwarden's stacks: perf report -i DIR/a.perf.
 //
 // A workload is one value in a work_*.go file, a peer one type in a peer_*.go
 // file. Everything lives in a mount namespace of its own and ends with it, the

@@ -56,6 +56,11 @@ func parse(args []string) (*plan, error) {
 	if err := p.paths(); err != nil {
 		return nil, err
 	}
+	if p.profile != "" {
+		if err := os.MkdirAll(p.profile, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if p.peers, err = choose(allPeers(), names, *peers); err != nil {
 		return nil, err
