@@ -17,7 +17,7 @@ func (r *reader) data(h *frameHeader, p []byte) error {
 	}
 	end := h.flags.Has(http2.FlagDataEndStream)
 	s, err := r.admit(h, len(p), len(body), end)
-	if s == nil {
+	if s == nil || err != nil {
 		return err
 	}
 	if code, flaw := s.measure(len(body), end); flaw != "" {

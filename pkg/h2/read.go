@@ -46,6 +46,7 @@ func (r *reader) init(c *Conn) {
 func (r *reader) run() error {
 	var buf *[]byte
 	n := 0
+	r.partialSince.Store(time.Now().UnixNano()) // the peer owes us its SETTINGS
 	defer func() {
 		if buf != nil {
 			readBuffers.put(buf)
@@ -112,7 +113,7 @@ func (r *reader) ended(err error) error {
 // taken.
 func (r *reader) watch(n, used int) {
 	switch since := r.partialSince.Load(); {
-	case n == 0 && !r.open && r.preface:
+	case n == 0 && !r.open && r.c.settled:
 		if since != 0 {
 			r.partialSince.Store(0)
 		}
