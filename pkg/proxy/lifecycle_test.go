@@ -210,16 +210,10 @@ func TestClose(t *testing.T) {
 // TestCloseAborts what does not end by itself, wherever it waits.
 func TestCloseAborts(t *testing.T) {
 	w := newWorld(t, func(o *options) { o.Timeouts.Drain, o.Timeouts.Response = 100*time.Millisecond, time.Hour })
-	mute := func(c net.Conn) { _, _ = io.Copy(io.Discard, c); time.Sleep(50 * time.Millisecond) }
-	hung := make(chan struct{})
-	o := w.originFor(func(c net.Conn) { newReader(c).head(); hung <- struct{}{}; mute(c) }, host)
-	opaque := newOrigin(t, nil, func(c net.Conn) {
-		hung <- struct{}{}
-		buf := make([]byte, 10)
-		_, _ = c.Read(buf)
-		_, _ = c.Read(buf)
-		mute(c)
-	})
+	hung, over := make(chan struct{}), make(chan struct{})
+	o := w.originFor(func(c net.Conn) { newReader(c).head(); hung <- struct{}{}; <-over }, host)
+	opaque := newOrigin(t, nil, func(net.Conn) { hung <- struct{}{}; <-over })
+	t.Cleanup(func() { close(over) })
 	w.use(policy.Passthrough, w.partnerRoute())
 	c := w.tls(as{original: o.addr}, host)
 	_, _ = io.WriteString(c, plainGet)

@@ -26,7 +26,7 @@ func (m streamMessage) Target() string {
 
 // SetTarget replaces :path.
 func (m streamMessage) SetTarget(target []byte) {
-	m.out.URL = rawURL(m.out.Host, string(target))
+	m.out.URL = rawURL(m.out.URL.Scheme, m.out.Host, string(target))
 }
 
 // Strip takes out the fields that the sieve names.

@@ -21,7 +21,7 @@ func (s *stream) outgoing() *http.Request {
 	in := s.in
 	out := &http.Request{
 		Method:        in.Method,
-		URL:           rawURL(in.Host, in.RequestURI),
+		URL:           rawURL(s.scheme(), in.Host, in.RequestURI),
 		Host:          in.Host,
 		Header:        in.Header.Clone(),
 		Body:          in.Body,
@@ -38,9 +38,17 @@ func (s *stream) outgoing() *http.Request {
 	return out
 }
 
+// scheme is what the upstream leg makes of it.
+func (s *stream) scheme() string {
+	if s.up.Facts.TLS == 0 {
+		return "http"
+	}
+	return "https"
+}
+
 // rawURL makes the client send target byte for byte as :path.
-func rawURL(host, target string) *url.URL {
-	u := &url.URL{Scheme: "https", Host: host, Opaque: "//" + host + target}
+func rawURL(scheme, host, target string) *url.URL {
+	u := &url.URL{Scheme: scheme, Host: host, Opaque: "//" + host + target}
 	if target == "*" {
 		u.Opaque = target
 	}

@@ -118,6 +118,9 @@ func (s *stream) attempt(connect func(*request, context.Context) *failure, sum [
 // wellFormed refuses what the HTTP/2 library lets through and HTTP/1 would
 // read in two ways.
 func (s *stream) wellFormed() *failure {
+	if !http1.ValidName(s.in.Method) { // "GET /x HTTP/1.1\r\n" is a method to the library
+		return refusal(flow.ReasonBadRequest, "malformed method")
+	}
 	if err := http1.CheckTarget(s.in.RequestURI, s.in.Method); err != nil {
 		return refusal(flow.ReasonBadRequest, err.Error())
 	}

@@ -46,7 +46,11 @@ func (p *Pool) establish(ctx context.Context, t *Target, tcp *net.TCPConn, gen u
 	c := &Conn{pool: p, wire: w, netConn: w, gen: gen}
 	c.Facts = Facts{Key: t.Key, Remote: unmapped(tcp.RemoteAddr()), Local: unmapped(tcp.LocalAddr()), EgressIP: t.egressIP()}
 	if t.Cleartext {
-		return c, nil
+		if t.priorKnowledge() {
+			c.Facts.ALPN = "h2c"
+			c.h2, err = p.h2.NewClientConn(c.netConn)
+		}
+		return c, err
 	}
 	if err := p.handshake(ctx, t, c); err != nil {
 		return nil, err
@@ -59,12 +63,9 @@ func (p *Pool) establish(ctx context.Context, t *Target, tcp *net.TCPConn, gen u
 
 // enter notes what the upstream chose and shares an h2 connection.
 func (p *Pool) enter(c *Conn, t *Target) {
-	if t.Cleartext {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if b := p.bucket(c.bucketKey()); b != nil && len(t.ALPN) > 0 {
+	if b := p.bucket(c.bucketKey()); b != nil && len(t.ALPN) > 0 && !t.Cleartext {
 		b.remember(t.ALPN, c.Facts.ALPN, time.Now())
 		p.sweepLater()
 	}

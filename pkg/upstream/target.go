@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"golang.org/x/net/http2"
+
 	"github.com/outwarden/outwarden/pkg/flow"
 )
 
@@ -54,7 +56,7 @@ type Key struct {
 type Target struct {
 	Key       Key
 	Profile   *Profile
-	ALPN      []string // offered, in order; empty: the extension is not sent
+	ALPN      []string // offered, in order; empty: the extension is not sent. In clear text h2 alone means h2 by prior knowledge
 	Cleartext bool     // no TLS: plain HTTP, or bytes that are already TLS (passthrough)
 }
 
@@ -76,6 +78,12 @@ func (t *Target) check() error {
 		return &Error{Reason: flow.ReasonResolveFailed, Err: errNoHost}
 	}
 	return nil
+}
+
+// priorKnowledge reports whether HTTP/2 is spoken in clear text without asking
+// (RFC 9113 section 3.3), as the workload did.
+func (t *Target) priorKnowledge() bool {
+	return t.Cleartext && len(t.ALPN) == 1 && t.ALPN[0] == http2.NextProtoTLS
 }
 
 func (t *Target) allowPrivate() bool { return t.Profile != nil && t.Profile.AllowPrivate }
