@@ -54,6 +54,7 @@ func newEnterCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: enterCmd, Hidden: true, DisableFlagParsing: true,
 		RunE: func(*cobra.Command, []string) error {
+			signal.Reset() // what is sent to the command ends it, also before it is one
 			err := workload.Main()
 			return exitError{err, err.Code}
 		},
