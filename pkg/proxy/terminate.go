@@ -77,7 +77,8 @@ func (c *conn) mirror(offered []string) string {
 	}
 	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
-	up, err := c.snap.Upstream.Get(ctx, t)
+	// A pooled connection would tell what an earlier workload offered.
+	up, err := c.snap.Upstream.Dial(ctx, t)
 	if err != nil {
 		c.failed = dead{t.Key, upstreamFailure(err)}
 		return plainest(offered)
