@@ -34,8 +34,9 @@ type Conn struct {
 	settled     bool // its SETTINGS came
 
 	// What we gave the peer.
-	given  int // bytes it may send on the connection
-	credit int // consumed, not yet announced
+	given     int  // bytes it may send on the connection
+	credit    int  // consumed, not yet announced
+	confirmed bool // it knows our SETTINGS; until then it counts with the defaults
 
 	// Going away.
 	leaving bool // no new streams, from either side

@@ -36,6 +36,7 @@ func (r *reader) settings(h *frameHeader, p []byte) error {
 		if len(p) != 0 {
 			return frameSize("a confirmation of SETTINGS with payload")
 		}
+		r.c.confirm()
 		return nil
 	}
 	if len(p)%6 != 0 {
@@ -56,6 +57,22 @@ func (r *reader) settings(h *frameHeader, p []byte) error {
 	r.batch.note(c)
 	deliver(&r.batch, notes)
 	return err
+}
+
+// confirm counts windows that are smaller than the default from here on; those of
+// streams that are open may fall below zero (RFC 9113 section 6.9.2).
+func (c *Conn) confirm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.confirmed {
+		return
+	}
+	c.confirmed = true
+	if less := initialWindow - c.o.StreamWindow; less > 0 {
+		for _, s := range c.streams {
+			s.given -= less
+		}
+	}
 }
 
 func (c *Conn) apply(p []byte) error {

@@ -83,7 +83,8 @@ func (r *reader) fieldSection(block []byte) error {
 	c, id := r.c, r.blockID
 	c.mu.Lock()
 	s := c.streams[id]
-	idle, forgiven := s == nil && c.idle(id), s == nil && c.forgiven(id)
+	idle := s == nil && c.idle(id)
+	forgiven := s == nil && !idle && c.forgiven(id)
 	c.mu.Unlock()
 	switch {
 	case r.selfish:

@@ -392,7 +392,7 @@ func TestStreamErrors(t *testing.T) {
 		"PRIORITY of 4 bytes":    {func(p *peer) { open(p); _ = p.f.WriteRawFrame(http2.FramePriority, 0, 1, make([]byte, 4)) }, "FRAME_SIZE_ERROR"},
 		"more than its window": {func(p *peer) {
 			open(p)
-			for range 3 {
+			for range 5 {
 				_ = p.f.WriteData(1, false, make([]byte, 16<<10))
 			}
 		}, "FLOW_CONTROL_ERROR"},
@@ -400,7 +400,7 @@ func TestStreamErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := &hoarder{}
 			p, _ := startRaw(t, false, func(c net.Conn) *h2.Conn {
-				return h2.NewServer(c, h2.Options{StreamWindow: 40000}, func() h2.Handler { return b })
+				return h2.NewServer(c, h2.Options{StreamWindow: 70000}, func() h2.Handler { return b })
 			})
 			_, _ = io.WriteString(p.c, http2.ClientPreface)
 			_ = p.f.WriteSettings()

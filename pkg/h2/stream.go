@@ -85,6 +85,9 @@ func method(fields []hpack.HeaderField) string {
 // newStream enters a stream. mu is held.
 func (c *Conn) newStream(id uint32, h Handler) *Stream {
 	s := &Stream{c: c, id: id, handler: h, length: -1, given: c.o.StreamWindow, window: c.peerWindow}
+	if !c.confirmed {
+		s.given = max(s.given, initialWindow)
+	}
 	c.streams[id] = s
 	c.wake()
 	return s

@@ -173,7 +173,7 @@ func (s *section) control(seen int) string {
 		return ":scheme is neither http nor https"
 	case !tunnel && (s.Path == "" || s.Path[0] != '/' && (s.Path != "*" || s.Method != "OPTIONS")):
 		return ":path does not begin with a slash"
-	case strings.ContainsAny(s.Path, " \t"):
+	case strings.IndexByte(s.Path, ' ') >= 0 || strings.IndexByte(s.Path, '\t') >= 0:
 		return ":path with a space"
 	}
 	return s.oneAuthority(seen)
@@ -189,8 +189,11 @@ func (s *section) oneAuthority(seen int) string {
 	if s.Authority == "" {
 		return "no :authority"
 	}
-	if strings.ContainsAny(s.Authority, "@/?#\\ \t,") {
-		return ":authority is more than a host and a port"
+	for i := range len(s.Authority) {
+		switch s.Authority[i] {
+		case '@', '/', '?', '#', '\\', ' ', '\t', ',':
+			return ":authority is more than a host and a port"
+		}
 	}
 	return ""
 }
