@@ -188,6 +188,20 @@ func TestNotRead(t *testing.T) {
 	_ = ours.Close()
 }
 
+// TestPing: a peer that is silent is asked, and gone if it does not answer.
+func TestPing(t *testing.T) {
+	closed := make(chan error, 1)
+	p, conn := startRaw(t, true, func(c net.Conn) *h2.Conn { return h2.NewClient(c, h2.Options{Ping: 60 * time.Millisecond}) })
+	_ = p.f.WriteSettings()
+	if _, err := conn.Open(nil, closing(closed), []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	p.sees("PING false")
+	if err := <-closed; err != h2.ErrStalled {
+		t.Errorf("closed with %v", err)
+	}
+}
+
 // TestIdle: a connection without a stream ends in good order.
 func TestIdle(t *testing.T) {
 	p, _ := startRaw(t, false, func(c net.Conn) *h2.Conn {

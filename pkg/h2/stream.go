@@ -34,6 +34,7 @@ type Stream struct {
 	polite   bool // reset without error once the end has left
 	pending  pending
 	trailers []hpack.HeaderField
+	kept     kept
 	moved    int // the tick in which pending last moved
 }
 
@@ -209,7 +210,7 @@ func (s *Stream) remove() {
 func (s *Stream) kill() {
 	s.gone = true
 	s.pending.drop()
-	s.trailers = nil
+	s.trailers, s.kept = nil, kept{}
 }
 
 // finish removes a stream that both sides have ended. mu is held.

@@ -9,12 +9,11 @@ import (
 // startTimer looks after idle and stalled ends, twice in the shortest of the
 // times that the options give.
 func (c *Conn) startTimer() {
-	every := c.o.Idle
-	if every == 0 || c.o.Stall > 0 && c.o.Stall < every {
-		every = c.o.Stall
-	}
-	if every <= 0 {
-		every = time.Minute // the flood counters must fall
+	every := time.Minute // the flood counters must fall
+	for _, d := range [...]time.Duration{c.o.Idle, c.o.Stall, c.o.Ping} {
+		if d > 0 {
+			every = min(every, d)
+		}
 	}
 	every = max(every/2, minimalTick)
 	c.mu.Lock()
@@ -38,7 +37,7 @@ func (c *Conn) tick(every time.Duration) {
 	c.ticks++
 	c.flood.halve()
 	now := time.Now()
-	stuck := c.stuck(now)
+	stuck := c.stuck(now) || c.mute(every)
 	if !stuck && c.o.Idle > 0 && len(c.streams) == 0 && now.Sub(c.active) > c.o.Idle {
 		c.leave(ErrIdle)
 	}
@@ -52,6 +51,7 @@ func (c *Conn) tick(every time.Duration) {
 		c.abort(ErrStalled)
 		return
 	}
+	c.flush()
 	c.giveUp(stalled)
 }
 
@@ -67,6 +67,23 @@ func (c *Conn) stuck(now time.Time) bool {
 	since := c.reader.partialSince.Load()
 	return since != 0 && now.Sub(time.Unix(0, since)) > c.o.Stall
 }
+
+// mute asks a peer that is silent while it has streams whether it is there, and
+// reports whether it did not answer. mu is held.
+func (c *Conn) mute(every time.Duration) bool {
+	if c.o.Ping <= 0 || c.reader.heard.Swap(false) || len(c.streams) == 0 {
+		c.silent = 0
+		return false
+	}
+	before := c.silent
+	c.silent += every
+	if before < c.o.Ping && c.silent >= c.o.Ping {
+		c.out = appendPing(c.out, 0, alivePing)
+	}
+	return c.silent >= 2*c.o.Ping
+}
+
+var alivePing = []byte("alive h2")
 
 // stalled resets the streams whose peer has left its window shut for so many
 // ticks, and returns them. mu is held.
