@@ -11,6 +11,7 @@ import (
 // holds at once, for connections that begin, and a daemon that comes back takes
 // over. Detach then leaves nothing.
 func TestSystemKilledDaemon(t *testing.T) {
+	requireBinaries(t)
 	for _, fail := range []string{"closed", "open"} {
 		t.Run(fail, func(t *testing.T) {
 			w := newWorld(t)
@@ -76,6 +77,7 @@ func TestSystemKilledDaemon(t *testing.T) {
 // A run outlives the daemon that made its scope: it fails while there is none
 // and goes on with the next, whichever kind each of them is.
 func TestSystemRunOutlivesDaemon(t *testing.T) {
+	requireBinaries(t)
 	for _, first := range []string{"daemon", "ephemeral"} {
 		t.Run(first, func(t *testing.T) {
 			w := newWorld(t)
