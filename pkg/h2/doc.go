@@ -31,7 +31,7 @@
 //
 // Frames are taken apart in the read buffer here and not by http2.Framer, which
 // wants to block in a Reader, copies each payload and allocates for each field
-// section. HPACK is x/net's.
+// section. HPACK's encoder and Huffman code are x/net's; see decoder for the rest.
 //
 // Traps. Slices in an Event are only valid during the call; strings may be kept.
 // Room and Closed events may come from another goroutine than the reader's, also

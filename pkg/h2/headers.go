@@ -59,7 +59,6 @@ func (r *reader) continuation(h *frameHeader, p []byte) error {
 func (r *reader) emit(f hpack.HeaderField) {
 	r.listSize += int(f.Size())
 	if r.tooLarge() {
-		r.dec.SetEmitEnabled(false)
 		return
 	}
 	r.fields = append(r.fields, f)
@@ -73,11 +72,7 @@ func (r *reader) tooLarge() bool {
 func (r *reader) fieldSection(block []byte) error {
 	clear(r.fields)
 	r.fields, r.listSize = r.fields[:0], 0
-	r.dec.SetEmitEnabled(true)
-	if _, err := r.dec.Write(block); err != nil {
-		return &ConnError{Code: http2.ErrCodeCompression, Detail: err.Error()}
-	}
-	if err := r.dec.Close(); err != nil {
+	if err := r.dec.decode(block); err != nil {
 		return &ConnError{Code: http2.ErrCodeCompression, Detail: err.Error()}
 	}
 	c, id := r.c, r.blockID

@@ -21,7 +21,7 @@ type reader struct {
 	wait    [64]byte
 
 	// The field section in the making (RFC 9113 section 4.3).
-	dec       *hpack.Decoder
+	dec       *decoder
 	fields    []hpack.HeaderField
 	listSize  int
 	block     []byte
@@ -38,8 +38,7 @@ type reader struct {
 func (r *reader) init(c *Conn) {
 	r.c = c
 	r.preface = !c.server
-	r.dec = hpack.NewDecoder(maxTable, r.emit)
-	r.dec.SetMaxStringLength(c.o.HeaderBytes)
+	r.dec = newDecoder(r.emit)
 }
 
 // run reads until the connection ends. An idle connection waits with a few bytes
@@ -82,6 +81,7 @@ func (r *reader) run() error {
 		if n == 0 && r.c.quiet() {
 			readBuffers.put(buf)
 			buf = nil
+			r.dec.rest()
 		}
 	}
 }
