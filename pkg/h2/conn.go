@@ -49,8 +49,8 @@ type Conn struct {
 	written   sync.Cond // writing became false
 	enc       *encoder
 	ready     queue
-	notes     []note // Room events to deliver once mu is free
-	forgotten [forgottenAfter]uint32
+	notes     []note   // Room events to deliver once mu is free
+	forgotten []uint32 // a ring, nil until it is needed
 	forgot    int
 
 	flood  flood

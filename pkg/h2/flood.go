@@ -1,5 +1,7 @@
 package h2
 
+import "slices"
+
 // flood counts what a peer does that is cheap for it and not for us. Each
 // counter falls with honest work, so that long connections are not punished, and
 // halves with every tick.
@@ -55,15 +57,11 @@ func (c *Conn) aborted() error {
 // forgive remembers a stream that we have reset: frames that the peer sent
 // before it knew are no error.
 func (c *Conn) forgive(id uint32) {
+	if c.forgotten == nil {
+		c.forgotten = make([]uint32, forgottenAfter)
+	}
 	c.forgotten[c.forgot%forgottenAfter] = id
 	c.forgot++
 }
 
-func (c *Conn) forgiven(id uint32) bool {
-	for _, f := range &c.forgotten {
-		if f == id {
-			return true
-		}
-	}
-	return false
-}
+func (c *Conn) forgiven(id uint32) bool { return slices.Contains(c.forgotten, id) }

@@ -80,13 +80,14 @@ func (r *reader) fieldSection(block []byte) error {
 	s := c.streams[id]
 	idle := s == nil && c.idle(id)
 	forgiven := s == nil && !idle && c.forgiven(id)
+	last := c.lastPeer
 	c.mu.Unlock()
 	switch {
 	case r.selfish:
 		return r.selfDependent(id, s)
 	case s != nil:
 		return r.onOpen(s)
-	case idle && c.server:
+	case c.server && (idle || id > last):
 		return r.request()
 	case idle:
 		return protocol("HEADERS on a stream that we did not open")

@@ -36,7 +36,7 @@ const (
 	lingerTime     = 250 * time.Millisecond
 	closeTime      = 2 * time.Second
 	minimalTick    = 10 * time.Millisecond
-	forgottenAfter = 128 // streams we reset whose late frames are forgiven
+	forgottenAfter = 256 // streams we reset whose late frames are forgiven
 )
 
 func (o Options) withDefaults(server bool) Options {

@@ -528,7 +528,8 @@ func TestShutdown(t *testing.T) {
 	p.sees("PING false")
 	_ = p.f.WritePing(true, [8]byte([]byte("drain h2")))
 	_ = p.f.WritePing(false, [8]byte{1})
-	p.head(3, true, get()...)
+	p.head(3, false, get()...)
+	_ = p.f.WriteData(3, true, []byte("of no interest"))
 	_ = p.f.WriteData(1, true, []byte("the rest"))
 	p.sees("HEAD 1 204")
 	<-p.done
@@ -539,4 +540,33 @@ func TestShutdown(t *testing.T) {
 		t.Error("a stream was taken behind the last GOAWAY")
 	}
 	_ = ours.Close()
+}
+
+// TestClientShutdown: the stream that is open ends well, no other is opened, and
+// Serve returns nil.
+func TestClientShutdown(t *testing.T) {
+	ours, theirs := net.Pipe()
+	conn := h2.NewClient(theirs, h2.Options{})
+	ended := make(chan error, 1)
+	go func() { ended <- conn.Serve() }()
+	p := newPeer(t, ours, true)
+	b := &books{}
+	fields := []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}
+	if _, err := conn.Open(nil, b, fields, true); err != nil {
+		t.Fatal(err)
+	}
+	conn.Shutdown()
+	if _, err := conn.Open(nil, b, fields, true); err != h2.ErrLeaving || conn.Room() != 0 || conn.Alive() {
+		t.Errorf("opened behind Shutdown: %v, room %d", err, conn.Room())
+	}
+	_ = p.f.WriteSettings()
+	p.head(1, true, ":status", "200")
+	if err := <-ended; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if !b.has("end 1") || b.has("closed") {
+		t.Errorf("the handler was told %q", b.events)
+	}
+	_ = ours.Close()
+	<-p.done
 }

@@ -189,7 +189,7 @@ func (r *reader) frame(h *frameHeader, p []byte) error {
 // idle reports whether nobody has opened the stream yet. mu is held.
 func (c *Conn) idle(id uint32) bool {
 	if id%2 == 1 == c.server {
-		return id > c.lastPeer
+		return id > c.lastPeer && c.drain != drainLast // behind GOAWAY, late ones are dropped
 	}
 	return c.server || id >= c.nextOurs // a server opens none: even ids are never used
 }
