@@ -136,6 +136,10 @@ func (s *stream) interim(code int, header textproto.MIMEHeader) error {
 	for name, values := range header {
 		head[name] = values
 	}
+	// The library still reads the map after WriteHeader, on a stream that is reset
+	// meanwhile; two of its goroutines in one map end the process. It takes a copy
+	// where the map has a length, which it strips.
+	head["Content-Length"] = []string{"0"}
 	s.w.WriteHeader(code)
 	clear(head)
 	return nil

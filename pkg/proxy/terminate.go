@@ -77,8 +77,11 @@ func (c *conn) mirror(offered []string) string {
 	}
 	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
-	// A pooled connection would tell what an earlier workload offered.
-	up, err := c.snap.Upstream.Dial(ctx, t)
+	get := c.snap.Upstream.Dial // a pooled connection would tell what an earlier workload offered
+	if len(offered) == 0 {
+		get = c.snap.Upstream.Get // then there is nothing to choose from, and any will do
+	}
+	up, err := get(ctx, t)
 	if err != nil {
 		c.failed = dead{t.Key, upstreamFailure(err)}
 		return plainest(offered)
