@@ -236,13 +236,13 @@ func rawStream(t *testing.T, c net.Conn, fields []string) string {
 	for i := 0; i < len(fields); i += 2 {
 		_ = enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
 	}
-	first, rest := block.Next(16000), true
-	rest = block.Len() == 0
-	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: bytes.Clone(first), EndStream: true, EndHeaders: rest})
-	for !rest {
+	first := bytes.Clone(block.Next(16000))
+	last := block.Len() == 0
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: first, EndStream: true, EndHeaders: last})
+	for !last {
 		piece := bytes.Clone(block.Next(16000))
-		rest = block.Len() == 0
-		if fr.WriteContinuation(1, rest, piece) != nil {
+		last = block.Len() == 0
+		if fr.WriteContinuation(1, last, piece) != nil {
 			return ""
 		}
 	}
