@@ -66,7 +66,7 @@ func (s *stream) roundTrip() (f *failure, retry bool) {
 	res, err := s.up.H2().RoundTrip(s.out.WithContext(ctx))
 	if err != nil {
 		f := s.broken(err)
-		again := unprocessed(err) || reused && idempotent(s.method)
+		again := mayGoAgain(err, reused && idempotent(s.method))
 		return f, again && f.reason == flow.ReasonUpstreamClosed && s.out.Body == http.NoBody
 	}
 	defer res.Body.Close()
@@ -80,11 +80,15 @@ func (s *stream) roundTrip() (f *failure, retry bool) {
 	return nil, false
 }
 
-// unprocessed reports whether the upstream says that it did nothing about the
-// request (RFC 9113 section 8.7).
-func unprocessed(err error) bool {
+// mayGoAgain reports whether a failed request may be sent once more: where the
+// upstream says that it did nothing about it (RFC 9113 section 8.7), or where
+// the connection broke and twice does no harm.
+func mayGoAgain(err error, harmless bool) bool {
 	var reset http2.StreamError
-	return errors.As(err, &reset) && reset.Code == http2.ErrCodeRefusedStream
+	if errors.As(err, &reset) {
+		return reset.Code == http2.ErrCodeRefusedStream
+	}
+	return harmless
 }
 
 func (s *stream) broken(err error) *failure {

@@ -1,0 +1,128 @@
+package proxy_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// attempt is one request by one workload in one configuration.
+type attempt struct {
+	pid                    uint32
+	sni, name, method      string
+	clear, allowsClear     bool
+	origin                 string // whose certificate
+	resolves, allowPrivate bool
+	mode                   policy.Mode
+	def                    policy.Action
+}
+
+func drawAttempt(t *rapid.T) attempt {
+	mostly := func(label string, good string, bad ...string) string {
+		if rapid.IntRange(0, 2).Draw(t, label+" good") > 0 {
+			return good
+		}
+		return rapid.SampledFrom(bad).Draw(t, label)
+	}
+	yes := func(label string) bool { return rapid.IntRange(0, 4).Draw(t, label) > 0 }
+	a := attempt{
+		pid: appPID, clear: !yes("tls"), allowsClear: rapid.Bool().Draw(t, "allows clear text"),
+		sni:      mostly("sni", host, "www.example.com", "127.0.0.1", "sub."+host),
+		name:     mostly("name", host, "www.example.com", "127.0.0.1", strings.ToUpper(host), host+":1", "sub."+host),
+		method:   mostly("method", "GET", "TRACE", "OPTIONS", "trace", "PURGE"),
+		origin:   mostly("origin", "good", "other name", "untrusted"),
+		resolves: yes("resolves"), allowPrivate: yes("allow private"),
+		mode: rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Report, policy.Observe}).Draw(t, "mode"),
+		def:  rapid.SampledFrom([]policy.Action{policy.Intercept, policy.Passthrough, policy.Deny}).Draw(t, "default"),
+	}
+	if !yes("app") {
+		a.pid = otherPID
+	}
+	return a
+}
+
+// mayCarry is the invariant told naively.
+func (a *attempt) mayCarry() bool {
+	named := strings.EqualFold(a.name, host)
+	asked := a.clear && a.allowsClear || !a.clear && a.sni == host
+	echoes := strings.EqualFold(a.method, "trace") || strings.EqualFold(a.method, "options")
+	return a.pid == appPID && a.mode != policy.Observe && named && asked && !echoes &&
+		a.origin == "good" && a.resolves && a.allowPrivate
+}
+
+// TestInvariant: whatever comes together, the canary is at the partner exactly
+// where it may be, nowhere else, and never before its intent is written.
+func TestInvariant(t *testing.T) {
+	w := newWorld(t)
+	other := newPartnerCA(t)
+	origins := map[string]*origin{
+		"good":       w.originFor(nil, host, "127.0.0.1", "www.example.com", "sub."+host),
+		"other name": w.originFor(nil, "www.example.org"),
+		"untrusted":  newOrigin(t, &tls.Config{Certificates: []tls.Certificate{other.leaf(t, []string{host})}}, nil),
+	}
+	carried := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		a := drawAttempt(rt)
+		w.records.forget()
+		w.pool.Retire()
+		delete(w.names, host)
+		if a.resolves {
+			w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		}
+		w.use(a.def, w.partnerRoute(func(r *rule) {
+			p := *r.plan.Upstream
+			p.AllowPrivate = a.allowPrivate
+			r.plan.Upstream, r.plan.Cleartext, r.route.Mode = &p, a.allowsClear, a.mode
+		}))
+		o := origins[a.origin]
+		before := map[string]int{}
+		for name, o := range origins {
+			before[name] = bytes.Count(o.got(), []byte(canary))
+		}
+		a.send(w, o)
+		w.quiet()
+		for name, o := range origins {
+			got, want := bytes.Count(o.got(), []byte(canary))-before[name], 0
+			if name == a.origin && a.mayCarry() {
+				want = 1
+				carried++
+			}
+			if got != want {
+				rt.Fatalf("%+v: canary %d times at %s, want %d; records %+v", a, got, name, want, w.records.of(audit.KindRequest))
+			}
+			if name == a.origin && len(w.records.of(audit.KindCredential)) != want {
+				rt.Fatalf("%+v: %d intents, want %d", a, len(w.records.of(audit.KindCredential)), want)
+			}
+		}
+		if n := len(w.records.of(audit.KindRequest)) + len(w.records.of(audit.KindConnection)); n != 1 {
+			rt.Fatalf("%+v: %d records of one request", a, n)
+		}
+	})
+	if carried == 0 {
+		t.Error("no draw was allowed to carry the canary")
+	}
+}
+
+// send makes the one request; how it ends does not matter here.
+func (a *attempt) send(w *world, o *origin) {
+	request := a.method + " /v1/x HTTP/1.1\r\nHost: " + a.name + "\r\n\r\n"
+	who := as{pid: a.pid, original: o.addr}
+	raw := w.dial(who)
+	if a.clear {
+		talk(w.t, raw, request)
+		return
+	}
+	c := tls.Client(raw, &tls.Config{ServerName: a.sni, InsecureSkipVerify: true})
+	if c.Handshake() != nil {
+		_ = raw.Close()
+		return
+	}
+	talk(w.t, c, request)
+}
