@@ -110,7 +110,7 @@ func (b *builder) signer(s *config.Sign) (*inject.Signer, error) {
 func (b *builder) secret(name string) (secret.Value, string, error) {
 	value, version, err := b.vault.Get(b.ctx, name)
 	if err != nil {
-		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, err)
+		return secret.Value{}, "", err
 	}
 	b.versions = append(b.versions, name+"@"+version)
 	return value, version, nil
