@@ -18,7 +18,8 @@ type Conn struct {
 	accept func() Handler
 	reader reader
 
-	room atomic.Int64 // streams that may still be opened; what Room says
+	room  atomic.Int64 // streams that may still be opened; what Room says
+	limit atomic.Int64 // what Limit says
 
 	mu       sync.Mutex
 	streams  map[uint32]*Stream
@@ -129,6 +130,10 @@ func (c *Conn) Serve() error {
 // those that are open; 0 when the connection takes none any more.
 func (c *Conn) Room() int { return int(max(c.room.Load(), 0)) }
 
+// Limit is how many streams the peer allows at once; 0 when the connection takes
+// none any more.
+func (c *Conn) Limit() int { return int(c.limit.Load()) }
+
 // Alive reports whether the connection still serves.
 func (c *Conn) Alive() bool {
 	c.mu.Lock()
@@ -141,9 +146,10 @@ func (c *Conn) count() {
 	if c.server {
 		return
 	}
-	n := c.peerStreams - len(c.streams)
+	n, limit := c.peerStreams-len(c.streams), c.peerStreams
 	if c.dead || c.leaving || c.nextOurs > largestID {
-		n = 0
+		n, limit = 0, 0
 	}
 	c.room.Store(int64(n))
+	c.limit.Store(int64(limit))
 }

@@ -161,8 +161,8 @@ func (r *reader) response(s *Stream) error {
 		return r.fail(s.id, s, http2.ErrCodeProtocol, flaw)
 	}
 	if status < http.StatusOK {
-		if err := r.noisy(); err != nil {
-			return err
+		if s.interim++; s.interim > maxInterim {
+			return nil // nobody waits for it, and no window bounds it
 		}
 	}
 	r.tell(s, Event{Kind: Head, Status: status, Fields: r.fields, End: r.blockEnd})

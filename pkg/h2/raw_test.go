@@ -570,3 +570,24 @@ func TestClientShutdown(t *testing.T) {
 	_ = ours.Close()
 	<-p.done
 }
+
+// TestInterimFlood: heads of status 1xx without end reach the handler a bounded
+// number of times, and the response does.
+func TestInterimFlood(t *testing.T) {
+	b := &books{}
+	p, c := startRaw(t, true, func(c net.Conn) *h2.Conn { return h2.NewClient(c, h2.Options{}) })
+	fields := []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}
+	if _, err := c.Open(nil, b, fields, true); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.f.WriteSettings()
+	for range 10000 {
+		p.head(1, false, ":status", "103")
+	}
+	p.head(1, true, ":status", "200")
+	_ = p.f.WritePing(false, [8]byte{})
+	p.sees("PING true")
+	if !b.has("end 1") || len(b.events) > 40 {
+		t.Errorf("%d events", len(b.events))
+	}
+}

@@ -19,6 +19,7 @@ type Stream struct {
 	got      int64 // bytes of it that came
 	noBody   bool  // what comes may have no content whatever its Content-Length (RFC 9110 section 6.4.1)
 	headDone bool  // the final head came
+	interim  int   // heads of status 1xx that came
 
 	// Under c.mu.
 	gone     bool // both sides have ended, or it was reset
