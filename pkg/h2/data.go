@@ -77,9 +77,18 @@ func (r *reader) stray(id uint32, s *Stream, idle, forgiven, announced bool) err
 		return protocol("DATA on a stream that was never opened")
 	}
 	if s == nil && forgiven {
-		return r.noisy()
+		return r.late()
 	}
 	return r.fail(id, s, http2.ErrCodeStreamClosed, "DATA behind the end of the stream")
+}
+
+// late counts a frame for a stream that we have reset. A server's may be many
+// without any fault of its own: they were under way.
+func (r *reader) late() error {
+	if !r.c.server {
+		return nil
+	}
+	return r.noisy()
 }
 
 func (r *reader) noisy() error {

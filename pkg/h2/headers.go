@@ -92,7 +92,7 @@ func (r *reader) fieldSection(block []byte) error {
 	case idle:
 		return protocol("HEADERS on a stream that we did not open")
 	case forgiven || !c.server:
-		return r.noisy()
+		return r.late()
 	}
 	return &ConnError{Code: http2.ErrCodeStreamClosed, Detail: "HEADERS on a stream that has ended"}
 }

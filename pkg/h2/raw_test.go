@@ -590,4 +590,24 @@ func TestInterimFlood(t *testing.T) {
 	if !b.has("end 1") || len(b.events) > 40 {
 		t.Errorf("%d events", len(b.events))
 	}
+	s, err := c.Open(nil, b, fields, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Reset(nil, http2.ErrCodeCancel)
+	for range 10000 { // under way when the stream was reset
+		p.head(3, false, ":status", "103")
+	}
+	_ = p.f.WritePing(true, [8]byte{})
+	_ = p.f.WritePing(false, [8]byte{1})
+	if _, err := c.Open(nil, b, fields, true); err != nil {
+		t.Error(err)
+	}
+	p.head(5, true, ":status", "200")
+	for !b.has("end 5") {
+		if b.has("closed") {
+			t.Fatalf("told %q", b.events[len(b.events)-1])
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
