@@ -126,10 +126,7 @@ func TestDeadOrigin(t *testing.T) {
 	w := newWorld(t)
 	w.use(policy.Passthrough)
 	c := w.dial(as{original: dead})
-	_, _ = c.Write([]byte("\x00opaque"))
-	if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
-		t.Errorf("read %v, want a reset", err)
-	}
+	wantReset(t, c, "\x00opaque")
 	if r := w.connection(); r.Reason != "upstream_unreachable" {
 		t.Errorf("record %+v", r)
 	}
@@ -144,10 +141,7 @@ func TestUnattributed(t *testing.T) {
 			w.use(policy.Passthrough)
 			who.original = addrOf(w.ln)
 			if c, err := w.tryDial(who); err == nil { // else the reset was faster than connect()
-				_, _ = io.WriteString(c, plainGet)
-				if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
-					t.Errorf("read %v, want a reset", err)
-				}
+				wantReset(t, c, plainGet)
 			}
 			if r := w.connection(); r.Decision != "deny" || r.Reason != reason {
 				t.Errorf("record %+v", r)
@@ -156,6 +150,19 @@ func TestUnattributed(t *testing.T) {
 				t.Errorf("%d connections accepted, want 1", n)
 			}
 		})
+	}
+}
+
+// wantReset says something and wants the connection to end in an error. Whoever
+// meets the reset first takes it from the socket: after a write that failed, a
+// read finds a mere end.
+func wantReset(t testing.TB, c net.Conn, say string) {
+	t.Helper()
+	if _, err := io.WriteString(c, say); err != nil {
+		return
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("read %v, want a reset", err)
 	}
 }
 
