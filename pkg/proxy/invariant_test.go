@@ -45,6 +45,10 @@ func drawAttempt(t *rapid.T) attempt {
 	if !yes("app") {
 		a.pid = otherPID
 	}
+	if rapid.IntRange(0, 3).Draw(t, "all good") > 2 { // so that every run has some that may carry it
+		a.pid, a.sni, a.name, a.method, a.clear, a.origin = appPID, host, host, "GET", false, "good"
+		a.resolves, a.allowPrivate, a.mode = true, true, policy.Enforce
+	}
 	return a
 }
 
@@ -105,7 +109,7 @@ func TestInvariant(t *testing.T) {
 			rt.Fatalf("%+v: %d records of one request", a, n)
 		}
 	})
-	if carried == 0 {
+	if carried == 0 && !testing.Short() { // of the few draws of a short run, all may be bad ones
 		t.Error("no draw was allowed to carry the canary")
 	}
 }
