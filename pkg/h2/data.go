@@ -57,7 +57,7 @@ func (r *reader) admit(h *frameHeader, length, body int, end bool) (*Stream, err
 	announced := s.consumed(length - body)
 	var err error
 	if body > 0 {
-		c.flood.useful()
+		c.flood.useful(body)
 	} else if !end {
 		err = c.noisy()
 	}

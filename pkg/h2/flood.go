@@ -11,11 +11,10 @@ type flood struct {
 	owed   int // answers in the buffer that the peer does not read
 }
 
-func (f *flood) useful() {
-	if f.noise > 0 {
-		f.noise--
-	}
-}
+// useful is called for a frame that moved n bytes, either way, and for each
+// request. It earns more than itself, as peers open two windows for each KiB or so
+// that they read, and it may do so before they come.
+func (f *flood) useful(n int) { f.noise = max(f.noise-1-n/256, -maxEarned) }
 
 // good is called for a stream that both sides ended.
 func (f *flood) good() {
@@ -24,7 +23,7 @@ func (f *flood) good() {
 	}
 }
 
-func (f *flood) halve() { f.noise, f.aborts = f.noise/2, f.aborts/2 }
+func (f *flood) halve() { f.noise, f.aborts = min(f.noise, f.noise/2), f.aborts/2 }
 
 // noisy counts one frame. mu is held for all below.
 func (c *Conn) noisy() error {

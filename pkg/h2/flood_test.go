@@ -2,6 +2,7 @@ package h2_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -92,6 +93,29 @@ func TestHonestWorkIsNoFlood(t *testing.T) {
 	_ = p.f.WritePing(false, [8]byte{1})
 	p.head(id, true, get()...)
 	p.sees("HEAD 9001 204")
+	p.sawNot("GOAWAY")
+}
+
+// TestManyWindows: a peer that opens its windows for each KiB it has read is
+// honest, also when it does so behind the last of the DATA.
+func TestManyWindows(t *testing.T) {
+	w := &writer{make(chan error, 1)}
+	p, _ := startRaw(t, false, func(c net.Conn) *h2.Conn {
+		return h2.NewServer(c, h2.Options{}, func() h2.Handler { return w })
+	})
+	_, _ = io.WriteString(p.c, http2.ClientPreface)
+	_ = p.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	_ = p.f.WriteWindowUpdate(0, 1<<30)
+	for id := uint32(1); id < 100; id += 2 {
+		p.head(id, true, get()...)
+		p.sees(fmt.Sprintf("END %d", id))
+		for range 200 {
+			_ = p.f.WriteWindowUpdate(0, 1024)
+			_ = p.f.WriteWindowUpdate(id, 1024)
+		}
+	}
+	_ = p.f.WritePing(false, [8]byte{})
+	p.sees("PING true")
 	p.sawNot("GOAWAY")
 }
 

@@ -183,7 +183,7 @@ func (r *reader) request() error {
 		c.lastPeer = id
 	}
 	full := len(c.streams) >= c.o.Streams
-	c.flood.useful()
+	c.flood.useful(0)
 	c.mu.Unlock()
 	switch {
 	case late:

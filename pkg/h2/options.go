@@ -27,10 +27,11 @@ const (
 	maxTable       = 4 << 10  // HPACK dynamic table, either way (RFC 7541 section 4.2)
 	maxFragments   = 64       // frames of one field section
 	maxFields      = 512
-	maxInterim     = 32   // responses of status 1xx on one stream; more are dropped
-	maxNoise       = 2000 // frames that move nothing, beyond those that do
-	maxAborts      = 200  // streams reset or in error, beyond those that ended well
-	presumedOpen   = 100  // streams we open before the peer's SETTINGS came
+	maxInterim     = 32    // responses of status 1xx on one stream; more are dropped
+	maxNoise       = 2000  // frames that move nothing, beyond those that do
+	maxEarned      = 20000 // the same, for what has been moved
+	maxAborts      = 200   // streams reset or in error, beyond those that ended well
+	presumedOpen   = 100   // streams we open before the peer's SETTINGS came
 	initialWindow  = 65535
 	maxWindow      = 1<<31 - 1
 	largestID      = 1<<31 - 1

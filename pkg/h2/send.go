@@ -65,7 +65,7 @@ func (s *Stream) sendFrame(p []byte, end bool) int {
 	c.out = append(c.out, p[:n]...)
 	s.window -= n
 	c.window -= n
-	c.flood.useful()
+	c.flood.useful(n)
 	if flags != 0 {
 		s.ended()
 	}
