@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,9 +132,10 @@ func TestStreamsAreSeparate(t *testing.T) {
 func TestAbandonedStreams(t *testing.T) {
 	w := newWorld(t)
 	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
-	var ended sync.WaitGroup
+	var live atomic.Int32
 	o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		defer ended.Done()
+		live.Add(1)
+		defer live.Add(-1)
 		for r.Context().Err() == nil {
 			rw.Header().Set("Link", "<x>")
 			rw.WriteHeader(http.StatusEarlyHints)
@@ -142,7 +144,6 @@ func TestAbandonedStreams(t *testing.T) {
 	w.use(policy.Intercept, w.openRoute())
 	rt := w.roundTripper(w.tls(as{original: o.addr}, host, "h2"))
 	const streams = 20
-	ended.Add(streams)
 	for range streams {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 		if _, err := rt.RoundTrip(mustRequest(t, "GET", "https://"+host+"/", nil).WithContext(ctx)); err == nil {
@@ -150,8 +151,13 @@ func TestAbandonedStreams(t *testing.T) {
 		}
 		cancel()
 	}
-	ended.Wait()
-	for _, r := range w.awaitKind("request", streams) {
+	records := w.awaitKind("request", streams)
+	for end := time.Now().Add(10 * time.Second); live.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d streams go on upstream", live.Load())
+		}
+	}
+	for _, r := range records {
 		if r.Reason != "workload_closed" || r.Status != 0 {
 			t.Errorf("record %+v", r)
 		}
