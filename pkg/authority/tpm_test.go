@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,13 +45,15 @@ func simulator(t testing.TB, dir string) (device string, stop func()) {
 	})
 	t.Cleanup(stop)
 	for range 200 {
-		if _, err := os.Stat(socket); err == nil {
+		// The socket is there a moment before anybody listens on it.
+		if c, err := net.Dial("unix", socket); err == nil {
+			must(t, c.Close())
 			return unixPrefix + socket, stop
 		}
 		time.Sleep(25 * time.Millisecond)
 	}
 	stop()
-	t.Fatalf("swtpm made no socket: %s", log.String())
+	t.Fatalf("nobody listens on the socket of swtpm: %s", log.String())
 	return "", nil
 }
 
