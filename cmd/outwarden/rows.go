@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/process"
 )
 
@@ -83,7 +84,23 @@ func arrow(r *audit.Record) string {
 
 // refused reports whether something did not get through as the workload meant it.
 func refused(r *audit.Record) bool {
-	return r.Decision == "deny" || r.Reason != "" && r.Status == 0
+	return r.Decision == "deny" || r.Reason != "" && r.Status == 0 && !passed(r)
+}
+
+// passed reports whether a connection was passed on and its reason only tells
+// why nothing more was done with it.
+func passed(r *audit.Record) bool {
+	if r.Decision != "passthrough" {
+		return false
+	}
+	switch r.Reason {
+	case flow.ReasonNoRoute.String(), flow.ReasonIdentityMismatch.String(), flow.ReasonRequestMismatch.String(),
+		flow.ReasonNoServerName.String(), flow.ReasonEncryptedHello.String(), flow.ReasonNotHTTP.String(),
+		flow.ReasonPortNotCaptured.String(), flow.ReasonListenerGone.String(), flow.ReasonListenerForeign.String(),
+		flow.ReasonMapFull.String():
+		return true
+	}
+	return false
 }
 
 func destination(r *audit.Record) string {
