@@ -4,12 +4,14 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/clienthello"
 	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/h2"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/upstream"
@@ -44,8 +46,9 @@ type conn struct {
 	failed dead     // the upstream that could not be had
 
 	// serve
-	requests atomic.Int64 // records of requests written
-	streams  streams
+	requests atomic.Int64            // records of requests written
+	tasks    sync.WaitGroup          // goroutines of streams that wait
+	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
 	// for Proxy.Close, from another goroutine
 	idle    atomic.Bool                   // waiting for the next request
@@ -159,6 +162,10 @@ func (c *conn) reset() {
 
 // drain ends a connection that waits for its next request; abort any other.
 func (c *conn) drain() {
+	if h := c.http2.Load(); h != nil {
+		h.Shutdown()
+		return
+	}
 	if c.idle.Load() {
 		_ = c.raw.SetReadDeadline(longAgo)
 	}

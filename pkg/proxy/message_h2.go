@@ -1,49 +1,56 @@
 package proxy
 
 import (
-	"net/http"
 	"strings"
+
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/outwarden/outwarden/pkg/inject"
 )
 
 // streamMessage lets a plan write on an HTTP/2 request that is about to leave.
 // Field names go out in lower case, as RFC 9113 section 8.2.1 asks.
-type streamMessage struct{ out *http.Request }
+type streamMessage struct{ s *stream }
 
 var _ inject.Message = streamMessage{}
 
 // Method returns :method.
-func (m streamMessage) Method() string { return m.out.Method }
+func (m streamMessage) Method() string { return m.s.method }
 
 // Authority returns :authority.
-func (m streamMessage) Authority() string { return m.out.Host }
+func (m streamMessage) Authority() string { return m.s.authority }
 
 // Target returns :path.
 func (m streamMessage) Target() string {
-	return strings.TrimPrefix(m.out.URL.Opaque, "//"+m.out.Host)
+	for i := range m.s.out {
+		if m.s.out[i].Name == ":path" {
+			return m.s.out[i].Value
+		}
+	}
+	return ""
 }
 
 // SetTarget replaces :path.
 func (m streamMessage) SetTarget(target []byte) {
-	m.out.URL = rawURL(m.out.URL.Scheme, m.out.Host, string(target))
-}
-
-// Strip takes out the fields that the sieve names.
-func (m streamMessage) Strip(s *inject.Sieve) {
-	for name, values := range m.out.Header {
-		drop := false
-		for _, value := range values {
-			drop = s.DropString(name, value) || drop
-		}
-		if drop {
-			delete(m.out.Header, name)
+	for i := range m.s.out {
+		if m.s.out[i].Name == ":path" {
+			m.s.out[i].Value = string(target)
 		}
 	}
 }
 
-// Add appends a field.
+// Strip takes out the fields that the sieve names.
+func (m streamMessage) Strip(s *inject.Sieve) {
+	kept := m.s.out[:0]
+	for _, f := range m.s.out {
+		if f.Name[0] == ':' || !s.DropString(f.Name, f.Value) {
+			kept = append(kept, f)
+		}
+	}
+	m.s.out = kept
+}
+
+// Add appends a field. No hop may keep it in a table.
 func (m streamMessage) Add(name string, value []byte) {
-	name = http.CanonicalHeaderKey(name)
-	m.out.Header[name] = append(m.out.Header[name], string(value))
+	m.s.out = append(m.s.out, hpack.HeaderField{Name: strings.ToLower(name), Value: string(value), Sensitive: true})
 }

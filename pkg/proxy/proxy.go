@@ -111,7 +111,6 @@ type Proxy struct {
 	closing atomic.Bool
 	ctx     context.Context // ends when Close has lost patience
 	stop    context.CancelFunc
-	http2   http2Side
 	configs configs
 	ours    sync.Map // netip.AddrPort of our listeners, to refuse loops
 	stats   Stats
@@ -128,7 +127,6 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	p.http2 = newHTTP2Side(o.Timeouts.Idle)
 	return p
 }
 
@@ -163,7 +161,6 @@ func (p *Proxy) Close() error {
 	done := make(chan struct{})
 	go func() { p.conns.Wait(); close(done) }()
 	p.each((*conn).drain)
-	p.http2.drain()
 	select {
 	case <-done:
 		return nil

@@ -175,7 +175,7 @@ func (b *bucket) expire(oldest time.Time) (old []*Conn) {
 		if c.h2 == nil {
 			return c.since.Before(oldest) || c.wire.hungUp()
 		}
-		return c.streams == 0 && (c.since.Before(oldest) || !c.h2.CanTakeNewRequest())
+		return c.streams == 0 && (c.since.Before(oldest) || !c.h2.Alive())
 	}
 	for _, list := range []*[]*Conn{&b.idle, &b.shared} {
 		*list = slices.DeleteFunc(*list, func(c *Conn) bool {

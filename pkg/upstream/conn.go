@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2"
+	"github.com/outwarden/outwarden/pkg/h2"
 )
 
 // Facts is what is known of a connection, for the binding invariant and the
@@ -42,10 +42,9 @@ type Conn struct {
 	filled bool // the last Read filled its buffer: decrypted bytes may be left
 	pool   *Pool
 	wire   *wire
-	h2     *http2.ClientConn
+	h2     *h2.Conn
 	gen    uint64 // the pool's generation when the dial began
 	uses   atomic.Uint32
-	limit  atomic.Uint32 // streams that the peer allows at once; 0: not known yet
 
 	// Guarded by pool.mu.
 	state   state
@@ -64,9 +63,9 @@ const (
 	spent // never handed out again
 )
 
-// H2 is the HTTP/2 side of the connection, nil if it speaks something else. It
-// may be used for one RoundTrip per Get.
-func (c *Conn) H2() *http2.ClientConn { return c.h2 }
+// H2 is the HTTP/2 side of the connection, nil if it speaks something else. One
+// stream may be opened on it per Get.
+func (c *Conn) H2() *h2.Conn { return c.h2 }
 
 // TCP is the socket of a clear text connection, for splice(2); nil under TLS.
 func (c *Conn) TCP() *net.TCPConn {
@@ -102,7 +101,7 @@ func (c *Conn) Close() error {
 // shut closes the sockets; nobody uses the connection any more.
 func (c *Conn) shut() {
 	if c.h2 != nil {
-		_ = c.h2.Close()
+		c.h2.Shutdown()
 		return
 	}
 	_ = c.netConn.Close()
@@ -112,7 +111,7 @@ func (c *Conn) shut() {
 // shared, silent.
 func (c *Conn) alive() bool {
 	if c.h2 != nil {
-		return c.inspect()
+		return c.h2.Alive()
 	}
 	if c.Facts.TLS == 0 {
 		return c.wire.silent()

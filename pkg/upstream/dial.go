@@ -48,17 +48,17 @@ func (p *Pool) establish(ctx context.Context, t *Target, tcp *net.TCPConn, gen u
 	if t.Cleartext {
 		if t.priorKnowledge() {
 			c.Facts.ALPN = "h2c"
-			c.h2, err = p.h2.NewClientConn(c.netConn)
+			p.overH2(c)
 		}
-		return c, err
+		return c, nil
 	}
 	if err := p.handshake(ctx, t, c); err != nil {
 		return nil, err
 	}
 	if c.Facts.ALPN == http2.NextProtoTLS {
-		c.h2, err = p.h2.NewClientConn(c.netConn)
+		p.overH2(c)
 	}
-	return c, err
+	return c, nil
 }
 
 // enter notes what the upstream chose and shares an h2 connection.

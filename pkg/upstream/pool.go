@@ -66,7 +66,6 @@ type Stats struct {
 // Pool keeps connections to upstreams. It is safe for concurrent use.
 type Pool struct {
 	o        Options
-	h2       http2.Transport
 	sessions sessions
 
 	dials, handshakes, resumed, reuses, stale, failures atomic.Uint64
@@ -90,7 +89,6 @@ func NewPool(o Options) *Pool {
 	set(&o.Limits.Keys, 8192)
 	set(&o.Limits.Streams, 250)
 	p := &Pool{o: o, buckets: make(map[bucketKey]*bucket)}
-	configureH2(&p.h2)
 	return p
 }
 
@@ -114,6 +112,15 @@ func (p *Pool) Get(ctx context.Context, t Target) (*Conn, error) {
 	}
 	escapes := t // only here does the target go to the heap
 	return p.count(p.fetch(ctx, &escapes))
+}
+
+// Ready is Get without a wait: nil where a connection must first be made. Errors
+// are Get's to report.
+func (p *Pool) Ready(t Target) *Conn {
+	if t.check() != nil {
+		return nil
+	}
+	return p.reuse(&t)
 }
 
 // Dial is Get without the pool: always a new connection. It may be Put.

@@ -7,38 +7,23 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/outwarden/outwarden/pkg/h2"
 )
 
-// configureH2 sets what we tell an h2 upstream. Nothing is added to requests:
-// no compression is asked for that the workload did not ask for.
-func configureH2(t *http2.Transport) {
-	t.DisableCompression = true
-	t.MaxHeaderListSize = 256 << 10
-	t.ReadIdleTimeout = 30 * time.Second // then a PING
-	t.PingTimeout = 15 * time.Second
-	t.WriteByteTimeout = 30 * time.Second
-}
-
-// presumedStreams is how many streams we open before the peer's SETTINGS came
-// (RFC 9113 section 6.5.2 recommends no limit below it).
-const presumedStreams = 100
-
-// inspect learns what the peer allows and reports whether the connection is open:
-// x/net/http2 says of one that died before its first request that it can take
-// that request. Not under Pool.mu: it waits for a frame that is being written.
-func (c *Conn) inspect() bool {
-	s := c.h2.State()
-	c.limit.Store(s.MaxConcurrentStreams)
-	return !s.Closed
+// overH2 starts the HTTP/2 side of a new connection. Its reader ends with it.
+func (p *Pool) overH2(c *Conn) {
+	c.h2 = h2.NewClient(c.netConn, h2.Options{
+		HeaderBytes: 256 << 10,
+		Ping:        15 * time.Second,
+		Stall:       30 * time.Second,
+	})
+	go func() { _ = c.h2.Serve() }()
 }
 
 // room reports whether one more stream may be opened.
 func (c *Conn) room(most int) bool {
-	limit := int(c.limit.Load())
-	if limit == 0 {
-		limit = presumedStreams
-	}
-	return c.state != spent && c.streams < min(limit, most) && c.h2.CanTakeNewRequest()
+	return c.state != spent && c.streams < min(c.h2.Limit(), most)
 }
 
 // join returns a shared connection with room for a stream. Pool.mu is held.
@@ -74,7 +59,7 @@ func (p *Pool) leave(c *Conn, fit bool) bool {
 	c.since = time.Now()
 	b := p.buckets[c.bucketKey()]
 	kept := b != nil && slices.Contains(b.shared, c)
-	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.CanTakeNewRequest()
+	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.Alive()
 	if !usable && (!fit || c.streams == 0) {
 		c.state = spent
 		if kept {
