@@ -19,7 +19,7 @@
 // and (d) they pay for records and frames as the proxy cut them. A row that others
 // disturbed is marked; measure it again.
 //
-// With -profile DIR, perf records Outwarden's stacks: perf report -i DIR/a.perf.
+// With -profile DIR, perf records stacks: perf report --comm outwarden -i DIR/a.perf.
 //
 // A workload is one value in a work_*.go file, a peer one type in a peer_*.go
 // file. Everything lives in a mount namespace of its own and ends with it, the
