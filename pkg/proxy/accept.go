@@ -15,6 +15,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/upstream"
+	"github.com/outwarden/outwarden/pkg/wire"
 )
 
 // conn is one captured connection on its way through the stages. Each stage
@@ -23,6 +24,7 @@ type conn struct {
 	p    *Proxy
 	snap *Snapshot
 	raw  *net.TCPConn
+	wire *wire.Conn // what reads and writes raw
 
 	// accept
 	flow flow.Flow
@@ -86,7 +88,13 @@ func (p *Proxy) Serve(l *net.TCPListener) error {
 }
 
 func (p *Proxy) start(raw *net.TCPConn) {
-	c := &conn{p: p, snap: p.snap.Load(), raw: raw, started: time.Now()}
+	w, err := wire.New(raw)
+	if err != nil { // closed, which nobody else can have done
+		p.o.OnDefect(err)
+		<-p.slots
+		return
+	}
+	c := &conn{p: p, snap: p.snap.Load(), raw: raw, wire: w, started: time.Now()}
 	p.stats.Accepted.Add(1)
 	p.mu.Lock()
 	p.open[c] = struct{}{}

@@ -84,13 +84,8 @@ func (x *exchange) relayFinal(from *window) *failure {
 	from.take(n)
 	x.bytesIn += int64(n)
 	x.answered = true
-	if f := x.toWorkload(x.out); f != nil {
+	if f := x.relayContent(&body, done); f != nil {
 		return f
-	}
-	if !done {
-		if f := x.relayBody(&body); f != nil {
-			return f
-		}
 	}
 	if len(from.bytes()) > 0 { // an answer nobody asked for must not meet the next request
 		x.reusable = false
@@ -110,6 +105,24 @@ func (x *exchange) responseHead(dst []byte) []byte {
 		x.edit.Add = http1.AppendField(x.edit.Add, "Connection", "close")
 	}
 	return x.res.Append(dst, &x.edit)
+}
+
+// relayContent writes x.out and what is still to come. Each piece leaves before
+// the upstream is waited for.
+func (x *exchange) relayContent(body *http1.Body, done bool) *failure {
+	if done {
+		return x.toWorkload(x.out)
+	}
+	from := x.up.Wire()
+	from.Feed(x.c.wire)
+	f := x.toWorkload(x.out)
+	if f == nil {
+		f = x.relayBody(body)
+	}
+	if err := from.Starve(); err != nil {
+		return refusal(flow.ReasonWorkloadClosed, "")
+	}
+	return f
 }
 
 func (x *exchange) relayBody(body *http1.Body) *failure {

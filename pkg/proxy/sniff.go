@@ -32,7 +32,7 @@ var http2Preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 // sniff peeks until it knows the protocol. It reports whether the connection
 // goes on.
 func (c *conn) sniff() bool {
-	c.peek = clienthello.NewConn(c.raw)
+	c.peek = clienthello.NewConn(c.wire)
 	b, err := c.firstBytes()
 	for ; err == nil; b, err = c.peek.Fill() {
 		known, ok := c.classify(b)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/wire"
 )
 
 // switchProtocols turns the exchange into a tunnel after 101. Only a WebSocket
@@ -37,18 +38,22 @@ func (x *exchange) tunnel() {
 	_ = x.c.client.SetDeadline(time.Time{})
 	_ = x.up.SetDeadline(time.Time{})
 	sent := make(chan int64, 1)
-	go func() { sent <- pour(x.up, x.c.client) }()
-	x.bytesIn += pour(x.c.client, x.up)
+	go func() { sent <- pour(x.up, x.c.client, x.c.wire, x.up.Wire()) }()
+	x.bytesIn += pour(x.c.client, x.up, x.up.Wire(), x.c.wire)
 	x.bytesOut += <-sent
 	x.more, x.reusable = false, false
 }
 
 // pour copies until src ends and passes the end on. After an error neither
-// direction can go on.
-func pour(dst, src net.Conn) int64 {
+// direction can go on. from and to are what lies beneath.
+func pour(dst, src net.Conn, from, to *wire.Conn) int64 {
 	buf := bulk.get()
 	defer bulk.put(buf)
+	from.Feed(to)
 	n, err := io.CopyBuffer(writerOnly{dst}, readerOnly{src}, *buf)
+	if failed := from.Starve(); err == nil {
+		err = failed
+	}
 	if half, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
 		_ = half.CloseWrite()
 		return n

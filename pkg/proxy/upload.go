@@ -40,8 +40,15 @@ func (u *upload) run() {
 	_ = up.Close()
 }
 
-func (u *upload) copy() *failure {
+func (u *upload) copy() (f *failure) {
 	x, stall := u.x, u.x.c.p.o.Timeouts.BodyStall
+	x.c.wire.Feed(x.up.Wire())
+	defer func() {
+		if err := x.c.wire.Starve(); err != nil {
+			u.notTaken = true
+			f = upstreamBroke(err)
+		}
+	}()
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {

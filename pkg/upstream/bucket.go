@@ -173,7 +173,7 @@ func (p *Pool) sweep() {
 func (b *bucket) expire(oldest time.Time) (old []*Conn) {
 	gone := func(c *Conn) bool {
 		if c.h2 == nil {
-			return c.since.Before(oldest) || c.wire.hungUp()
+			return c.since.Before(oldest) || c.wire.HungUp()
 		}
 		return c.streams == 0 && (c.since.Before(oldest) || !c.h2.Alive())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/h2"
+	"github.com/outwarden/outwarden/pkg/wire"
 )
 
 // Facts is what is known of a connection, for the binding invariant and the
@@ -36,12 +37,12 @@ func (f *Facts) Verified() bool {
 // h2) belongs to one caller at a time; one that speaks h2 is shared. Every Conn
 // that Get returned is given back by exactly one Put or one Close.
 type Conn struct {
-	netConn // *tls.Conn, or in clear text the *wire itself; not for use when H2 is not nil
+	netConn // *tls.Conn, or in clear text the wire itself; not for use when H2 is not nil
 	Facts   Facts
 
 	filled bool // the last Read filled its buffer: decrypted bytes may be left
 	pool   *Pool
-	wire   *wire
+	wire   *wire.Conn
 	h2     *h2.Conn
 	gen    uint64 // the pool's generation when the dial began
 	uses   atomic.Uint32
@@ -66,6 +67,10 @@ const (
 // H2 is the HTTP/2 side of the connection, nil if it speaks something else. One
 // stream may be opened on it per Get.
 func (c *Conn) H2() *h2.Conn { return c.h2 }
+
+// Wire is the connection beneath TLS, or the whole of it in clear text, for feeding
+// one by another.
+func (c *Conn) Wire() *wire.Conn { return c.wire }
 
 // TCP is the socket of a clear text connection, for splice(2); nil under TLS.
 func (c *Conn) TCP() *net.TCPConn {
@@ -114,11 +119,9 @@ func (c *Conn) alive() bool {
 		return c.h2.Alive()
 	}
 	if c.Facts.TLS == 0 {
-		return c.wire.silent()
+		return c.wire.Silent()
 	}
-	if !c.filled && !c.wire.slack && c.wire.silent() {
-		return true
-	}
+	filled := c.filled
 	c.filled = false
-	return c.wire.drain(c.netConn)
+	return c.wire.SilentUnder(c.netConn, filled)
 }

@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/outwarden/outwarden/pkg/flow"
 	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/wire"
 )
 
 // dial makes a new connection: resolve, connect, verify.
@@ -39,7 +41,7 @@ func (p *Pool) dial(ctx context.Context, t *Target) (*Conn, error) {
 
 // establish turns a TCP connection into a Conn with its facts.
 func (p *Pool) establish(ctx context.Context, t *Target, tcp *net.TCPConn, gen uint64) (*Conn, error) {
-	w, err := newWire(tcp)
+	w, err := wire.New(tcp)
 	if err != nil {
 		return nil, err
 	}

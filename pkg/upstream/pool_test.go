@@ -126,7 +126,7 @@ func TestIdleConnectionsMustBeSilent(t *testing.T) {
 // waitReadable waits for what the peer sent to arrive, without reading it.
 func waitReadable(t *testing.T, c *Conn) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); c.wire.silent(); {
+	for deadline := time.Now().Add(5 * time.Second); c.wire.Silent(); {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing came")
 		}
@@ -157,7 +157,7 @@ func TestPoisonInsideTLS(t *testing.T) {
 	if n, err := c.Read(make([]byte, 4096)); n != len(okResponse) || err != nil {
 		t.Fatalf("read %d, %v", n, err)
 	}
-	if !c.wire.silent() {
+	if !c.wire.Silent() {
 		t.Fatal("the second record is still in the socket: not what this test is about")
 	}
 	p.Put(c)
@@ -243,7 +243,7 @@ func TestHungUpConnectionsAreSwept(t *testing.T) {
 	p := newPool(t, Options{})
 	c := mustGet(t, p, target(o, root.pool()))
 	exchange(t, c)
-	if p.Put(c); c.wire.hungUp() {
+	if p.Put(c); c.wire.HungUp() {
 		t.Error("an open connection counts as hung up")
 	}
 	close(more)
