@@ -77,7 +77,7 @@ func (c *Conn) TCP() *net.TCPConn {
 	if c.Facts.TLS != 0 {
 		return nil
 	}
-	return c.wire.TCPConn
+	return c.wire.TCP()
 }
 
 // Read reads from the upstream.

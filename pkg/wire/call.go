@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"io"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,31 +25,20 @@ type call struct {
 	one   [1]byte
 }
 
-// readAhead waits for the socket and reads a piece. The buffer is taken when
-// there is something to put into it.
-func (c *Conn) readAhead() error {
-	if c.grab.piece == nil {
-		c.grab.piece = c.readPiece
+// read has f read into p when there is something.
+func (k *call) read(raw syscall.RawConn, p []byte, f func(fd uintptr) bool) (int, error) {
+	k.buf = p
+	err := raw.Read(f)
+	k.buf = nil
+	if err != nil {
+		return 0, err
 	}
-	if err := c.raw.Read(c.grab.piece); err != nil {
-		return err
-	}
-	if c.grab.n == 0 {
-		return c.grab.err
-	}
-	return nil
+	return k.n, k.err
 }
 
-// readPiece reports false where the socket has nothing yet.
-func (c *Conn) readPiece(fd uintptr) bool {
-	g := &c.grab
-	b := pieces.Get().(*[]byte)
-	g.n, g.err = readOnce(fd, *b)
-	if g.n == 0 {
-		pieces.Put(b)
-		return !errors.Is(g.err, errWouldBlock)
-	}
-	c.whole, c.ahead = b, (*b)[:g.n]
+// readNow reads what there is; the runtime need not wait for more.
+func (k *call) readNow(fd uintptr) bool {
+	k.n, k.err = readOnce(fd, k.buf)
 	return true
 }
 

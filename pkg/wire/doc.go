@@ -2,12 +2,12 @@
 // lies beneath crypto/tls, or is used bare, and does three things that a net.Conn
 // does not.
 //
-// Feeding. crypto/tls reads and writes one record of 16 KiB at a time, and so one
-// system call each. While one connection feeds another (Feed), it reads ahead in
-// pieces of 128 KiB and the other gathers what is written to it, until the first
-// must ask the kernel for more: then all that was gathered leaves at once. So
-// nothing is ever held while anybody waits for it, an event stream included, and
-// bulk needs an eighth of the system calls.
+// Feeding. crypto/tls reads and writes one record of 16 KiB at a time, and each
+// takes its own way through the kernel, as do the acknowledgements of it. While one
+// connection feeds another (Feed), it reads ahead in pieces of 128 KiB, and the
+// other gathers what is written to it until the first has nothing to read: then,
+// before it waits, all that was gathered leaves at once. So nothing is ever held
+// while anybody waits for it, an event stream included.
 //
 // Silence. A pooled connection must be silent before the next request: whatever
 // is readable on it then would be taken for the answer. Silent tells, without a

@@ -20,7 +20,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, o.err
 	}
 	if !o.open {
-		return c.TCPConn.Write(p)
+		return c.tcp.Write(p)
 	}
 	if len(o.buf)+len(p) > pieceSize {
 		if err := c.send(); err != nil {
@@ -28,7 +28,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) > pieceSize {
-		return c.TCPConn.Write(p)
+		return c.tcp.Write(p)
 	}
 	if o.whole == nil {
 		o.whole = pieces.Get().(*[]byte)
@@ -51,7 +51,7 @@ func (c *Conn) send() error {
 	if o.whole == nil || o.err != nil {
 		return o.err
 	}
-	_, o.err = c.TCPConn.Write(o.buf)
+	_, o.err = c.tcp.Write(o.buf)
 	pieces.Put(o.whole)
 	o.buf, o.whole = nil, nil
 	return o.err

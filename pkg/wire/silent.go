@@ -16,21 +16,21 @@ func (c *Conn) Silent() bool {
 	if len(c.ahead) > 0 {
 		return false
 	}
-	g := &c.grab
-	if g.look == nil {
-		g.look = g.pollin
+	k := &c.call
+	if k.look == nil {
+		k.look = k.pollin
 	}
-	g.ready = true
-	err := c.raw.Control(g.look)
-	return err == nil && !g.ready
+	k.ready = true
+	err := c.raw.Control(k.look)
+	return err == nil && !k.ready
 }
 
 // pollin is a poll(2) that does not wait; an end of the stream or an error counts
 // as readable.
-func (g *call) pollin(fd uintptr) {
-	g.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
-	n, err := unix.Poll(g.poll[:], 0)
-	g.ready = n != 0 || err != nil
+func (k *call) pollin(fd uintptr) {
+	k.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+	n, err := unix.Poll(k.poll[:], 0)
+	k.ready = n != 0 || err != nil
 }
 
 // HungUp reports whether the peer has closed, however much is still readable. It
@@ -53,33 +53,22 @@ func (c *Conn) SilentUnder(tls net.Conn, full bool) bool {
 	if !full && !c.marks.slack && c.Silent() {
 		return true
 	}
-	g := &c.grab
-	g.probing, g.drained = true, 0
-	n, err := tls.Read(g.one[:])
-	g.probing = false
+	k := &c.call
+	k.probing, k.drained = true, 0
+	n, err := tls.Read(k.one[:])
+	k.probing = false
 	return n == 0 && errors.Is(err, errWouldBlock)
 }
 
 func (c *Conn) tryRead(p []byte) (int, error) {
-	g := &c.grab
-	if g.drained > maxDrain {
+	k := &c.call
+	if k.drained > maxDrain {
 		return 0, io.ErrShortBuffer
 	}
-	if g.try == nil {
-		g.try = g.readNow
+	if k.try == nil {
+		k.try = k.readNow
 	}
-	g.buf = p
-	err := c.raw.Read(g.try)
-	g.buf = nil
-	if err != nil {
-		return 0, err
-	}
-	g.drained += g.n
-	return g.n, g.err
-}
-
-// readNow reads what there is; the runtime need not wait for more.
-func (g *call) readNow(fd uintptr) bool {
-	g.n, g.err = readOnce(fd, g.buf)
-	return true
+	n, err := k.read(c.raw, p, k.try)
+	k.drained += n
+	return n, err
 }
