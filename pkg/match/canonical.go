@@ -121,10 +121,21 @@ func checkLabel(label string) (upper bool, err error) {
 // address: digits, or 0x and hex digits.
 func numeric(label string) bool {
 	if len(label) >= 2 && label[0] == '0' && label[1]|0x20 == 'x' {
-		return strings.Trim(label[2:], "0123456789abcdefABCDEF") == ""
+		return all(label[2:], isHex)
 	}
-	return strings.Trim(label, "0123456789") == ""
+	return all(label, isDigit)
 }
+
+func all(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // addressLike reports whether a canonical host is an address: a canonical name
 // never has a colon and never ends in a numeric label.

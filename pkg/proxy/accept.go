@@ -49,6 +49,7 @@ type conn struct {
 
 	// serve
 	requests atomic.Int64            // records of requests written
+	left     bool                    // the workload has ended its side between two requests
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 

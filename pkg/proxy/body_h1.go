@@ -50,7 +50,7 @@ func (x *exchange) spool(data func([]byte)) *failure {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.clientPatience.extendRead(x.c.client, x.c.p.o.Timeouts.BodyStall)
+		x.c.wire.ExtendRead(x.c.p.o.Timeouts.BodyStall)
 		got, err := x.c.client.Read(*buf)
 		if got == 0 && err != nil {
 			return readFailure(err)

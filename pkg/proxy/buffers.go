@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"io"
-	"net"
 	"sync"
-	"time"
 
 	"github.com/outwarden/outwarden/pkg/http1"
 )
@@ -14,6 +12,7 @@ import (
 const (
 	smallSize = 8 << 10
 	bulkSize  = 32 << 10
+	firstSize = 512
 )
 
 // bufferPool hands out buffers of one size.
@@ -32,11 +31,12 @@ var (
 )
 
 // window is what was read of a connection and not taken yet. It holds a buffer
-// only while there is something in it.
+// only while there is something in it that first has no room for.
 type window struct {
-	pooled *[]byte // nil: buf is ours alone, or nil
+	pooled *[]byte // nil: buf is first, ours alone, or nil
 	buf    []byte
 	r, w   int
+	first  [firstSize]byte // most heads fit, and a connection that waits for one has nothing else
 }
 
 // bytes are what was read and not taken. They stay in place until fill or
@@ -57,21 +57,33 @@ func (b *window) fill(src io.Reader) error {
 	return err
 }
 
+// await reads once, when nothing is there, without a buffer of the pool.
+func (b *window) await(src io.Reader) error {
+	b.release()
+	b.buf = b.first[:]
+	return b.fill(src)
+}
+
 func (b *window) makeRoom() {
 	switch {
-	case b.buf == nil:
-		b.pooled = small.get()
-		b.buf = *b.pooled
 	case b.w < len(b.buf):
 	case b.r > 0:
 		b.w = copy(b.buf, b.bytes())
 		b.r = 0
+	case len(b.buf) < smallSize:
+		pooled := small.get()
+		b.move(*pooled)
+		b.pooled = pooled
 	default:
-		bigger := make([]byte, max(2*len(b.buf), http1.MaxHead+len("\r\n")))
-		n := copy(bigger, b.bytes())
-		b.release()
-		b.buf, b.w = bigger, n
+		b.move(make([]byte, max(2*len(b.buf), http1.MaxHead+len("\r\n"))))
 	}
+}
+
+// move goes on in another buffer.
+func (b *window) move(to []byte) {
+	n := copy(to, b.bytes())
+	b.release()
+	b.buf, b.w = to, n
 }
 
 // append puts p behind what is there. Like fill it may move or give back the
@@ -96,23 +108,5 @@ func (b *window) release() {
 	if b.pooled != nil {
 		small.put(b.pooled)
 	}
-	*b = window{}
-}
-
-// patience keeps a deadline ahead without setting it at every call, which
-// costs a timer each time. A peer may stall for between half of d and d.
-type patience struct{ read, write time.Time }
-
-func (p *patience) extendRead(c net.Conn, d time.Duration) {
-	if now := time.Now(); p.read.Sub(now) < d/2 {
-		p.read = now.Add(d)
-		_ = c.SetReadDeadline(p.read)
-	}
-}
-
-func (p *patience) extendWrite(c net.Conn, d time.Duration) {
-	if now := time.Now(); p.write.Sub(now) < d/2 {
-		p.write = now.Add(d)
-		_ = c.SetWriteDeadline(p.write)
-	}
+	b.pooled, b.buf, b.r, b.w = nil, nil, 0, 0
 }

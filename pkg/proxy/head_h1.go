@@ -9,11 +9,11 @@ import (
 	"github.com/outwarden/outwarden/pkg/http1"
 )
 
-// readHead reads until the head is whole, within the time for one.
+// readHead reads until the head is whole, within the time for one. Most came with
+// their first byte.
 func (x *exchange) readHead() *failure {
 	client := x.c.client
-	_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
-	for {
+	for first := true; ; first = false {
 		n, err := x.req.Parse(x.in.bytes())
 		if err != nil {
 			return requestFailure(err)
@@ -22,6 +22,9 @@ func (x *exchange) readHead() *failure {
 			x.note()
 			x.in.take(n)
 			return nil
+		}
+		if first {
+			_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
 		}
 		if err := x.in.fill(client); err != nil {
 			if http1.Blank(x.in.bytes()) {

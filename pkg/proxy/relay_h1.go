@@ -74,9 +74,8 @@ func (x *exchange) relayInterim(from *window) *failure {
 func (x *exchange) relayFinal(from *window) *failure {
 	x.status = x.res.Status
 	x.reusable, x.more = x.res.KeepAlive, x.res.Body != http1.BodyUntilClose
-	var body http1.Body
-	body.Reset(x.res.Body, x.res.Length)
-	n, done, err := body.Scan(from.bytes(), nil)
+	x.content.Reset(x.res.Body, x.res.Length)
+	n, done, err := x.content.Scan(from.bytes(), nil)
 	if err != nil {
 		return responseFailure(err)
 	}
@@ -84,7 +83,7 @@ func (x *exchange) relayFinal(from *window) *failure {
 	from.take(n)
 	x.bytesIn += int64(n)
 	x.answered = true
-	if f := x.relayContent(&body, done); f != nil {
+	if f := x.relayContent(done); f != nil {
 		return f
 	}
 	if len(from.bytes()) > 0 { // an answer nobody asked for must not meet the next request
@@ -109,7 +108,7 @@ func (x *exchange) responseHead(dst []byte) []byte {
 
 // relayContent writes x.out and what is still to come. Each piece leaves before
 // the upstream is waited for.
-func (x *exchange) relayContent(body *http1.Body, done bool) *failure {
+func (x *exchange) relayContent(done bool) *failure {
 	if done {
 		return x.toWorkload(x.out)
 	}
@@ -117,7 +116,7 @@ func (x *exchange) relayContent(body *http1.Body, done bool) *failure {
 	from.Feed(x.c.wire)
 	f := x.toWorkload(x.out)
 	if f == nil {
-		f = x.relayBody(body)
+		f = x.relayBody()
 	}
 	if err := from.Starve(); err != nil {
 		return refusal(flow.ReasonWorkloadClosed, "")
@@ -125,17 +124,17 @@ func (x *exchange) relayContent(body *http1.Body, done bool) *failure {
 	return f
 }
 
-func (x *exchange) relayBody(body *http1.Body) *failure {
+func (x *exchange) relayBody() *failure {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.BodyStall)
+		x.up.Wire().ExtendRead(x.c.p.o.Timeouts.BodyStall)
 		got, err := x.up.Read(*buf)
 		if got == 0 && err != nil {
-			return endOfBody(body, err)
+			return x.endOfBody(err)
 		}
 		var n int
-		if n, done, err = body.Scan((*buf)[:got], nil); err != nil {
+		if n, done, err = x.content.Scan((*buf)[:got], nil); err != nil {
 			return responseFailure(err)
 		}
 		x.bytesIn += int64(n)
@@ -151,15 +150,15 @@ func (x *exchange) relayBody(body *http1.Body) *failure {
 
 // endOfBody tells a content that ends with its connection from one cut short.
 // Under TLS only close_notify is an end; an attacker can make the rest.
-func endOfBody(body *http1.Body, err error) *failure {
-	if errors.Is(err, io.EOF) && body.EOF() == nil {
+func (x *exchange) endOfBody(err error) *failure {
+	if errors.Is(err, io.EOF) && x.content.EOF() == nil {
 		return nil
 	}
 	return upstreamBroke(err)
 }
 
 func (x *exchange) toWorkload(p []byte) *failure {
-	x.clientPatience.extendWrite(x.c.client, x.c.p.o.Timeouts.BodyStall)
+	x.c.wire.ExtendWrite(x.c.p.o.Timeouts.BodyStall)
 	if _, err := x.c.client.Write(p); err != nil {
 		return refusal(flow.ReasonWorkloadClosed, "")
 	}

@@ -16,23 +16,29 @@ import (
 // sides; only a body that did not come with its head gets a second one.
 // The slices of req alias in, which stays as it is until the exchange is over.
 type exchange struct {
+	// Their memory serves the next exchange.
+	req  http1.Request  // the head of the request
+	res  http1.Response // and of the response
+	edit http1.Edit     // what changes on the way
+	out  []byte         // the edited head, and what is sent with it
+
+	turn
+}
+
+// turn is what an exchange forgets.
+type turn struct {
 	request
-	in   *window       // what the workload sent
-	req  http1.Request // its head
-	body http1.Body    // its content
-	edit http1.Edit    // what changes on the way
-	out  []byte        // the edited head, and what is sent with it
+	in   *window    // what the workload sent
+	body http1.Body // its content
 
 	ahead  []byte    // raw content that is known before anything is sent
 	digest hash.Hash // of the content, where a signer wants it
 	next   []byte    // what came behind the content, and was read with it
 
-	res      http1.Response
-	answered bool // the workload has seen a part of the final response
-	more     bool // the workload's connection is fit for another exchange
-	reusable bool // the upstream's is
-
-	clientPatience, upPatience patience
+	content  http1.Body // of the response
+	answered bool       // the workload has seen a part of the final response
+	more     bool       // the workload's connection is fit for another exchange
+	reusable bool       // the upstream's is
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -50,7 +56,9 @@ func (c *conn) serveHTTP1() {
 	if c.requests.Load() == 0 {
 		c.recordSilence()
 	}
-	c.goodbye()
+	if !c.left { // otherwise nobody is there to hear it
+		c.goodbye()
+	}
 }
 
 // awaitRequest waits for the first byte of a request without holding a buffer.
@@ -61,39 +69,32 @@ func (c *conn) awaitRequest(in *window) bool {
 	}
 	c.idle.Store(true)
 	defer c.idle.Store(false)
-	_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
+	c.wire.ExtendRead(c.p.o.Timeouts.Idle)
 	if c.p.closing.Load() { // after the deadline, which drain may set too
 		return false
 	}
-	var first [1]byte
-	if n, _ := c.client.Read(first[:]); n == 0 {
-		return false
+	err := in.await(c.client)
+	if c.p.closing.Load() { // drain may have set one that is over
+		_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Head))
 	}
-	in.append(first[:])
-	return true
+	c.left = err != nil && c.wire.HungUp()
+	return err == nil
 }
 
 // exchange serves one request and reports whether another may follow.
 func (c *conn) exchange(in *window) bool {
 	x := exchanges.Get().(*exchange)
-	x.request = request{c: c, began: time.Now(), decision: c.decision}
-	x.in = in
+	x.turn = turn{request: request{c: c, began: time.Now(), decision: c.decision}, in: in}
 	f := x.readHead()
 	if f == nil {
 		f = x.forward()
 	}
 	again := x.conclude(f)
 	in.append(x.next)
-	x.forget()
+	x.edit.Reset()
+	x.turn = turn{}
 	exchanges.Put(x)
 	return again
-}
-
-// forget drops what belongs to this exchange and keeps the memory.
-func (x *exchange) forget() {
-	req, res, edit, out := x.req, x.res, x.edit, x.out
-	edit.Reset()
-	*x = exchange{req: req, res: res, edit: edit, out: out[:0]}
 }
 
 // forward takes the request to the upstream and the response back.
@@ -126,7 +127,7 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 		_ = x.up.Close()
 		return refusal(flow.ReasonWorkloadClosed, ""), false
 	}
-	x.upPatience, x.bytesOut = patience{}, 0
+	x.bytesOut = 0
 	reused, whole := x.up.Reused(), x.body.Done()
 	if f := x.prepare(); f != nil {
 		x.c.snap.Upstream.Put(x.up) // nothing was sent on it
@@ -142,7 +143,6 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 // this exchange may still be in it.
 func (x *exchange) release(f *failure) {
 	if f == nil && x.reusable && x.c.p.ctx.Err() == nil {
-		_ = x.up.SetDeadline(time.Time{})
 		x.c.up.Store(nil)
 		x.c.snap.Upstream.Put(x.up)
 		return
@@ -171,7 +171,7 @@ func (x *exchange) prepare() *failure {
 	}
 	var sum [32]byte
 	if x.digest != nil {
-		x.digest.Sum(sum[:0])
+		sum = [32]byte(x.digest.Sum(nil))
 	}
 	return x.authorize(headMessage{x}, sum)
 }
@@ -187,14 +187,14 @@ func (x *exchange) mayUpgrade() bool {
 // it has all of it.
 func (x *exchange) sendAndRelay() *failure {
 	x.out = append(x.req.Append(x.out[:0], &x.edit), x.ahead...)
-	x.upPatience.extendWrite(x.up, x.c.p.o.Timeouts.BodyStall)
+	x.up.Wire().ExtendWrite(x.c.p.o.Timeouts.BodyStall)
 	n, err := x.up.Write(x.out)
 	x.bytesOut += int64(n)
 	if err != nil {
 		return upstreamBroke(err)
 	}
 	if x.body.Done() {
-		x.upPatience.extendRead(x.up, x.c.p.o.Timeouts.Response)
+		x.up.Wire().ExtendRead(x.c.p.o.Timeouts.Response)
 		return x.relay()
 	}
 	up := x.startUpload()

@@ -55,11 +55,11 @@ func (c *conn) intercept() {
 func (c *conn) terminate() error {
 	c.alpn = c.mirror(offeredHTTP(c.hello.ALPN))
 	server := tls.Server(c.peek, c.p.configs.get(c.name, c.alpn, c.p.o.Leaves))
-	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
-	defer cancel()
-	if err := server.HandshakeContext(ctx); err != nil {
+	_ = c.wire.SetDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
+	if err := server.Handshake(); err != nil {
 		return err
 	}
+	_ = c.wire.SetDeadline(time.Time{})
 	c.client = server
 	if c.alpn == "" {
 		c.alpn = alpnHTTP1

@@ -52,7 +52,7 @@ func (u *upload) copy() (f *failure) {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.clientPatience.extendRead(x.c.client, stall)
+		x.c.wire.ExtendRead(stall)
 		if u.stop.Load() {
 			return refusal(flow.ReasonUpstreamClosed, "the upstream answered before the end of the body")
 		}
@@ -64,7 +64,7 @@ func (u *upload) copy() (f *failure) {
 		if err != nil {
 			return requestFailure(err)
 		}
-		x.upPatience.extendWrite(x.up, stall)
+		x.up.Wire().ExtendWrite(stall)
 		sent, err := x.up.Write((*buf)[:n])
 		u.n += int64(sent)
 		if err != nil {

@@ -178,8 +178,9 @@ func (p *Pool) take(t *Target) *Conn {
 }
 
 // Put gives a connection back that is fit for another request: nothing of the
-// last response is unread, nothing is left unsent and no deadline is set. The pool closes it instead
-// if it is full, was retired meanwhile, or has no use for it.
+// last response is unread and nothing is left unsent. The pool closes it instead if
+// it is full, was retired meanwhile, or has no use for it. Whoever gets it next sets
+// its deadlines anew.
 func (p *Pool) Put(c *Conn) { p.release(c, true) }
 
 func (p *Pool) release(c *Conn, fit bool) {

@@ -18,6 +18,8 @@ type Conn struct {
 	call  call
 	marks records
 
+	readUntil, writeUntil until
+
 	// Of the writers.
 	out outbox
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,6 +54,7 @@ func (c *Conn) SilentUnder(tls net.Conn, full bool) bool {
 	if !full && !c.marks.slack && c.Silent() {
 		return true
 	}
+	_ = c.SetReadDeadline(time.Time{}) // of the last exchange
 	k := &c.call
 	k.probing, k.drained = true, 0
 	n, err := tls.Read(k.one[:])
