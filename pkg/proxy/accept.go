@@ -100,10 +100,23 @@ func (p *Proxy) start(raw *net.TCPConn) {
 	p.mu.Lock()
 	p.open[c] = struct{}{}
 	p.mu.Unlock()
-	p.conns.Go(func() {
-		defer p.forget(c)
-		c.run()
-	})
+	p.crew.start(c)
+}
+
+// stage carries a connection on and returns the stage that follows, which is
+// entered on a goroutine of its own; nil: the connection is over. It has a record
+// then.
+type stage func(*conn) stage
+
+// run takes c through one stage. Whatever happens, the socket is closed when the
+// connection is over.
+func (c *conn) run(s stage) {
+	if next := s(c); next != nil {
+		c.p.conns.Go(func() { c.run(next) })
+		return
+	}
+	_ = c.raw.Close()
+	c.p.forget(c)
 }
 
 func (p *Proxy) forget(c *conn) {
@@ -113,25 +126,23 @@ func (p *Proxy) forget(c *conn) {
 	<-p.slots
 }
 
-// run takes c through the stages. Whatever happens, the socket is closed and
-// the connection has a record when it returns.
-func (c *conn) run() {
-	defer c.raw.Close()
+// begin is all that comes before bytes are carried.
+func (c *conn) begin() stage {
 	if !c.accept() {
-		return
+		return nil
 	}
 	c.identify()
 	if !c.sniff() {
-		return
+		return nil
 	}
 	switch c.decide() {
-	case policy.Deny:
-		c.deny()
 	case policy.Passthrough:
-		c.passthrough()
+		return (*conn).passthrough
 	case policy.Intercept:
-		c.intercept()
+		return c.intercept()
 	}
+	c.deny()
+	return nil
 }
 
 // accept looks the kernel's record up. Without one nothing is guessed: the

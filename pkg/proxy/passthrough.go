@@ -16,13 +16,14 @@ import (
 
 // passthrough copies bytes undecrypted between the workload and the address
 // that it meant to reach.
-func (c *conn) passthrough() {
+func (c *conn) passthrough() stage {
 	up, err := c.dialOriginal()
 	if err != nil {
 		c.failPassthrough(err)
-		return
+		return nil
 	}
 	c.carry(up, 0)
+	return nil
 }
 
 func (c *conn) dialOriginal() (*net.TCPConn, error) {

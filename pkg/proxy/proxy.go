@@ -111,9 +111,12 @@ type Proxy struct {
 	closing atomic.Bool
 	ctx     context.Context // ends when Close has lost patience
 	stop    context.CancelFunc
-	configs configs
-	ours    sync.Map // netip.AddrPort of our listeners, to refuse loops
-	stats   Stats
+	crew    crew
+
+	dismissed chan struct{} // closed when no connection will come any more
+	configs   configs
+	ours      sync.Map // netip.AddrPort of our listeners, to refuse loops
+	stats     Stats
 }
 
 // New returns a Proxy that serves nothing until SetSnapshot and Serve.
@@ -127,6 +130,7 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
 	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.crew, p.dismissed = newCrew(p), make(chan struct{})
 	return p
 }
 
@@ -156,7 +160,9 @@ func (p *Proxy) Open() int {
 // Close waits for established flows to end, at most Timeouts.Drain, and then
 // resets what is left. Listeners belong to their opener, who closes them first.
 func (p *Proxy) Close() error {
-	p.closing.Store(true)
+	if !p.closing.Swap(true) {
+		close(p.dismissed)
+	}
 	defer p.stop()
 	done := make(chan struct{})
 	go func() { p.conns.Wait(); close(done) }()

@@ -43,42 +43,40 @@ type turn struct {
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// serveHTTP1 serves requests one after the other until either side has enough.
-func (c *conn) serveHTTP1() {
+// beginHTTP1 says what is asked of upstreams, and serves.
+func (c *conn) beginHTTP1() stage {
 	if c.proto == protoHTTP1 || len(offeredHTTP(c.hello.ALPN)) > 0 {
 		c.offer = onlyHTTP1
 	}
+	return c.serveHTTP1()
+}
+
+// serveHTTP1 serves requests one after the other until either side has enough, or
+// the workload rests.
+func (c *conn) serveHTTP1() stage {
 	var in window
 	defer in.release()
-	for c.awaitRequest(&in) && c.exchange(&in) {
+	for {
+		switch c.awaitRequest(&in) {
+		case nobody:
+			return c.endHTTP1()
+		case resting:
+			return (*conn).sleep
+		}
+		if !c.exchange(&in) {
+			return c.endHTTP1()
+		}
 		in.rest()
-	}
-	if c.requests.Load() == 0 {
-		c.recordSilence()
-	}
-	if !c.left { // otherwise nobody is there to hear it
-		c.goodbye()
 	}
 }
 
-// awaitRequest waits for the first byte of a request without holding a buffer.
-// It reports false when the connection is over.
-func (c *conn) awaitRequest(in *window) bool {
-	if len(in.bytes()) > 0 {
-		return true
+// endHTTP1 leaves in good order.
+func (c *conn) endHTTP1() stage {
+	if c.requests.Load() == 0 {
+		c.recordSilence()
 	}
-	c.idle.Store(true)
-	defer c.idle.Store(false)
-	c.wire.ExtendRead(c.p.o.Timeouts.Idle)
-	if c.p.closing.Load() { // after the deadline, which drain may set too
-		return false
-	}
-	err := in.await(c.client)
-	if c.p.closing.Load() { // drain may have set one that is over
-		_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Head))
-	}
-	c.left = err != nil && c.wire.HungUp()
-	return err == nil
+	c.goodbye()
+	return nil
 }
 
 // exchange serves one request and reports whether another may follow.
@@ -243,6 +241,9 @@ func (c *conn) goodbye() {
 	const patience, leftovers = time.Second, 16 << 20
 	if tc, ok := c.client.(interface{ CloseWrite() error }); ok {
 		_ = tc.CloseWrite()
+	}
+	if c.left { // and nothing of it is unread
+		return
 	}
 	_ = c.raw.CloseWrite()
 	_ = c.raw.SetReadDeadline(time.Now().Add(patience))

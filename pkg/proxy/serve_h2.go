@@ -25,7 +25,7 @@ var (
 
 // serveHTTP2 serves every stream of the connection. Both sides speak HTTP/2,
 // as the workload was offered what the upstream chose.
-func (c *conn) serveHTTP2() {
+func (c *conn) serveHTTP2() stage {
 	c.offer = onlyHTTP2
 	server := h2.NewServer(c.client, h2.Options{
 		HeaderBytes: http1.MaxHead, Idle: c.p.o.Timeouts.Idle, Stall: c.p.o.Timeouts.BodyStall, Refused: c.refusedStream,
@@ -39,6 +39,7 @@ func (c *conn) serveHTTP2() {
 	if c.requests.Load() == 0 {
 		c.recordSilence()
 	}
+	return nil
 }
 
 func (c *conn) newStream() *stream {

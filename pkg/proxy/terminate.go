@@ -24,28 +24,26 @@ const (
 	alpnHTTP2 = "h2"
 )
 
-// intercept serves requests: over TLS after our handshake, or in clear.
-func (c *conn) intercept() {
+// intercept makes the connection one that requests can be read from: in clear, or
+// over TLS after our handshake.
+func (c *conn) intercept() stage {
 	c.p.stats.Intercepted.Add(1)
 	switch c.proto {
 	case protoHTTP1:
 		c.client = c.peek
-		c.serveHTTP1()
-		return
+		return (*conn).beginHTTP1
 	case protoHTTP2:
 		c.client, c.alpn = c.peek, alpnHTTP2
-		c.serveHTTP2()
-		return
+		return (*conn).serveHTTP2
 	}
 	if err := c.terminate(); err != nil {
 		c.recordHandshake(err)
-		return
+		return nil
 	}
 	if c.alpn == alpnHTTP2 {
-		c.serveHTTP2()
-		return
+		return (*conn).serveHTTP2
 	}
-	c.serveHTTP1()
+	return (*conn).beginHTTP1
 }
 
 // terminate finishes the workload's handshake with a leaf for the name it

@@ -34,6 +34,16 @@ func (k *call) pollin(fd uintptr) {
 	k.ready = n != 0 || err != nil
 }
 
+// Await waits until something is readable, an end or an error included, in little
+// stack and no buffer.
+func (c *Conn) Await() error {
+	k := &c.call
+	return c.raw.Read(func(fd uintptr) bool {
+		k.pollin(fd)
+		return k.ready
+	})
+}
+
 // HungUp reports whether the peer has closed, however much is still readable. It
 // does not touch the reader's state, so it may be called beside it.
 func (c *Conn) HungUp() bool {

@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// awaited is what came of waiting for a request.
+type awaited uint8
+
+const (
+	nobody  awaited = iota // the connection is over
+	arrived                // the first bytes of a request are here
+	resting                // the workload has been silent for a while
+)
+
+// nap is how long the goroutine that served a request waits for the next one,
+// before the connection goes to sleep: it then costs a small stack instead of one
+// that has grown, and nothing else. A workload in full swing never comes near it.
+const nap = time.Second
+
+// awaitRequest waits for the first bytes of a request.
+func (c *conn) awaitRequest(in *window) awaited {
+	if len(in.bytes()) > 0 {
+		return arrived
+	}
+	c.idle.Store(true)
+	defer c.idle.Store(false)
+	c.wire.ExtendRead(min(nap, c.p.o.Timeouts.Idle))
+	if c.p.closing.Load() { // after the deadline, which drain may set too
+		return nobody
+	}
+	err := in.await(c.client)
+	closing := c.p.closing.Load()
+	switch {
+	case err == nil && closing: // drain may have set a deadline that is over
+		_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Head))
+		return arrived
+	case err == nil:
+		return arrived
+	case errors.Is(err, os.ErrDeadlineExceeded) && !closing:
+		return resting
+	}
+	c.left = errors.Is(err, io.EOF)
+	return nobody
+}
+
+// sleep waits for a workload that rests. It is the bottom of a new goroutine.
+// Nothing of the workload's is held by TLS: a Read just found nothing.
+func (c *conn) sleep() stage {
+	c.idle.Store(true)
+	_ = c.wire.SetReadDeadline(time.Now().Add(max(c.p.o.Timeouts.Idle-nap, 0)))
+	if c.p.closing.Load() {
+		return c.endHTTP1()
+	}
+	err := c.wire.Await()
+	c.idle.Store(false)
+	if err != nil {
+		return c.endHTTP1()
+	}
+	return c.serveHTTP1()
+}
