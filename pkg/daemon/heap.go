@@ -14,7 +14,7 @@ const headroom = 32 << 20
 
 const (
 	lookEvery = 500 * time.Millisecond
-	calm      = 1 << 20 // bytes allocated between two looks; less is calm
+	calm      = 4 << 20 // bytes allocated between two looks; less is calm
 	worth     = 2 << 20 // bytes to be had back; less is left alone
 )
 
@@ -49,7 +49,8 @@ func (h *heap) keep(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		before, now := h.last, h.look()
+		before := h.last
+		now := h.look()
 		if now.collection != before.collection {
 			debug.SetGCPercent(percentFor(now.live))
 		}

@@ -25,19 +25,22 @@ func TestHeapComesBack(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // only keep collects
 	const burst = 64 << 20
 	var before, now runtime.MemStats
+	var garbage []byte
 	debug.FreeOSMemory()
 	runtime.ReadMemStats(&before)
-	kept := make([]byte, burst)
-	for i := 0; i < burst; i += 4096 {
-		kept[i] = 1
-	}
-	runtime.KeepAlive(kept)
-	kept = nil
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	var work sync.WaitGroup
 	work.Go(func() { newHeap().keep(ctx) })
 	defer work.Wait()
 	defer cancel()
+	time.Sleep(3 * lookEvery) // a first rest, with nothing to do
+	for i := range 8 {
+		garbage = make([]byte, burst/8)
+		for j := 0; j < len(garbage); j += 4096 {
+			garbage[j] = byte(i)
+		}
+	}
+	garbage = nil
 	for ctx.Err() == nil {
 		runtime.ReadMemStats(&now)
 		if used := func(m *runtime.MemStats) uint64 { return m.HeapSys - m.HeapReleased }; used(&now) < used(&before)+burst/4 {
