@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"time"
 )
 
 func (b *bench) wrk(path string, conns, seconds int) command {
@@ -104,7 +103,7 @@ func (s *sample) readH2load(out []byte) error {
 
 // byClient measures a run of the client program.
 func (b *bench) byClient(ctx context.Context, s *sample, args ...string) error {
-	args = append([]string{"-d", (time.Duration(b.plan.seconds) * time.Second).String()}, args...)
+	args = append([]string{"-d", b.duration()}, args...)
 	var a answer
 	err := b.during(s, func() error {
 		return b.profiled(ctx, func() (err error) {

@@ -106,8 +106,16 @@ func measure(ctx context.Context, p *plan) (err error) {
 	defer results.Close()
 	all, err := p.samples(ctx, w, results)
 	if len(all) > 0 && !p.short {
-		fmt.Print(table(p, all))
+		fmt.Print(p.render(all))
 		fmt.Printf("\nsamples: %s\n", p.out)
 	}
 	return err
+}
+
+// render is the table in the form that was asked for.
+func (p *plan) render(all []sample) string {
+	if p.paste {
+		return markdown(p, all)
+	}
+	return table(p, all)
 }

@@ -104,8 +104,10 @@ func (b *bench) settle(s *sample) error {
 		return fmt.Errorf("%d records were lost", a.Lost)
 	case a.Unattributed > 0:
 		return fmt.Errorf("%d connections without identity", a.Unattributed)
-	case b.kind == terminate && a.Credentialed < uint64(s.N):
+	case b.kind == terminate && !b.work.live && a.Credentialed < uint64(s.N):
 		return fmt.Errorf("%d requests with a credential, but %d answers", a.Credentialed, s.N)
+	case b.kind == terminate && a.Credentialed == 0:
+		return errors.New("no request with a credential")
 	case b.kind == pass && a.Records == 0:
 		return errors.New("no record")
 	}
@@ -149,5 +151,5 @@ type direct struct{}
 
 func (direct) name() string                           { return "direct" }
 func (direct) local() bool                            { return false }
-func (direct) does(w workload) bool                   { return w.latency || w.kind == pass }
+func (direct) does(w workload) bool                   { return w.compared() || w.kind == pass }
 func (direct) command(*world, kind) ([]string, error) { return nil, nil }

@@ -22,6 +22,7 @@ type plan struct {
 	seconds int
 	pin     bool // the proxy has core 0, all others have core 1
 	short   bool // only shows that the rig runs
+	paste   bool // the table as Markdown
 	idle    []int
 
 	patience time.Duration // with a busy machine, per sample
@@ -41,6 +42,7 @@ func parse(args []string) (*plan, error) {
 	f.IntVar(&p.rounds, "rounds", 3, "how many times everything is measured")
 	f.IntVar(&p.seconds, "seconds", 3, "length of a sample")
 	f.BoolVar(&p.short, "short", false, "one round of one second with few peers: does the rig run?")
+	f.BoolVar(&p.paste, "markdown", false, "print the table as Markdown, as README has it")
 	f.DurationVar(&p.patience, "patience", 10*time.Second, "how long a sample waits for an idle machine")
 	f.StringVar(&p.programs, "programs", "", "directory of the rig's programs")
 	f.StringVar(&p.outwarden, "outwarden", "bin/outwarden", "the product")
@@ -176,6 +178,7 @@ func (p *plan) sample(ctx context.Context, w *world, pr peer, work workload) (s 
 	if err := work.measure(ctx, b, &s); err != nil {
 		return s, err
 	}
+	s.Cost = work.figures[0].of(&s)
 	return s, errors.Join(s.check(work), b.settle(&s))
 }
 

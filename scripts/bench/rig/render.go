@@ -18,8 +18,9 @@ func (w *world) render(name string, more map[string]any) (string, error) {
 	}
 	values := map[string]any{
 		"Dir": w.dir, "Cores": w.plan.cores(), "Bearer": bearer,
-		"Listen": peerIP, "APIAddr": apiIP, "AppAddr": appIP, "BadAddr": badIP,
+		"Listen": peerIP, "APIAddr": apiIP, "AppAddr": appIP, "BadAddr": badIP, "RPCAddr": rpcIP,
 		"API": apiName, "App": appName, "Plain": plainName, "Bad": badName, "New": "*.new.bench.test",
+		"RPC": rpcName, "BadRPC": badRPCName,
 	}
 	for k, v := range more {
 		values[k] = v

@@ -18,17 +18,20 @@ const (
 	apiIP            = "198.51.100.80" // nginx
 	appIP            = "198.51.100.81" // our own origin
 	badIP            = "198.51.100.82" // nginx with a leaf that nobody trusts
+	rpcIP            = "198.51.100.83" // our own origin, for gRPC
 	peerIP           = "127.0.0.1"     // where peers listen
 )
 
-// The names. The origins of the first two want the bearer token.
+// The names. The origins of the first three want the bearer token.
 const (
-	apiName   = "api.bench.test"
-	appName   = "app.bench.test"
-	newNames  = "n%d.new.bench.test" // each called for the first time once
-	plainName = "plain.bench.test"   // passed through, and the direct way to apiIP
-	openName  = "open.bench.test"    // the direct way to appIP
-	badName   = "bad.bench.test"
+	apiName    = "api.bench.test"
+	appName    = "app.bench.test"
+	rpcName    = "rpc.bench.test"
+	newNames   = "n%d.new.bench.test" // each called for the first time once
+	plainName  = "plain.bench.test"   // passed through, and the direct way to apiIP
+	openName   = "open.bench.test"    // the direct way to appIP
+	badName    = "bad.bench.test"
+	badRPCName = "badrpc.bench.test"
 )
 
 const (
@@ -127,6 +130,7 @@ func (w *world) hosts(b peer) error {
 	line(apiIP, apiName, plainName)
 	line(appIP, appName, openName)
 	line(badIP, badName)
+	line(rpcIP, rpcName, badRPCName)
 	for i := range newCount {
 		line(apiIP, fmt.Sprintf(newNames, i))
 	}
@@ -146,6 +150,7 @@ func (w *world) network() error {
 		{"-n", originNS, "address", "add", apiIP + "/24", "dev", "in0"},
 		{"-n", originNS, "address", "add", appIP + "/24", "dev", "in0"},
 		{"-n", originNS, "address", "add", badIP + "/24", "dev", "in0"},
+		{"-n", originNS, "address", "add", rpcIP + "/24", "dev", "in0"},
 		{"-n", hostNS, "link", "set", "out0", "up"},
 		{"-n", originNS, "link", "set", "in0", "up"},
 		{"-n", hostNS, "link", "set", "lo", "up"},
