@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"time"
 )
 
 // holder is a client program that has made its connections and waits.
@@ -60,7 +59,7 @@ func (b *bench) held(ctx context.Context, s *sample, args ...string) error {
 	if err := b.calm(ctx); err != nil {
 		return err
 	}
-	h, err := b.hold(ctx, append([]string{"-d", b.duration()}, args...)...)
+	h, err := b.hold(ctx, append([]string{"-d", b.length.String()}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -74,6 +73,3 @@ func (b *bench) held(ctx context.Context, s *sample, args ...string) error {
 	s.take(a)
 	return err
 }
-
-// duration is how long the client program sends.
-func (b *bench) duration() string { return (time.Duration(b.plan.seconds) * time.Second).String() }

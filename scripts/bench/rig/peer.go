@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 )
 
 // product is the peer that all others are compared with.
@@ -57,14 +58,14 @@ func names(peers []peer) []string {
 // bench is one proxy that runs, and what a workload needs.
 type bench struct {
 	*world
-	peer peer
-	kind kind
-	work workload
+	peer   peer
+	work   workload
+	length time.Duration // of a sample
 }
 
 // launch starts a proxy for a workload. Stop it.
 func (w *world) launch(pr peer, work workload) (*bench, error) {
-	b := &bench{world: w, peer: pr, kind: work.kind, work: work}
+	b := &bench{world: w, peer: pr, work: work, length: w.plan.length()}
 	if err := w.hosts(pr); err != nil {
 		return nil, err
 	}
@@ -104,11 +105,11 @@ func (b *bench) settle(s *sample) error {
 		return fmt.Errorf("%d records were lost", a.Lost)
 	case a.Unattributed > 0:
 		return fmt.Errorf("%d connections without identity", a.Unattributed)
-	case b.kind == terminate && !b.work.live && a.Credentialed < uint64(s.N):
+	case b.work.kind == terminate && !b.work.live && a.Credentialed < uint64(s.N):
 		return fmt.Errorf("%d requests with a credential, but %d answers", a.Credentialed, s.N)
-	case b.kind == terminate && a.Credentialed == 0:
+	case b.work.kind == terminate && a.Credentialed == 0:
 		return errors.New("no request with a credential")
-	case b.kind == pass && a.Records == 0:
+	case b.work.kind == pass && a.Records == 0:
 		return errors.New("no record")
 	}
 	return nil
@@ -128,7 +129,7 @@ func (b *bench) roots() string {
 }
 
 // plain reports whether clients speak with the origin itself.
-func (b *bench) plain() bool { return b.kind == pass || b.peer.name() == (direct{}).name() }
+func (b *bench) plain() bool { return b.work.kind == pass || b.peer.name() == (direct{}).name() }
 
 // url is where the workload's requests go.
 func (b *bench) url(name, path string) string {

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	soon = 10 * time.Second      // how long a proxy may take to start
+	soon = 30 * time.Second      // how long a proxy may take to start, on a busy machine
 	poll = 20 * time.Millisecond // between two looks at whether it has
 )
 

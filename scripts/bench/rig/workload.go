@@ -1,6 +1,9 @@
 package main
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // kind is what a proxy does with the connections of a workload.
 type kind int
@@ -100,9 +103,9 @@ func (b *bench) warm(ctx context.Context) error {
 	if b.plan.short {
 		return nil
 	}
-	c := b.wrk("/1k", 64, 1)
+	c := b.wrk("/1k", 64, time.Second)
 	if b.work.protocol == h2 {
-		c = b.h2load(8, 32, 1)
+		c = b.h2load(8, 32, time.Second)
 	}
 	if _, err := b.client.output(ctx, c); err != nil {
 		return err
