@@ -41,6 +41,7 @@ func modes() map[string]func(*run) error {
 		"fresh":  (*run).fresh,
 		"rate":   (*run).rate,
 		"idle":   (*run).idle,
+		"turns":  (*run).turns,
 		"events": (*run).events,
 		"socket": (*run).socket,
 		"unary":  (*run).unary,

@@ -20,6 +20,11 @@ type holder struct {
 
 // hold starts the client program and waits until its connections stand. Release it.
 func (b *bench) hold(ctx context.Context, args ...string) (*holder, error) {
+	return b.holdAs(ctx, b.client, b.program("client"), args...)
+}
+
+// holdAs is hold with another role and a copy of the program.
+func (b *bench) holdAs(ctx context.Context, r *role, program string, args ...string) (*holder, error) {
 	in, input, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -28,7 +33,7 @@ func (b *bench) hold(ctx context.Context, args ...string) (*holder, error) {
 	if err != nil {
 		return nil, errors.Join(err, in.Close(), input.Close())
 	}
-	cmd, err := b.client.start(command{args: append(b.clientArgs(), args...), in: in, out: out, log: out})
+	cmd, err := r.start(command{args: append([]string{program, "-ca", b.roots()}, args...), in: in, out: out, log: out})
 	in.Close()
 	out.Close()
 	if err != nil {

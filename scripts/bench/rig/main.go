@@ -114,7 +114,10 @@ func measure(ctx context.Context, p *plan) (err error) {
 
 // render is the table in the form that was asked for.
 func (p *plan) render(all []sample) string {
-	if p.paste {
+	switch {
+	case p.grow:
+		return growthTable(p, all)
+	case p.paste:
 		return markdown(p, all)
 	}
 	return table(p, all)

@@ -1,22 +1,13 @@
 package main
 
-import (
-	"fmt"
-	"strings"
-)
-
 // markdown is the table as README has it: one line for each figure.
 func markdown(p *plan, all []sample) string {
-	var b strings.Builder
-	fmt.Fprintln(&b, "| | work | unit | peers: best, and that of the goal | Outwarden | ratio (rounds) | goal | |")
-	fmt.Fprintln(&b, "|---|---|---|---|---|---|---|---|")
+	lines := [][]string{{"", "work", "unit", "peers: best, and that of the goal", "Outwarden", "ratio (rounds)", "goal", ""}}
 	for _, r := range rows(p.works, all) {
 		v := r.verdict()
-		fmt.Fprintf(&b, "| (%s) | %s | %s | %s | %s | %s | %s | %s |\n",
-			r.key, r.title, r.unit, r.against(v), short(v.ours), v.spread(), v.atMost(), v.mark())
+		lines = append(lines, []string{"(" + r.key + ")", r.title, r.unit, r.against(v), short(v.ours), v.spread(), v.atMost(), v.mark()})
 	}
-	fmt.Fprintf(&b, "\n%s.\n", conditions(p))
-	return b.String()
+	return pasted(lines) + "\n" + conditions(p) + ".\n"
 }
 
 // against is what the best peer costs, and that of the goal.

@@ -43,6 +43,9 @@ func (b *bench) during(s *sample, f func() error) error {
 	if err != nil {
 		return err
 	}
+	if s.Held == 0 {
+		s.Held = b.proxy.resident()
+	}
 	s.Seconds = after.at.Sub(before.at).Seconds()
 	proxy, client, origin := after.proxy-before.proxy, after.client-before.client, after.origin-before.origin
 	s.Proxy, s.Client, s.Origin = proxy.Microseconds(), client.Microseconds(), origin.Microseconds()

@@ -33,7 +33,7 @@ func (w *world) content() error {
 
 // origins starts both, for the whole run.
 func (w *world) origins() error {
-	conf, err := w.render("origin.conf", nil)
+	conf, err := w.render("origin.conf", workload{})
 	if err != nil {
 		return err
 	}

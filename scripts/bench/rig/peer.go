@@ -19,7 +19,7 @@ type peer interface {
 	local() bool
 	does(workload) bool
 	// command writes the configuration and says how to start; nil: there is no process.
-	command(w *world, kind kind) ([]string, error)
+	command(w *world, work workload) ([]string, error)
 }
 
 // watched is a peer with an account of its own and something to clean up.
@@ -60,20 +60,24 @@ type bench struct {
 	*world
 	peer   peer
 	work   workload
+	proxy  *role
 	length time.Duration // of a sample
 }
 
 // launch starts a proxy for a workload. Stop it.
 func (w *world) launch(pr peer, work workload) (*bench, error) {
-	b := &bench{world: w, peer: pr, work: work, length: w.plan.length()}
+	b := &bench{world: w, peer: pr, work: work, proxy: w.proxy, length: w.plan.length()}
+	if work.cores > 1 {
+		b.proxy = w.proxy.anywhere()
+	}
 	if err := w.hosts(pr); err != nil {
 		return nil, err
 	}
-	args, err := pr.command(w, work.kind)
+	args, err := pr.command(w, work)
 	if err != nil || args == nil {
 		return b, err
 	}
-	if err := w.background(w.proxy, command{args: args}, pr.name()+".log"); err != nil {
+	if err := w.background(b.proxy, command{args: args}, pr.name()+".log"); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -150,7 +154,7 @@ func address() string { return net.JoinHostPort(peerIP, "443") }
 // direct is no proxy: what the same calls cost without one.
 type direct struct{}
 
-func (direct) name() string                           { return "direct" }
-func (direct) local() bool                            { return false }
-func (direct) does(w workload) bool                   { return w.compared() || w.kind == pass }
-func (direct) command(*world, kind) ([]string, error) { return nil, nil }
+func (direct) name() string                               { return "direct" }
+func (direct) local() bool                                { return false }
+func (direct) does(w workload) bool                       { return w.compared() || w.kind == pass }
+func (direct) command(*world, workload) ([]string, error) { return nil, nil }

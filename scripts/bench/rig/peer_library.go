@@ -13,7 +13,7 @@ func (l library) does(w workload) bool {
 	return w.kind == terminate && (l.program != "fasthttp" || w.protocol == http1 && !w.live)
 }
 
-func (l library) command(w *world, _ kind) ([]string, error) {
+func (l library) command(w *world, _ workload) ([]string, error) {
 	args := []string{
 		filepath.Join(w.plan.programs, l.program), "-listen", address(), "-bearer", bearer,
 		"-cert", w.path("peer.pem"), "-key", w.path("peer.key"), "-ca", w.path("origin-ca.pem"),

@@ -23,6 +23,7 @@ type plan struct {
 	pin     bool // the proxy has core 0, all others have core 1
 	short   bool // only shows that the rig runs
 	paste   bool // the table as Markdown
+	grow    bool // the table of growth instead
 	idle    []int
 
 	patience time.Duration // with a busy machine, per sample
@@ -43,6 +44,7 @@ func parse(args []string) (*plan, error) {
 	f.IntVar(&p.seconds, "seconds", 3, "length of a sample")
 	f.BoolVar(&p.short, "short", false, "one brief round with few peers: does the rig run?")
 	f.BoolVar(&p.paste, "markdown", false, "print the table as Markdown, as README has it")
+	f.BoolVar(&p.grow, "grow", false, "how cost grows, with nginx beside where that says something; -work is then one of "+strings.Join(keys(growth()), ","))
 	f.DurationVar(&p.patience, "patience", 10*time.Second, "how long a sample waits for an idle machine")
 	f.StringVar(&p.programs, "programs", "", "directory of the rig's programs")
 	f.StringVar(&p.outwarden, "outwarden", "bin/outwarden", "the product")
@@ -67,7 +69,11 @@ func parse(args []string) (*plan, error) {
 	if p.peers, err = choose(allPeers(), names, *peers); err != nil {
 		return nil, err
 	}
-	p.works, err = choose(allWorkloads(p), keys, *works)
+	all := allWorkloads(p)
+	if p.grow {
+		all = growth()
+	}
+	p.works, err = choose(all, keys, *works)
 	return p, err
 }
 
@@ -154,7 +160,7 @@ func (p *plan) samples(ctx context.Context, w *world, out io.Writer) ([]sample, 
 func (p *plan) taking(work workload) []peer {
 	return slices.DeleteFunc(slices.Clone(p.peers), func(pr peer) bool {
 		switch {
-		case !pr.does(work), work.alone && pr.name() != product:
+		case !pr.does(work), work.alone && pr.name() != product && pr.name() != work.beside:
 			return true
 		case !p.short || pr.name() == product:
 			return false

@@ -39,12 +39,9 @@ func (a *answer) parse(line []byte) error {
 	return nil
 }
 
-// clientArgs is how the client program starts.
-func (b *bench) clientArgs() []string { return []string{b.program("client"), "-ca", b.roots()} }
-
 // ask runs the client program.
 func (b *bench) ask(ctx context.Context, args ...string) (a answer, err error) {
-	out, err := b.client.output(ctx, command{args: append(b.clientArgs(), args...)})
+	out, err := b.client.output(ctx, command{args: append([]string{b.program("client"), "-ca", b.roots()}, args...)})
 	if err != nil {
 		return a, err
 	}

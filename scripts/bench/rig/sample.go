@@ -57,6 +57,9 @@ func (s *sample) load() float64 { return ratio(float64(s.Proxy), float64(s.Clien
 // foreign is what others used of a core.
 func (s *sample) foreign() float64 { return ratio(float64(s.Foreign)/1e6, s.Seconds) }
 
+// megabytes is the proxy's memory while the workload ran, or just after.
+func (s *sample) megabytes() float64 { return float64(s.Held) / 1e6 }
+
 func (s *sample) perSecond() float64 { return ratio(float64(s.N), s.Seconds) }
 
 // line tells a sample while the run goes on.

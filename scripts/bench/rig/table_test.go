@@ -91,3 +91,53 @@ func TestShortForm(t *testing.T) {
 		}
 	}
 }
+
+// TestGrowth compares with the first value in the same round.
+func TestGrowth(t *testing.T) {
+	works := growth()
+	p := &plan{pin: true, rounds: 2, grow: true, works: works[:2]}
+	all := []sample{
+		{Round: 1, Peer: "outwarden", Work: works[0].key, N: 1000, Seconds: 1, Proxy: 40000, P50: 300, Held: 20e6},
+		{Round: 1, Peer: "nginx", Work: works[0].key, N: 1000, Seconds: 1, Proxy: 50000, P50: 300, Held: 20e6},
+		{Round: 1, Peer: "outwarden", Work: works[1].key, N: 1000, Seconds: 1, Proxy: 44000, P50: 600, Held: 30e6},
+		{Round: 1, Peer: "nginx", Work: works[1].key, N: 1000, Seconds: 1, Proxy: 60000, P50: 700, Held: 20e6},
+		{Round: 2, Peer: "outwarden", Work: works[0].key, N: 1000, Seconds: 2, Proxy: 80000, P50: 400, Held: 20e6},
+		{Round: 2, Peer: "outwarden", Work: works[1].key, N: 1000, Seconds: 2, Proxy: 88000, P50: 700, Held: 30e6},
+	}
+	_, b, _ := strings.Cut(p.render(all), "\n\n")
+	compare(t, "testdata/growth.txt", b)
+	p.paste = true
+	b, _, _ = strings.Cut(p.render(all), "\n\n")
+	compare(t, "testdata/growth.md", b+"\n")
+}
+
+// TestVerdict tells how many rounds agree, and by whom it was disturbed.
+func TestVerdict(t *testing.T) {
+	costs := func(peer string, costs ...int64) (s []sample) {
+		for i, c := range costs {
+			s = append(s, sample{Round: i + 1, Peer: peer, Work: "a", N: 1, Seconds: 1, Proxy: c})
+		}
+		return s
+	}
+	w := keepAlive()
+	for _, c := range []struct {
+		ours, theirs []sample
+		foreign      int64
+		want         string
+	}{
+		{costs(product, 8, 8, 8), costs("nginx", 10, 10, 10), 0, "0.8 x nginx, the best peer; goal 0.9 x nginx: reached at 0.8"},
+		{costs(product, 8, 8, 12), costs("nginx", 10, 10, 10), 0, "0.8 x nginx, the best peer; goal 0.9 x nginx: reached (in 2 of 3 rounds) at 0.8 (0.8 to 1.2)"},
+		{costs(product, 12, 8, 12), costs("nginx", 10, 10, 10), 0, "1.2 x nginx, the best peer; goal 0.9 x nginx: MISSED (in 2 of 3 rounds) at 1.2 (0.8 to 1.2)"},
+		{costs(product, 8), costs("nginx", 10), 3e5, "DISTURBED: others used 30% of a core meanwhile; 0.8 x nginx, the best peer; goal 0.9 x nginx: reached at 0.8"},
+		{nil, costs("nginx", 10), 0, "outwarden did not take part"},
+		{costs(product, 8), nil, 0, ""},
+	} {
+		all := append(c.ours, c.theirs...)
+		for i := range all {
+			all[i].Foreign = c.foreign
+		}
+		if got := newRow("a", w.figures[0], all).verdict().String(); got != c.want {
+			t.Errorf("got  %q\nwant %q", got, c.want)
+		}
+	}
+}

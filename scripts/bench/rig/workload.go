@@ -40,7 +40,18 @@ type workload struct {
 	alone    bool // only the product takes part
 	live     bool // messages on long streams, which go at once: what is counted is no request
 	sessions sessions
-	measure  func(ctx context.Context, b *bench, s *sample) error
+	setup
+	measure func(ctx context.Context, b *bench, s *sample) error
+}
+
+// setup is what a workload wants to be otherwise than usual.
+type setup struct {
+	routes int    // of the product; 0: a hundred
+	cores  int    // of the proxy; 0: the plan's
+	synced bool   // audit waits for the disk
+	beside string // where the product is alone but for one peer: that
+
+	dimension, value string // what grows, and how far
 }
 
 // figure is something that samples show; less is better.

@@ -44,6 +44,8 @@ type world struct {
 	plan                  *plan
 	dir                   string
 	cgroup                string // of the rig, with the roles' below
+	mounted               string // where cgroups are
+	exes                  string // of clients, comma-separated
 	client, proxy, origin *role
 	removable             []func() error // last first
 }
@@ -56,7 +58,7 @@ func newWorld(p *plan) (w *world, err error) {
 			w = nil
 		}
 	}()
-	for _, step := range []func() error{w.directories, w.network, w.roles, w.certificates, w.content, w.origins} {
+	for _, step := range []func() error{w.directories, w.network, w.roles, w.clients, w.certificates, w.content, w.origins} {
 		if err := step(); err != nil {
 			return w, err
 		}
@@ -87,7 +89,7 @@ func (w *world) directories() error {
 	}
 	w.dir = dir
 	w.later(func() error { return os.RemoveAll(dir) })
-	for _, d := range []string{"netns", "bpf", "www"} {
+	for _, d := range []string{"netns", "bpf", "www", "clients"} {
 		if err := os.Mkdir(w.path(d), 0o755); err != nil {
 			return err
 		}
