@@ -19,7 +19,9 @@ func table(p *plan, all []sample) string {
 	for _, r := range rows(p.works, all) {
 		fmt.Fprintf(&b, "\n(%s) %s\n", r.key, r.title)
 		r.write(&b)
-		fmt.Fprintf(&b, "  => %v\n", r.verdict())
+		if verdict := r.verdict().String(); verdict != "" {
+			fmt.Fprintf(&b, "  => %s\n", verdict)
+		}
 	}
 	return b.String()
 }
