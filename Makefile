@@ -7,15 +7,19 @@ FUZZTIME ?= 30s
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outwarden/tools
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
+BENCHSTAT := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
+BENCHWORK ?= a
+BASE ?= main
 
 export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test lint fuzz bench clean install
+.PHONY: help build generate demo test lint fuzz bench bench-profile bench-compare clean install
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/outwarden and bin/partnerapi (needs Go alone)
 	$(GOBUILD) -o bin/ ./cmd/outwarden ./cmd/partnerapi
@@ -39,6 +43,12 @@ fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
 bench: ## compare with the peers, as ratios within one run (root); BENCH=short only shows that it runs
 	scripts/bench/run $(BENCH)
 
+bench-profile: ## where the CPU of outwarden goes under BENCHWORK (default a; needs perf, root)
+	profile=$$(mktemp -d) && scripts/bench/run -work $(BENCHWORK) -peers outwarden -rounds 1 -seconds 5 -profile "$$profile"
+
+bench-compare: $(BENCHSTAT) ## the benchmarks of the stages, here and at BASE (default main), by benchstat
+	scripts/bench/compare $(BENCHSTAT) $(BASE)
+
 clean: ## remove what the build made
 	rm -rf bin
 	go clean -testcache
@@ -51,3 +61,8 @@ $(GOLANGCI):
 	mkdir -p $(TOOLS)/new
 	GOBIN=$(TOOLS)/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv $(TOOLS)/new/golangci-lint $@
+
+$(BENCHSTAT):
+	mkdir -p $(TOOLS)/new
+	GOBIN=$(TOOLS)/new go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
+	mv $(TOOLS)/new/benchstat $@

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"testing"
+
+	"golang.org/x/net/http2"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/policy"
@@ -59,3 +62,25 @@ func repeat(c net.Conn, answer []byte) {
 type unwritten struct{}
 
 func (unwritten) Append(*audit.Record) error { return nil }
+
+// BenchmarkExchangeHTTP2 is the same on one stream after another, between the
+// client and the server of Go's library, which cost most of it.
+func BenchmarkExchangeHTTP2(b *testing.B) {
+	w := newWorld(b, func(o *options) { o.Records = unwritten{}; o.Timeouts = proxy.Timeouts{} })
+	w.originFor(nil, host) // for its name
+	o := newHTTPOrigin(b, w.partner.leaf(b, []string{host}), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok")
+	}))
+	w.use(policy.Deny, w.partnerRoute())
+	cc, err := (&http2.Transport{DisableCompression: true}).NewClientConn(w.tls(as{original: o.addr}, host, "h2"))
+	must(b, err)
+	defer cc.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		res, err := cc.RoundTrip(mustRequest(b, "GET", "https://"+host+":"+portOf(o)+"/v1", nil))
+		must(b, err)
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "ok" {
+			b.Fatalf("%q, %v", body, err)
+		}
+	}
+}

@@ -11,7 +11,7 @@ func (r *run) fresh() error {
 	var wg sync.WaitGroup
 	for range r.conns {
 		wg.Go(func() {
-			for !r.over() {
+			for n := 0; r.more(n); n++ {
 				t := time.Now()
 				err := r.once(get)
 				r.count(t, err)

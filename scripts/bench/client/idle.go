@@ -1,45 +1,26 @@
 package main
 
-import (
-	"bufio"
-	"fmt"
-	"os"
-	"sync"
-	"sync/atomic"
-	"time"
-)
+import "time"
 
-// dialers is how many connections are made at once.
-const dialers = 16
-
-// idle holds connections that did one request each, says so by a line, and lets
-// go when a line comes in.
+// idle holds connections that did one request each, and lets go of them when it
+// may. It counts those.
 func (r *run) idle() error {
 	get := request(r.options, "GET")
-	held := make([]*conn, r.conns)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range dialers {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(r.conns); i = next.Add(1) - 1 {
-				t := time.Now()
-				c, err := dial(r.url.addr, r.config)
-				if err == nil {
-					held[i] = c
-					err = c.do(get)
-				}
-				r.count(t, err)
-			}
-		})
-	}
-	wg.Wait()
-	r.took = time.Since(r.start)
-	fmt.Println("held")
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // the end of the input is as good as a line
-	for _, c := range held {
-		if c != nil {
-			c.close()
+	held := open(r, func() (*conn, error) {
+		t := time.Now()
+		c, err := dial(r.url.addr, r.config)
+		if err != nil {
+			return nil, err
 		}
+		err = c.do(get)
+		if err == nil {
+			r.count(t, nil)
+		}
+		return c, err
+	})
+	r.hold()
+	for _, c := range held {
+		c.close()
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 // Command client is the rig's own load client, for what wrk and h2load can't do:
-// it verifies certificates, counts resumed sessions, keeps a rate, and holds idle
-// connections. It prints one line of JSON, a [report].
+// it verifies certificates, counts resumed sessions, keeps a rate, holds idle
+// connections, and speaks WebSocket and gRPC. It prints one line of JSON, a
+// [report]; before that, where the connections are made first, the line "held",
+// and waits for one.
 //
 // It offers X25519 alone, as OpenSSL 3.0 does, so that proxies in Go do not pay
 // for a key exchange that the others never see.
@@ -12,7 +14,10 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,11 +27,12 @@ type options struct {
 	mode     string
 	bearer   string
 	conns    int
+	streams  int
 	rate     int
 	size     int64
 	duration time.Duration
 	resume   bool
-	http2    bool
+	protocol string
 }
 
 // modes by name.
@@ -35,6 +41,11 @@ func modes() map[string]func(*run) error {
 		"fresh":  (*run).fresh,
 		"rate":   (*run).rate,
 		"idle":   (*run).idle,
+		"turns":  (*run).turns,
+		"events": (*run).events,
+		"socket": (*run).socket,
+		"unary":  (*run).unary,
+		"chat":   (*run).chat,
 		"upload": (*run).upload,
 		"first":  (*run).first,
 		"probe":  (*run).probe,
@@ -50,16 +61,17 @@ func main() {
 
 func start() error {
 	o := options{}
-	flag.StringVar(&o.mode, "mode", "fresh", "fresh, rate, idle, upload, first or probe")
+	flag.StringVar(&o.mode, "mode", "fresh", "one of "+strings.Join(slices.Sorted(maps.Keys(modes())), ", "))
 	flag.Var(&o.url, "url", "https://NAME[:PORT]/PATH")
 	flag.StringVar(&o.ca, "ca", "", "PEM file of the roots to trust")
 	flag.StringVar(&o.bearer, "bearer", "", "send this as Authorization: Bearer")
 	flag.IntVar(&o.conns, "c", 16, "connections")
-	flag.IntVar(&o.rate, "rate", 500, "requests per second, in mode rate")
+	flag.IntVar(&o.streams, "m", 1, "streams per connection, in modes unary and chat")
+	flag.IntVar(&o.rate, "rate", 500, "requests per second in mode rate, messages per second and connection in mode socket")
 	flag.Int64Var(&o.size, "size", 10<<20, "bytes of an upload")
 	flag.DurationVar(&o.duration, "d", time.Second, "how long to send")
 	flag.BoolVar(&o.resume, "resume", false, "resume TLS sessions, in mode fresh")
-	flag.BoolVar(&o.http2, "http2", false, "offer HTTP/2, in mode probe")
+	flag.StringVar(&o.protocol, "protocol", "http1", "http1, h2 or grpc, in mode probe")
 	flag.Parse()
 
 	mode, ok := modes()[o.mode]

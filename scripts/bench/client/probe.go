@@ -8,22 +8,32 @@ import (
 	"time"
 )
 
-// probe does one request and tells what came of it, with HTTP/2 where that is
-// asked for.
+// probe does one request in the protocol that is asked for, and tells what came
+// of it.
 func (r *run) probe() error {
 	t := time.Now()
-	if r.http2 {
+	switch r.protocol {
+	case "grpc":
+		r.count(t, r.probeRPC())
+	case "h2":
 		r.count(t, r.probeHTTP2())
-		return nil
+	case "http1":
+		r.count(t, r.probeHTTP1())
+	default:
+		return fmt.Errorf("no protocol %q", r.protocol)
 	}
-	c, err := dial(r.url.addr, r.config)
-	if err == nil {
-		defer c.close()
-		err = c.do(request(r.options, "GET", "Connection: close"))
-		r.tell(c.tls.ConnectionState(), c.answer.status, c.answer.seen)
-	}
-	r.count(t, err)
 	return nil
+}
+
+func (r *run) probeHTTP1() error {
+	c, err := dial(r.url.addr, r.config)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	err = c.do(request(r.options, "GET", "Connection: close"))
+	r.tell(c.tls.ConnectionState(), c.answer.status, c.answer.seen)
+	return err
 }
 
 func (r *run) probeHTTP2() error {

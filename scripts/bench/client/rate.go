@@ -22,7 +22,7 @@ func (r *run) rate() error {
 	}
 	r.start = time.Now()
 	var wg sync.WaitGroup
-	for i := 0; !r.over(); i++ {
+	for i := 0; r.more(i); i++ {
 		due := r.start.Add(time.Duration(i) * time.Second / time.Duration(r.options.rate))
 		<-time.After(time.Until(due)) // none is left out when we are late
 		t := time.Now()

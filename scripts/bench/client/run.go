@@ -43,19 +43,26 @@ func newRun(o options) (*run, error) {
 	return &run{options: o, config: config, start: time.Now(), extra: map[string]any{}}, nil
 }
 
-// over reports whether the time for sending has passed.
-func (r *run) over() bool { return time.Since(r.start) >= r.duration }
+// more reports whether one who sent n times goes on. Each sends at least once,
+// however slow the machine is.
+func (r *run) more(n int) bool { return n == 0 || time.Since(r.start) < r.duration }
 
 // count adds an outcome that began at t.
 func (r *run) count(t time.Time, err error) {
+	if err != nil {
+		r.fail(err)
+		return
+	}
 	micros := float64(time.Since(t).Microseconds())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil {
-		r.done++
-		r.micros = append(r.micros, micros)
-		return
-	}
+	r.done++
+	r.micros = append(r.micros, micros)
+}
+
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.errs++
 	if r.firstErr == "" {
 		r.firstErr = err.Error()

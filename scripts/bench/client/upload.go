@@ -14,16 +14,16 @@ func (r *run) upload() error {
 	for range r.conns {
 		wg.Go(func() {
 			c, err := dial(r.url.addr, r.config)
-			for err == nil && !r.over() {
+			if err != nil {
+				r.fail(err)
+				return
+			}
+			defer c.close()
+			for n := 0; err == nil && r.more(n); n++ {
 				t := time.Now()
 				err = c.post(head, chunk, r.size)
 				r.count(t, err)
 			}
-			if c != nil {
-				c.close()
-				return
-			}
-			r.count(time.Now(), err)
 		})
 	}
 	wg.Wait()

@@ -9,6 +9,14 @@ import (
 // others may use when a sample begins.
 const calmed = 0.15
 
+// calm waits in the same way before a sample, which the short form does not.
+func (b *bench) calm(ctx context.Context) error {
+	if b.plan.short {
+		return nil
+	}
+	return b.plan.calm(ctx)
+}
+
 // calm waits until the machine is nearly idle, but no longer than the plan's
 // patience.
 func (p *plan) calm(ctx context.Context) error {

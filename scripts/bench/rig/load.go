@@ -3,23 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"time"
 )
 
-func (b *bench) wrk(path string, conns, seconds int) command {
+// wrk counts in whole seconds, and so does h2load here.
+func (b *bench) wrk(path string, conns int, length time.Duration) command {
 	return command{
-		args: []string{"wrk", "-t1", fmt.Sprintf("-c%d", conns), fmt.Sprintf("-d%ds", seconds), "--latency", b.url(apiName, path)},
+		args: []string{"wrk", "-t1", fmt.Sprintf("-c%d", conns), fmt.Sprintf("-d%.0f", math.Ceil(length.Seconds())), "--timeout", "20s", b.url(apiName, path)},
 		env:  []string{"OPENSSL_CONF=" + b.path("openssl.cnf")},
 	}
 }
 
-func (b *bench) h2load(conns, streams, seconds int) command {
+func (b *bench) h2load(conns, streams int, length time.Duration) command {
 	return command{
 		args: []string{
 			"h2load", "-t1", fmt.Sprintf("-c%d", conns), fmt.Sprintf("-m%d", streams),
-			fmt.Sprintf("-D%d", seconds), "--warm-up-time=0", b.url(apiName, "/1k"),
+			fmt.Sprintf("-D%.0f", math.Ceil(length.Seconds())), "--warm-up-time=0", b.url(apiName, "/1k"),
 		},
 		env: []string{"OPENSSL_CONF=" + b.path("openssl.cnf")},
 	}
@@ -39,7 +41,7 @@ func (b *bench) byWrk(ctx context.Context, s *sample, path string, conns int) er
 	var out []byte
 	err := b.during(s, func() error {
 		return b.profiled(ctx, func() (err error) {
-			out, err = b.client.output(ctx, b.wrk(path, conns, b.plan.seconds))
+			out, err = b.client.output(ctx, b.wrk(path, conns, b.length))
 			return err
 		})
 	})
@@ -73,7 +75,7 @@ func (b *bench) byH2load(ctx context.Context, s *sample, conns, streams int) err
 	var out []byte
 	err := b.during(s, func() error {
 		return b.profiled(ctx, func() (err error) {
-			out, err = b.client.output(ctx, b.h2load(conns, streams, b.plan.seconds))
+			out, err = b.client.output(ctx, b.h2load(conns, streams, b.length))
 			return err
 		})
 	})
@@ -104,7 +106,7 @@ func (s *sample) readH2load(out []byte) error {
 
 // byClient measures a run of the client program.
 func (b *bench) byClient(ctx context.Context, s *sample, args ...string) error {
-	args = append([]string{"-d", (time.Duration(b.plan.seconds) * time.Second).String()}, args...)
+	args = append([]string{"-d", b.length.String()}, args...)
 	var a answer
 	err := b.during(s, func() error {
 		return b.profiled(ctx, func() (err error) {

@@ -75,8 +75,8 @@ func TestCheck(t *testing.T) {
 		{"a resumed one among them", sample{N: 10, Resumed: 1}, workload{sessions: fullOnly}, true},
 		{"resumed", sample{N: 100, Resumed: 92}, workload{sessions: resumedOnly}, false},
 		{"not resumed", sample{N: 100, Resumed: 50}, workload{sessions: resumedOnly}, true},
-		{"HTTP/2", sample{N: 10, Protocol: "h2"}, workload{http2: true}, false},
-		{"not HTTP/2", sample{N: 10, Protocol: "http/1.1"}, workload{http2: true}, true},
+		{"HTTP/2", sample{N: 10, Protocol: "h2"}, workload{protocol: h2}, false},
+		{"not HTTP/2", sample{N: 10, Protocol: "http/1.1"}, workload{protocol: h2}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := c.s.check(c.w); (err != nil) != c.fails {

@@ -19,7 +19,8 @@
 // and (d) they pay for records and frames as the proxy cut them. A row that others
 // disturbed is marked; measure it again.
 //
-// With -profile DIR, perf records stacks: perf report --comm outwarden -i DIR/a.perf.
+// With -profile DIR, perf records stacks, and where the product's CPU went is summed
+// up; for more: perf report --comm outwarden -i DIR/a.perf.
 //
 // A workload is one value in a work_*.go file, a peer one type in a peer_*.go
 // file. Everything lives in a mount namespace of its own and ends with it, the
@@ -106,8 +107,24 @@ func measure(ctx context.Context, p *plan) (err error) {
 	defer results.Close()
 	all, err := p.samples(ctx, w, results)
 	if len(all) > 0 && !p.short {
-		fmt.Print(table(p, all))
+		fmt.Print(p.render(all))
 		fmt.Printf("\nsamples: %s\n", p.out)
 	}
+	if err != nil || p.profile == "" {
+		return err
+	}
+	shares, err := p.shares(ctx)
+	fmt.Print(shares)
 	return err
+}
+
+// render is the table in the form that was asked for.
+func (p *plan) render(all []sample) string {
+	switch {
+	case p.grow:
+		return growthTable(p, all)
+	case p.paste:
+		return markdown(p, all)
+	}
+	return table(p, all)
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +39,9 @@ func (b *bench) during(s *sample, f func() error) error {
 	after, err := b.read()
 	if err != nil {
 		return err
+	}
+	if s.Held == 0 {
+		s.Held = b.proxy.resident()
 	}
 	s.Seconds = after.at.Sub(before.at).Seconds()
 	proxy, client, origin := after.proxy-before.proxy, after.client-before.client, after.origin-before.origin
@@ -102,22 +102,4 @@ func (b *bench) lastWords() string {
 		return ""
 	}
 	return tail(log)
-}
-
-// profiled samples the proxy's stacks while a workload runs, if that is wanted. All
-// of the machine is sampled: where there are no hardware counters, as in many virtual
-// machines, a clock that follows one task misses most of what it does.
-func (b *bench) profiled(ctx context.Context, f func() error) error {
-	if b.plan.profile == "" || b.peer.name() != product {
-		return f()
-	}
-	file := filepath.Join(b.plan.profile, b.work.key+".perf")
-	c := exec.CommandContext(ctx, "perf", "record", "--quiet", "-e", "cpu-clock", "-F", "1999", "-a", "-g", "-o", file)
-	if err := c.Start(); err != nil {
-		return err
-	}
-	err := f()
-	_ = c.Process.Signal(os.Interrupt)
-	_ = c.Wait() // it ends by our signal
-	return err
 }

@@ -33,7 +33,7 @@ func (w *world) content() error {
 
 // origins starts both, for the whole run.
 func (w *world) origins() error {
-	conf, err := w.render("origin.conf", nil)
+	conf, err := w.render("origin.conf", workload{})
 	if err != nil {
 		return err
 	}
@@ -43,8 +43,9 @@ func (w *world) origins() error {
 	for _, args := range [][]string{
 		{"nginx", "-c", conf, "-e", w.path("origin.log")},
 		{
-			filepath.Join(w.plan.programs, "origin"), "-listen", appIP + ":443", "-bearer", bearer, "-open", openName,
-			"-cert", w.path("origin.pem"), "-key", w.path("origin.key"),
+			filepath.Join(w.plan.programs, "origin"), "-listen", appIP + ":443", "-listen-rpc", rpcIP + ":443", "-bearer", bearer,
+			"-open", openName, "-cert", w.path("origin.pem"), "-key", w.path("origin.key"),
+			"-bad", badRPCName, "-bad-cert", w.path("bad.pem"), "-bad-key", w.path("bad.key"),
 		},
 	} {
 		if err := w.background(w.origin, command{args: args}, filepath.Base(args[0])+"-origin.log"); err != nil {

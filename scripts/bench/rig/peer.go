@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 )
 
 // product is the peer that all others are compared with.
@@ -18,7 +19,7 @@ type peer interface {
 	local() bool
 	does(workload) bool
 	// command writes the configuration and says how to start; nil: there is no process.
-	command(w *world, kind kind) ([]string, error)
+	command(w *world, work workload) ([]string, error)
 }
 
 // watched is a peer with an account of its own and something to clean up.
@@ -57,22 +58,26 @@ func names(peers []peer) []string {
 // bench is one proxy that runs, and what a workload needs.
 type bench struct {
 	*world
-	peer peer
-	kind kind
-	work workload
+	peer   peer
+	work   workload
+	proxy  *role
+	length time.Duration // of a sample
 }
 
 // launch starts a proxy for a workload. Stop it.
 func (w *world) launch(pr peer, work workload) (*bench, error) {
-	b := &bench{world: w, peer: pr, kind: work.kind, work: work}
+	b := &bench{world: w, peer: pr, work: work, proxy: w.proxy, length: w.plan.length()}
+	if work.cores > 1 {
+		b.proxy = w.proxy.anywhere()
+	}
 	if err := w.hosts(pr); err != nil {
 		return nil, err
 	}
-	args, err := pr.command(w, work.kind)
+	args, err := pr.command(w, work)
 	if err != nil || args == nil {
 		return b, err
 	}
-	if err := w.background(w.proxy, command{args: args}, pr.name()+".log"); err != nil {
+	if err := w.background(b.proxy, command{args: args}, pr.name()+".log"); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -104,9 +109,11 @@ func (b *bench) settle(s *sample) error {
 		return fmt.Errorf("%d records were lost", a.Lost)
 	case a.Unattributed > 0:
 		return fmt.Errorf("%d connections without identity", a.Unattributed)
-	case b.kind == terminate && a.Credentialed < uint64(s.N):
+	case b.work.kind == terminate && !b.work.live && a.Credentialed < uint64(s.N):
 		return fmt.Errorf("%d requests with a credential, but %d answers", a.Credentialed, s.N)
-	case b.kind == pass && a.Records == 0:
+	case b.work.kind == terminate && a.Credentialed == 0:
+		return errors.New("no request with a credential")
+	case b.work.kind == pass && a.Records == 0:
 		return errors.New("no record")
 	}
 	return nil
@@ -126,7 +133,7 @@ func (b *bench) roots() string {
 }
 
 // plain reports whether clients speak with the origin itself.
-func (b *bench) plain() bool { return b.kind == pass || b.peer.name() == (direct{}).name() }
+func (b *bench) plain() bool { return b.work.kind == pass || b.peer.name() == (direct{}).name() }
 
 // url is where the workload's requests go.
 func (b *bench) url(name, path string) string {
@@ -147,7 +154,7 @@ func address() string { return net.JoinHostPort(peerIP, "443") }
 // direct is no proxy: what the same calls cost without one.
 type direct struct{}
 
-func (direct) name() string                           { return "direct" }
-func (direct) local() bool                            { return false }
-func (direct) does(w workload) bool                   { return w.latency || w.kind == pass }
-func (direct) command(*world, kind) ([]string, error) { return nil, nil }
+func (direct) name() string                               { return "direct" }
+func (direct) local() bool                                { return false }
+func (direct) does(w workload) bool                       { return w.compared() || w.kind == pass }
+func (direct) command(*world, workload) ([]string, error) { return nil, nil }

@@ -7,11 +7,11 @@ func (haproxy) name() string       { return "haproxy" }
 func (haproxy) local() bool        { return true }
 func (haproxy) does(workload) bool { return true }
 
-func (haproxy) command(w *world, k kind) ([]string, error) {
+func (haproxy) command(w *world, work workload) ([]string, error) {
 	conf := "haproxy.cfg"
-	if k == pass {
+	if work.kind == pass {
 		conf = "haproxy-tcp.cfg"
 	}
-	path, err := w.render(conf, nil)
+	path, err := w.render(conf, work)
 	return []string{"haproxy", "-db", "-f", path}, err
 }

@@ -7,11 +7,11 @@ func (nginx) name() string       { return "nginx" }
 func (nginx) local() bool        { return true }
 func (nginx) does(workload) bool { return true }
 
-func (nginx) command(w *world, k kind) ([]string, error) {
+func (nginx) command(w *world, work workload) ([]string, error) {
 	conf := "nginx.conf"
-	if k == pass {
+	if work.kind == pass {
 		conf = "nginx-stream.conf"
 	}
-	path, err := w.render(conf, nil)
+	path, err := w.render(conf, work)
 	return []string{"nginx", "-c", path, "-e", w.path("nginx.log")}, err
 }

@@ -6,17 +6,22 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/outwarden/outwarden/pkg/control"
-	"github.com/outwarden/outwarden/pkg/process"
 )
 
-// others is how many routes stand before the one that matches. With that for
-// passthrough there are a hundred.
-const others = 98
+// routes is how many the product has, unless the workload is about them.
+const routes = 100
+
+// others is how many routes stand before the one that matches, and that for
+// passthrough.
+func (w *workload) others() int {
+	if w.routes > 0 {
+		return w.routes - 2
+	}
+	return routes - 2
+}
 
 // outwarden is the product as a user runs it: captured by the kernel, the caller
 // known by its executable and user, a hundred routes, audit on.
@@ -26,41 +31,15 @@ func (outwarden) name() string       { return product }
 func (outwarden) local() bool        { return false }
 func (outwarden) does(workload) bool { return true }
 
-func (o outwarden) command(w *world, _ kind) ([]string, error) {
+func (o outwarden) command(w *world, work workload) ([]string, error) {
 	if err := os.WriteFile(w.path("bearer"), []byte(bearer), 0o600); err != nil {
 		return nil, err
 	}
-	exes, err := w.clients()
-	if err != nil {
-		return nil, err
-	}
-	mount, err := process.CgroupMount()
-	if err != nil {
-		return nil, err
-	}
-	_, err = w.render("outwarden.yaml", map[string]any{
-		"Scope": strings.TrimPrefix(w.client.dir, mount), "Others": numbers(others), "Exes": strings.Join(exes, ", "),
-	})
+	_, err := w.render("outwarden.yaml", work)
 	return []string{w.plan.outwarden, "daemon", "--config", o.config(w)}, err
 }
 
 func (outwarden) config(w *world) string { return w.path("outwarden.yaml") }
-
-// clients are the executables that may have the credential.
-func (w *world) clients() ([]string, error) {
-	var exes []string
-	for _, name := range []string{"wrk", "h2load", filepath.Join(w.plan.programs, "client")} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			return nil, err
-		}
-		if path, err = filepath.EvalSymlinks(path); err != nil {
-			return nil, err
-		}
-		exes = append(exes, path)
-	}
-	return exes, nil
-}
 
 func numbers(n int) []int {
 	s := make([]int, n)

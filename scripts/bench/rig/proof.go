@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 )
 
 const (
-	soon = 10 * time.Second      // how long a proxy may take to start
+	soon = 30 * time.Second      // how long a proxy may take to start, on a busy machine
 	poll = 20 * time.Millisecond // between two looks at whether it has
 )
 
@@ -51,7 +50,7 @@ func (b *bench) ask(ctx context.Context, args ...string) (a answer, err error) {
 
 // probe is one request with a credential that must not get through.
 func (b *bench) probe(ctx context.Context, url string) (answer, error) {
-	return b.ask(ctx, "-mode", "probe", "-url", url, "-bearer", "the-workload-has-none", "-http2="+strconv.FormatBool(b.work.http2))
+	return b.ask(ctx, "-mode", "probe", "-url", url, "-bearer", "the-workload-has-none", "-protocol", string(b.work.protocol))
 }
 
 // prove waits until the proxy answers and shows that it does the work: that a
@@ -63,13 +62,17 @@ func (b *bench) prove(ctx context.Context) error {
 		return err
 	}
 	if b.plain() {
-		a, err := b.answers(ctx, "/1k")
+		a, err := b.answers(ctx, b.url(apiName, "/1k"))
 		if err == nil && a.Extra.Issuer != originRoot {
 			err = fmt.Errorf("TLS was terminated by %q", a.Extra.Issuer)
 		}
 		return err
 	}
-	a, err := b.answers(ctx, "/seen")
+	good, bad := apiName, badName
+	if b.work.protocol == grpc {
+		good, bad = rpcName, badRPCName
+	}
+	a, err := b.answers(ctx, b.url(good, "/seen"))
 	switch {
 	case err != nil:
 		return err
@@ -78,7 +81,7 @@ func (b *bench) prove(ctx context.Context) error {
 	case a.Extra.Seen != "Bearer "+bearer:
 		return fmt.Errorf("the origin saw %q", a.Extra.Seen)
 	}
-	a, err = b.probe(ctx, b.url(badName, "/"))
+	a, err = b.probe(ctx, b.url(bad, "/"))
 	if err == nil && a.Errors == 0 {
 		err = errors.New("an origin that can't be verified was called")
 	}
@@ -106,10 +109,10 @@ func (b *bench) started(ctx context.Context) error {
 }
 
 // answers repeats a call until it succeeds.
-func (b *bench) answers(ctx context.Context, path string) (answer, error) {
+func (b *bench) answers(ctx context.Context, url string) (answer, error) {
 	deadline := time.Now().Add(soon)
 	for {
-		a, err := b.probe(ctx, b.url(apiName, path))
+		a, err := b.probe(ctx, url)
 		if err == nil && a.Errors == 0 {
 			return a, nil
 		}

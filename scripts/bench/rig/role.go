@@ -44,6 +44,7 @@ func (w *world) roles() error {
 	if err != nil {
 		return err
 	}
+	w.mounted = mount
 	w.cgroup = filepath.Join(mount, fmt.Sprintf("outwarden-bench-%d", os.Getpid()))
 	if err := os.Mkdir(w.cgroup, 0o755); err != nil {
 		return err
@@ -67,6 +68,9 @@ func (w *world) roles() error {
 	}
 	return nil
 }
+
+// anywhere is the role on any core.
+func (r *role) anywhere() *role { return &role{r.dir, r.ns, -1} }
 
 // start begins a process in the role. Its cgroup ends it, not ctx.
 func (r *role) start(c command) (*exec.Cmd, error) {

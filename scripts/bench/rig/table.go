@@ -11,19 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// table shows all workloads: what each peer cost, and what the product costs as
-// a multiple of it, as the median over the ratios of the rounds.
+// table shows all figures: what each peer cost, and what the product costs as a
+// multiple of it, as the median over the ratios of the rounds.
 func table(p *plan, all []sample) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n", conditions(p))
-	for _, w := range p.works {
-		r := newRow(w, all)
-		if len(r.peers) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "\n(%s) %s\n", w.key, w.title)
+	for _, r := range rows(p.works, all) {
+		fmt.Fprintf(&b, "\n(%s) %s\n", r.key, r.title)
 		r.write(&b)
-		fmt.Fprintln(&b, r.verdict())
+		if verdict := r.verdict().String(); verdict != "" {
+			fmt.Fprintf(&b, "  => %s\n", verdict)
+		}
 	}
 	return b.String()
 }
@@ -52,163 +50,27 @@ func version(name, flag string) string {
 	return line
 }
 
-// row is one workload: the samples of each peer, by round.
-type row struct {
-	workload
-	peers   []string
-	samples map[string][]sample
-}
-
-func newRow(w workload, all []sample) *row {
-	r := &row{workload: w, samples: map[string][]sample{}}
-	for _, s := range all {
-		if s.Work != w.key {
-			continue
-		}
-		if !slices.Contains(r.peers, s.Peer) {
-			r.peers = append(r.peers, s.Peer)
-		}
-		r.samples[s.Peer] = append(r.samples[s.Peer], s)
-	}
-	return r
-}
-
 func (r *row) write(b *strings.Builder) {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\t%s\tmin\tmax\tproxy/client\trequests/s\tin\tup\tresumed\tforeign\toutwarden is\tby proxy/client\t\n", r.unit)
 	for _, peer := range r.peers {
-		costs := r.each(peer, func(s sample) float64 { return r.cost(s) })
+		costs := r.each(peer, r.cost)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t", peer, short(median(costs)), short(slices.Min(costs)), short(slices.Max(costs)))
 		fmt.Fprintf(t, "%.2f\t%.0f\t%s\t%s\t%s\t%.0f%%\t",
-			median(r.each(peer, func(s sample) float64 { return s.load() })),
-			median(r.each(peer, func(s sample) float64 { return ratio(float64(s.N), s.Seconds) })),
-			r.perCall(peer, func(s sample) float64 { return float64(s.In) }),
-			r.perCall(peer, func(s sample) float64 { return float64(s.Up) }),
-			r.perCall(peer, func(s sample) float64 { return float64(s.Resumed) }),
-			100*median(r.each(peer, func(s sample) float64 { return ratio(float64(s.Foreign)/1e6, s.Seconds) })))
-		fmt.Fprintf(t, "%s\t%s\t\n", times(r.paired(peer, r.cost)), times(r.paired(peer, func(s sample) float64 { return s.load() })))
+			median(r.each(peer, (*sample).load)),
+			median(r.each(peer, (*sample).perSecond)),
+			r.perCall(peer, func(s *sample) int64 { return s.In }),
+			r.perCall(peer, func(s *sample) int64 { return s.Up }),
+			r.perCall(peer, func(s *sample) int64 { return int64(s.Resumed) }),
+			100*median(r.each(peer, (*sample).foreign)))
+		fmt.Fprintf(t, "%s\t%s\t\n", times(median(r.paired(peer, r.cost))), times(median(r.paired(peer, (*sample).load))))
 	}
 	_ = t.Flush() // into memory
 }
 
-// cost is a sample's cost; of a latency it is what the proxy adds to direct, in
-// the same round.
-func (r *row) cost(s sample) float64 {
-	if !r.latency || s.Peer == (direct{}).name() {
-		return s.Cost
-	}
-	for _, d := range r.samples[(direct{}).name()] {
-		if d.Round == s.Round {
-			return s.Cost - d.Cost
-		}
-	}
-	return s.Cost
-}
-
-// paired is the product's figure over the peer's: the median over the rounds
-// that both took part in. 0: there is none.
-func (r *row) paired(peer string, figure func(sample) float64) float64 {
-	if peer == product || peer == (direct{}).name() {
-		return 0
-	}
-	var ratios []float64
-	for _, ours := range r.samples[product] {
-		for _, theirs := range r.samples[peer] {
-			if ours.Round == theirs.Round && figure(theirs) > 0 {
-				ratios = append(ratios, figure(ours)/figure(theirs))
-			}
-		}
-	}
-	return median(ratios)
-}
-
-// verdict compares the product with its goal and with the best peer.
-func (r *row) verdict() string {
-	ours := r.samples[product]
-	if len(ours) == 0 {
-		return "  outwarden did not take part"
-	}
-	cost := median(r.each(product, func(s sample) float64 { return r.cost(s) }))
-	var says []string
-	if noise := r.noise(); noise > quiet {
-		says = append(says, fmt.Sprintf("DISTURBED: others used %.0f%% of a core meanwhile", 100*noise))
-	}
-	best := r.best()
-	if best != "" {
-		says = append(says, fmt.Sprintf("%s x %s, the best peer", short(r.paired(best, r.cost)), best))
-	}
-	switch g := r.goal; {
-	case g.limit > 0:
-		says = append(says, fmt.Sprintf("goal %s %s: %s", short(g.limit), r.unit, reached(cost <= g.limit)))
-	case g.ratio > 0:
-		peer := g.peer
-		if peer == "" {
-			peer = best
-		}
-		if got := r.paired(peer, r.cost); peer != "" && got > 0 {
-			says = append(says, fmt.Sprintf("goal %s x %s: %s at %s", short(g.ratio), peer, reached(got <= g.ratio), short(got)))
-		}
-	}
-	return "  => " + strings.Join(says, "; ")
-}
-
-// quiet is how much of a core others may use in samples that count.
-const quiet = 0.2
-
-// noise is what others used of a core, in the median of all samples.
-func (r *row) noise() float64 {
-	var v []float64
-	for _, peer := range r.peers {
-		v = append(v, r.each(peer, func(s sample) float64 { return ratio(float64(s.Foreign)/1e6, s.Seconds) })...)
-	}
-	return median(v)
-}
-
-func reached(yes bool) string {
-	if yes {
-		return "reached"
-	}
-	return "MISSED"
-}
-
-// best is the peer with the lowest median.
-func (r *row) best() string {
-	var best string
-	least := 0.0
-	for _, peer := range r.peers {
-		if peer == product || peer == (direct{}).name() {
-			continue
-		}
-		cost := median(r.each(peer, func(s sample) float64 { return r.cost(s) }))
-		if best == "" || cost < least {
-			best, least = peer, cost
-		}
-	}
-	return best
-}
-
-func (r *row) each(peer string, figure func(sample) float64) []float64 {
-	var v []float64
-	for _, s := range r.samples[peer] {
-		v = append(v, figure(s))
-	}
-	return v
-}
-
 // perCall is a count per request.
-func (r *row) perCall(peer string, count func(sample) float64) string {
-	return fmt.Sprintf("%.2f", median(r.each(peer, func(s sample) float64 { return ratio(count(s), float64(s.N)) })))
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Sorted(slices.Values(v))
-	if n := len(v); n%2 == 0 {
-		return (v[n/2-1] + v[n/2]) / 2
-	}
-	return v[len(v)/2]
+func (r *row) perCall(peer string, count func(*sample) int64) string {
+	return fmt.Sprintf("%.2f", median(r.each(peer, func(s *sample) float64 { return ratio(float64(count(s)), float64(s.N)) })))
 }
 
 // times writes a ratio, or nothing.

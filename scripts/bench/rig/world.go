@@ -18,17 +18,20 @@ const (
 	apiIP            = "198.51.100.80" // nginx
 	appIP            = "198.51.100.81" // our own origin
 	badIP            = "198.51.100.82" // nginx with a leaf that nobody trusts
+	rpcIP            = "198.51.100.83" // our own origin, for gRPC
 	peerIP           = "127.0.0.1"     // where peers listen
 )
 
-// The names. The origins of the first two want the bearer token.
+// The names. The origins of the first three want the bearer token.
 const (
-	apiName   = "api.bench.test"
-	appName   = "app.bench.test"
-	newNames  = "n%d.new.bench.test" // each called for the first time once
-	plainName = "plain.bench.test"   // passed through, and the direct way to apiIP
-	openName  = "open.bench.test"    // the direct way to appIP
-	badName   = "bad.bench.test"
+	apiName    = "api.bench.test"
+	appName    = "app.bench.test"
+	rpcName    = "rpc.bench.test"
+	newNames   = "n%d.new.bench.test" // each called for the first time once
+	plainName  = "plain.bench.test"   // passed through, and the direct way to apiIP
+	openName   = "open.bench.test"    // the direct way to appIP
+	badName    = "bad.bench.test"
+	badRPCName = "badrpc.bench.test"
 )
 
 const (
@@ -41,6 +44,8 @@ type world struct {
 	plan                  *plan
 	dir                   string
 	cgroup                string // of the rig, with the roles' below
+	mounted               string // where cgroups are
+	exes                  string // of clients, comma-separated
 	client, proxy, origin *role
 	removable             []func() error // last first
 }
@@ -53,7 +58,7 @@ func newWorld(p *plan) (w *world, err error) {
 			w = nil
 		}
 	}()
-	for _, step := range []func() error{w.directories, w.network, w.roles, w.certificates, w.content, w.origins} {
+	for _, step := range []func() error{w.directories, w.network, w.roles, w.clients, w.certificates, w.content, w.origins} {
 		if err := step(); err != nil {
 			return w, err
 		}
@@ -84,7 +89,7 @@ func (w *world) directories() error {
 	}
 	w.dir = dir
 	w.later(func() error { return os.RemoveAll(dir) })
-	for _, d := range []string{"netns", "bpf", "www"} {
+	for _, d := range []string{"netns", "bpf", "www", "clients"} {
 		if err := os.Mkdir(w.path(d), 0o755); err != nil {
 			return err
 		}
@@ -127,6 +132,7 @@ func (w *world) hosts(b peer) error {
 	line(apiIP, apiName, plainName)
 	line(appIP, appName, openName)
 	line(badIP, badName)
+	line(rpcIP, rpcName, badRPCName)
 	for i := range newCount {
 		line(apiIP, fmt.Sprintf(newNames, i))
 	}
@@ -146,6 +152,7 @@ func (w *world) network() error {
 		{"-n", originNS, "address", "add", apiIP + "/24", "dev", "in0"},
 		{"-n", originNS, "address", "add", appIP + "/24", "dev", "in0"},
 		{"-n", originNS, "address", "add", badIP + "/24", "dev", "in0"},
+		{"-n", originNS, "address", "add", rpcIP + "/24", "dev", "in0"},
 		{"-n", hostNS, "link", "set", "out0", "up"},
 		{"-n", originNS, "link", "set", "in0", "up"},
 		{"-n", hostNS, "link", "set", "lo", "up"},

@@ -1,5 +1,6 @@
 // Command reverseproxy is net/http with httputil.ReverseProxy, as a careful
-// person would set it up: as many idle connections as it can use, pooled buffers.
+// person would set it up: as many idle connections as it can use, pooled buffers,
+// HTTP/2 upstream where clients speak it.
 package main
 
 import (
@@ -41,7 +42,7 @@ func serve() error {
 		return err
 	}
 	proxy := &httputil.ReverseProxy{
-		Transport: transport(e), BufferPool: &buffers{},
+		Transport: mirror{transport(e, false), transport(e, true)}, BufferPool: &buffers{},
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "https", r.In.Host
 			r.Out.Header.Set("Authorization", e.Bearer)
@@ -51,10 +52,22 @@ func serve() error {
 	return s.ServeTLS(e.Listener, "", "")
 }
 
-func transport(e *edge.Edge) *http.Transport {
+// mirror speaks HTTP/1 upstream for clients of HTTP/1, and HTTP/2 for those of
+// HTTP/2.
+type mirror struct{ http1, http2 http.RoundTripper }
+
+func (m mirror) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.ProtoMajor == 2 {
+		return m.http2.RoundTrip(r)
+	}
+	return m.http1.RoundTrip(r)
+}
+
+func transport(e *edge.Edge, http2 bool) *http.Transport {
 	var d net.Dialer
 	return &http.Transport{
 		TLSClientConfig: e.Client(""), MaxIdleConnsPerHost: 8192, IdleConnTimeout: 10 * time.Minute, DisableCompression: true,
+		ForceAttemptHTTP2: http2,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			name, _, _ := net.SplitHostPort(addr)
 			return d.DialContext(ctx, network, e.Origins[name])
