@@ -38,6 +38,8 @@ type Log struct {
 
 	stop    context.CancelFunc
 	rotated chan struct{}
+	waiting []segmentFile // sealed, not packed yet; of sealRotated, and then of Close
+	cramped atomic.Bool   // there was no room for a new segment
 	done    sync.WaitGroup
 }
 
@@ -222,6 +224,7 @@ func (l *Log) rotate(e *encoder) error {
 	}
 	next, err := createSegment(l.dir, l.tip.seq+1, l.o.SegmentSize)
 	if err != nil {
+		l.cramped.Store(true)
 		return err
 	}
 	l.full = append(l.full, l.active)
@@ -259,7 +262,7 @@ func (l *Log) Close() error {
 	}
 	l.stop()
 	l.done.Wait()
-	err := l.sealFull()
+	err := l.sealAll()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	err = errors.Join(err, l.active.finish())

@@ -393,12 +393,12 @@ func FuzzSegment(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	packed, err := pack(good)
-	if err != nil {
+	var packed bytes.Buffer
+	if err := pack(&packed, bytes.NewReader(good)); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good, uint64(1), uint64(3))
-	f.Add(packed, uint64(1), uint64(0))
+	f.Add(packed.Bytes(), uint64(1), uint64(0))
 	f.Add([]byte("{\n\n\x00{"), uint64(7), uint64(6))
 	f.Fuzz(func(t *testing.T, data []byte, first, seq uint64) {
 		s := scanLines(data, first, tip{seq: seq})
