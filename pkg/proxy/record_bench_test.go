@@ -22,6 +22,7 @@ import (
 func BenchmarkRecords(b *testing.B) {
 	b.Run("buffered", func(b *testing.B) { benchmarkRecords(b, audit.Options{}, 1000) })
 	b.Run("shortConnections", func(b *testing.B) { benchmarkRecords(b, audit.Options{}, 1) })
+	b.Run("synced", func(b *testing.B) { benchmarkRecords(b, audit.Options{Synced: true}, 1000) })
 }
 
 func benchmarkRecords(b *testing.B, o audit.Options, perConnection int) {
