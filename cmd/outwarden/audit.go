@@ -188,7 +188,7 @@ func newAuditExportCmd(e *env) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write records as lines of JSON, exactly as the trail holds them",
+		Short: "Write records as lines of JSON, each in full",
 		Example: `  outwarden audit export > trail.jsonl
   outwarden audit export --since 1d --unit billing --to billing.jsonl`,
 		Args: noArgs,

@@ -84,7 +84,7 @@ func collect(e *env, dir string, q audit.Query) ([]audit.Record, error) {
 	return out, err
 }
 
-// writeLine prints a record as it stands on disk. A line that someone put there
+// writeLine prints a record in full. A line that someone put there
 // by hand may hold what a terminal acts on; our own never does.
 func writeLine(e *env, r *audit.Record) error {
 	_, err := fmt.Fprintln(e.stdout, audit.Printable(string(r.Line())))

@@ -76,7 +76,7 @@ func spoil(how, state string) error {
 	if err != nil {
 		return err
 	}
-	lines := bytes.SplitAfter(data, []byte("\n"))
+	lines := recordsOf(data)
 	switch how {
 	case "byte":
 		lines[2] = bytes.Replace(lines[2], []byte("503"), []byte("200"), 1)
@@ -90,6 +90,19 @@ func spoil(how, state string) error {
 		lines[2] = append([]byte("\x1b[2Jowned "), lines[2]...)
 	}
 	return os.WriteFile(files[len(files)-1], bytes.Join(lines, nil), 0o600)
+}
+
+// recordsOf splits a segment into records, each with the objects in front of it.
+func recordsOf(segment []byte) [][]byte {
+	var records [][]byte
+	var front []byte
+	for line := range bytes.Lines(segment) {
+		front = append(front, line...)
+		if bytes.HasPrefix(line, []byte(`{"seq":`)) {
+			records, front = append(records, front), nil
+		}
+	}
+	return records
 }
 
 // writeSample makes a trail in dir.

@@ -33,12 +33,12 @@ func sampleRecord(p *process.Identity) Record {
 
 func BenchmarkEncode(b *testing.B) {
 	r := sampleRecord(sampleProcess(4711, "/opt/billing/bin/transfer"))
-	buf := make([]byte, 0, 4096)
+	var e encoder
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendBody(buf[:0], &r)
+		e.encode(&r)
 	}
-	b.SetBytes(int64(len(buf)))
+	b.SetBytes(int64(len(e.body)))
 }
 
 func BenchmarkAppend(b *testing.B) {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -219,13 +220,7 @@ func otherBoot(t *testing.T, dir string, change func(*tip)) {
 func cutAfter(t *testing.T, path string, n int, fill string) {
 	t.Helper()
 	edit(t, path, func(b []byte) []byte {
-		end := 0
-		for range n {
-			for b[end] != '\n' {
-				end++
-			}
-			end++
-		}
+		end := len(bytes.Join(linesOf(b)[:n], nil))
 		return append(append(b[:end:end], fill...), make([]byte, 4096)...)
 	})
 }

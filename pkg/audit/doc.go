@@ -14,6 +14,19 @@
 // missing record and an exchange of two show in the chain itself, and a cut tail
 // or a rewritten one shows against the head, which nobody can write without the key.
 //
+// Two objects are the same in many records: the process, and the upstream
+// connection. A line has the SHA-256 of such an object in its place, and the
+// object stands once in each segment, on a line of its own in front of the first
+// record that refers to it:
+//
+//	{"object":{"pid":4711,...}}
+//	{"seq":81237,...,"process":"9f86d0...",...,"prev":"...","hash":"..."}
+//
+// What is read back has the object in it again, and so has what commands print.
+// Whoever wants to check a printed record against its hash puts the SHA-256 of
+// the two objects, in quotes, where they stand. An object that is changed or
+// missing shows in each record that refers to it, one too many in the record behind.
+//
 // # What survives what
 //
 // The active segment and the head are mapped shared, so Append makes no system

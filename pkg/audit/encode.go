@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"math"
 	"strconv"
-	"time"
 )
 
 // A line is built in three steps, because only the middle one can be done before
@@ -36,21 +35,21 @@ func appendHash(b []byte, d Digest) []byte {
 	return append(hex.AppendEncode(append(b, hashKey...), d[:]), '"', '}')
 }
 
-// appendBody appends every field between seq and prev.
-func appendBody(b []byte, r *Record) []byte {
-	b = append(b, `,"time":"`...)
-	b = r.Time.UTC().AppendFormat(b, time.RFC3339Nano)
+// encoder encodes records, one after the other.
+type encoder struct {
+	body    []byte     // every field between seq and prev
+	objects [2]*object // what body refers to: process, upstream; nil: nothing
+	own     [2]object  // where they are not shared
+	clock   clock
+}
+
+func (e *encoder) encode(r *Record) {
+	e.objects = [2]*object{}
+	b := append(e.body[:0], `,"time":"`...)
+	b = e.clock.append(b, r.Time)
 	b = append(b, `","kind":`...)
 	b = appendString(b, r.Kind)
-	b = text(b, `,"flow":`, r.Flow)
-	if r.Process != nil {
-		b = appendJSON(append(b, `,"process":`...), r.Process.JSON())
-	}
-	if r.Original != nil {
-		b = address(b, `,"original":{"ip":`, r.Original.IP, r.Original.Port)
-		b = append(b, '}')
-	}
-	b = text(b, `,"sni":`, r.SNI)
+	b = e.appendConnection(b, r)
 	b = text(b, `,"host":`, r.Host)
 	b = text(b, `,"method":`, r.Method)
 	b = text(b, `,"path":`, r.Path)
@@ -59,9 +58,43 @@ func appendBody(b []byte, r *Record) []byte {
 	b = text(b, `,"reason":`, r.Reason)
 	b = appendCredentials(b, r.Credentials)
 	b = appendSignature(b, r.Signature)
-	b = appendUpstream(b, r.Upstream)
-	b = text(b, `,"egress_ip":`, r.EgressIP)
-	return appendResult(b, r)
+	b = e.appendUpstream(b, r)
+	e.body = appendResult(b, r)
+}
+
+// appendConnection appends what records of one connection have in common.
+func (e *encoder) appendConnection(b []byte, r *Record) []byte {
+	if s := r.connection; s != nil {
+		e.objects[0] = s.object
+		return append(b, s.fields...)
+	}
+	b = text(b, `,"flow":`, r.Flow)
+	if r.Process != nil {
+		o := &e.own[0]
+		o.json = appendJSON(o.json[:0], r.Process.JSON())
+		e.objects[0] = o.hash()
+		b = appendReference(b, processKey, o.sum)
+	}
+	if r.Original != nil {
+		b = address(b, `,"original":{"ip":`, r.Original.IP, r.Original.Port)
+		b = append(b, '}')
+	}
+	return text(b, `,"sni":`, r.SNI)
+}
+
+// appendUpstream appends what records of like upstream connections have in common.
+func (e *encoder) appendUpstream(b []byte, r *Record) []byte {
+	if s := r.upstream; s != nil {
+		e.objects[1] = s.object
+		return append(b, s.fields...)
+	}
+	if r.Upstream != nil {
+		o := &e.own[1]
+		o.json = appendUpstream(o.json[:0], r.Upstream)
+		e.objects[1] = o.hash()
+		b = appendReference(b, upstreamKey, o.sum)
+	}
+	return text(b, `,"egress_ip":`, r.EgressIP)
 }
 
 // appendResult appends what is known of a request only when it is over, and what
@@ -70,7 +103,7 @@ func appendResult(b []byte, r *Record) []byte {
 	b = integer(b, `,"status":`, int64(r.Status))
 	b = integer(b, `,"bytes_in":`, r.BytesIn)
 	b = integer(b, `,"bytes_out":`, r.BytesOut)
-	b = number(b, `,"duration_ms":`, r.DurationMS)
+	b = milliseconds(b, `,"duration_ms":`, r.DurationMS)
 	b = appendAnomaly(b, r.Anomaly)
 	if r.Lost != 0 {
 		b = strconv.AppendUint(append(b, `,"lost":`...), r.Lost, 10)
@@ -108,10 +141,7 @@ func appendSignature(b []byte, s *Signature) []byte {
 }
 
 func appendUpstream(b []byte, u *Upstream) []byte {
-	if u == nil {
-		return b
-	}
-	b = address(b, `,"upstream":{"ip":`, u.IP, u.Port)
+	b = address(b, `{"ip":`, u.IP, u.Port)
 	b = text(b, `,"tls":`, u.TLS)
 	b = text(b, `,"alpn":`, u.ALPN)
 	b = digest(b, `,"cert_sha256":"`, u.CertSHA256)
@@ -156,11 +186,35 @@ func integer(b []byte, key string, n int64) []byte {
 	return strconv.AppendInt(append(b, key...), n, 10)
 }
 
-func number(b []byte, key string, f float64) []byte {
+// milliseconds appends a duration. Most are whole microseconds: those are written
+// without a search for the shortest decimal.
+func milliseconds(b []byte, key string, f float64) []byte {
 	if f == 0 || math.IsNaN(f) || math.IsInf(f, 0) {
 		return b
 	}
-	return strconv.AppendFloat(append(b, key...), f, 'f', -1, 64)
+	b = append(b, key...)
+	us := int64(f*1e3 + 0.5)
+	if f < 0 || f > 1e9 || float64(us)/1e3 != f {
+		return strconv.AppendFloat(b, f, 'f', -1, 64)
+	}
+	b = strconv.AppendInt(b, us/1e3, 10)
+	return fraction(b, uint64(us%1e3), 3)
+}
+
+// fraction appends n / 10^digits, without zeros at the end.
+func fraction(b []byte, n uint64, digits int) []byte {
+	if n == 0 {
+		return b
+	}
+	for n%10 == 0 {
+		n, digits = n/10, digits-1
+	}
+	at := len(b) + 1
+	b = append(b, ".000000000"[:1+digits]...)
+	for i := at + digits - 1; i >= at; i-- {
+		b[i], n = byte('0'+n%10), n/10
+	}
+	return b
 }
 
 func digest(b []byte, key string, d Digest) []byte {

@@ -117,7 +117,7 @@ func TestHostileText(t *testing.T) {
 		if !safe(line) {
 			t.Errorf("%q: the line can act on a terminal or is several: %q", s, line)
 		}
-		got, err := decode(line)
+		got, err := decode(line, new(objects))
 		if err != nil {
 			t.Errorf("%q: %v", s, err)
 		} else if len(s) < maxText && got.Path != strings.ToValidUTF8(s, "�") && !strings.ContainsRune(s, utf8.RuneError) && utf8.ValidString(s) {
@@ -130,7 +130,7 @@ func TestHostileText(t *testing.T) {
 }
 
 func TestLongTextIsCut(t *testing.T) {
-	got, err := decode((&Record{Time: time.Now(), Path: strings.Repeat("ä", maxText)}).Line())
+	got, err := decode((&Record{Time: time.Now(), Path: strings.Repeat("ä", maxText)}).Line(), new(objects))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestRoundTripProperty(t *testing.T) {
 		if !safe(line) {
 			t.Fatalf("unsafe line %q", line)
 		}
-		got, err := decode(line)
+		got, err := decode(line, new(objects))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,8 +165,8 @@ func TestRoundTripProperty(t *testing.T) {
 func TestEncodeDoesNotAllocate(t *testing.T) {
 	r := fullRecord()
 	r.Process.JSON()
-	buf := make([]byte, 0, 8192)
-	if n := testing.AllocsPerRun(100, func() { buf = appendBody(buf[:0], &r) }); n != 0 {
+	var e encoder
+	if n := testing.AllocsPerRun(100, func() { e.encode(&r) }); n != 0 {
 		t.Errorf("%v allocations a record", n)
 	}
 }

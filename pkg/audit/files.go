@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -94,13 +95,12 @@ func makeDir(dir string) error {
 }
 
 // writeWhole puts a file in place whole or not at all, and on disk.
-func writeWhole(path string, data []byte, mode os.FileMode) error {
+func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	err = errors.Join(write(f), f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -109,6 +109,13 @@ func writeWhole(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+func writeBytes(path string, data []byte) error {
+	return writeWhole(path, fileMode, func(out io.Writer) error {
+		_, err := out.Write(data)
+		return err
+	})
 }
 
 func syncDir(dir string) error {

@@ -48,7 +48,8 @@ type tail struct {
 	seen    uint64 // seq of the last record passed
 	file    *os.File
 	segment segmentFile
-	left    []byte // the beginning of a line
+	shelf   objects // of the segment, as far as it is read
+	left    []byte  // the beginning of a line
 	offset  int64
 }
 
@@ -78,9 +79,12 @@ func lastSeq(f segmentFile) uint64 {
 	if err != nil {
 		return 0
 	}
-	data = data[:max(0, bytes.LastIndexByte(data, '\n'))]
-	seq, _ := parseSeq(data[bytes.LastIndexByte(data, '\n')+1:])
-	return seq
+	for end := bytes.LastIndexByte(data, '\n'); end >= 0; end = bytes.LastIndexByte(data[:end], '\n') {
+		if seq, ok := parseSeq(data[bytes.LastIndexByte(data[:end], '\n')+1:]); ok {
+			return seq
+		}
+	}
+	return 0
 }
 
 // step yields what has come since; false means stop.
@@ -112,7 +116,7 @@ func (t *tail) openFirst(files []segmentFile) bool {
 // open goes on at the start of a segment. One that is packed already is read whole.
 func (t *tail) open(f segmentFile) bool {
 	t.close()
-	t.segment, t.left, t.offset = f, nil, 0
+	t.segment, t.shelf, t.left, t.offset = f, objects{}, nil, 0
 	if !f.packed {
 		file, err := os.Open(f.path())
 		t.file = file
@@ -169,12 +173,16 @@ func (t *tail) lines(yield func(Record, error) bool) bool {
 			return true
 		}
 		t.left = rest
+		if json, ok := cutObject(line); ok {
+			t.shelf.add(bytes.Clone(json))
+			continue
+		}
 		if seq, ok := parseSeq(line); ok && seq <= t.seen {
 			continue
 		} else if ok {
 			t.seen = seq
 		}
-		r, wanted, err := t.filter.decode(line)
+		r, wanted, err := t.filter.decode(line, &t.shelf)
 		if err != nil {
 			err = &LineError{t.segment.name(), 0, err}
 		}

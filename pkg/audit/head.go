@@ -183,7 +183,7 @@ func makeKey(dir string) ([]byte, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	return key, writeWhole(filepath.Join(dir, keyName), key, fileMode)
+	return key, writeBytes(filepath.Join(dir, keyName), key)
 }
 
 // bootID names this boot of the machine; zero if the kernel does not say.
@@ -211,7 +211,7 @@ func createHead(dir string, t tip, k keyed) error {
 	for i := range slots {
 		t.encode(b[i*slotSpace:], k)
 	}
-	return writeWhole(filepath.Join(dir, headName), b, fileMode)
+	return writeBytes(filepath.Join(dir, headName), b)
 }
 
 func openHead(dir string, k keyed) (*head, error) {

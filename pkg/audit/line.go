@@ -87,17 +87,32 @@ func lineTime(line []byte) (time.Time, bool) {
 	return t, err == nil
 }
 
-// decode reads a line without its line end, and keeps a copy of it.
-func decode(line []byte) (Record, error) {
+// decode reads a line without its line end, and keeps it in full.
+func decode(line []byte, o *objects) (Record, error) {
+	full, err := o.expand(line)
+	if err != nil {
+		return Record{}, err
+	}
 	var r Record
-	if err := json.Unmarshal(line, &r); err != nil {
+	if err := json.Unmarshal(full, &r); err != nil {
 		return Record{}, errNotRecord
 	}
-	r.line = bytes.Clone(line)
+	r.line = full
 	return r, nil
 }
 
 // cutLine splits the first line off; false means that no whole line is left.
 func cutLine(b []byte) (line, rest []byte, ok bool) {
 	return bytes.Cut(b, []byte{'\n'})
+}
+
+// objectsIn gathers the objects of a segment.
+func objectsIn(data []byte) *objects {
+	var o objects
+	for line, rest, ok := cutLine(data); ok; line, rest, ok = cutLine(rest) {
+		if json, ok := cutObject(line); ok {
+			o.add(json)
+		}
+	}
+	return &o
 }

@@ -16,8 +16,8 @@ type Log struct {
 	dir  string
 	o    Options
 	lock *os.File
-	key  keyed // under mu
-	buf  sync.Pool
+	key  keyed     // under mu
+	encs sync.Pool // *encoder
 
 	mu      sync.Mutex
 	tip     tip
@@ -38,6 +38,8 @@ type Log struct {
 
 	stop    context.CancelFunc
 	rotated chan struct{}
+	waiting []segmentFile // sealed, not packed yet; of sealRotated, and then of Close
+	cramped atomic.Bool   // there was no room for a new segment
 	done    sync.WaitGroup
 }
 
@@ -53,7 +55,7 @@ func Open(dir string, o Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{dir: dir, o: o, lock: lock, rotated: make(chan struct{}, 1)}
-	l.buf.New = func() any { return new([]byte) }
+	l.encs.New = func() any { return new(encoder) }
 	if err := l.begin(); err != nil {
 		l.release()
 		return nil, fmt.Errorf("open audit trail %s: %w", dir, err)
@@ -129,10 +131,10 @@ func (l *Log) Append(r *Record) error {
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	buf := l.buf.Get().(*[]byte)
-	*buf = appendBody((*buf)[:0], r)
-	err := l.chain(r, *buf)
-	l.buf.Put(buf)
+	e := l.encs.Get().(*encoder)
+	e.encode(r)
+	err := l.chain(r, e)
+	l.encs.Put(e)
 	if err == nil && l.o.Synced {
 		err = l.waitSynced(r.Seq)
 	}
@@ -140,7 +142,7 @@ func (l *Log) Append(r *Record) error {
 }
 
 // chain gives a record its place.
-func (l *Log) chain(r *Record, body []byte) error {
+func (l *Log) chain(r *Record, e *encoder) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -148,7 +150,7 @@ func (l *Log) chain(r *Record, body []byte) error {
 	}
 	err := l.tellRefused()
 	if err == nil {
-		err = l.put(r, body)
+		err = l.put(r, e)
 	}
 	if err != nil {
 		l.refused++
@@ -176,29 +178,32 @@ func (l *Log) tellRefused() error {
 // appendOwn writes a record of the trail's own, under mu.
 func (l *Log) appendOwn(r *Record) error {
 	r.Time = time.Now()
-	return l.put(r, appendBody(nil, r))
+	var e encoder
+	e.encode(r)
+	return l.put(r, &e)
 }
 
 // put writes a line and then the head, so that the head never names a record
 // that is not there.
-func (l *Log) put(r *Record, body []byte) (err error) {
+func (l *Log) put(r *Record, e *encoder) (err error) {
 	if l.broken != nil {
 		return l.broken
 	}
-	if !l.active.fits(len(body)) {
-		if err := l.rotate(len(body)); err != nil {
+	if !l.active.fits(e) {
+		if err := l.rotate(e); err != nil {
 			return err
 		}
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer l.catchFault(&err)
 	r.Seq, r.Prev = l.tip.seq+1, l.tip.hash
-	r.Hash = l.active.write(r.Seq, body, r.Prev)
+	begin := l.active.end
+	r.Hash = l.active.write(r.Seq, e, r.Prev)
 	l.active.newest = max(l.active.newest, r.Time.UnixNano())
 	l.tip.seq, l.tip.hash, l.resting = r.Seq, r.Hash, false
 	l.head.put(&l.tip)
 	l.stats.appended.Add(1)
-	l.stats.bytes.Add(uint64(len(body) + around))
+	l.stats.bytes.Add(uint64(l.active.end - begin))
 	return nil
 }
 
@@ -213,12 +218,13 @@ func (l *Log) catchFault(err *error) {
 
 // rotate goes on in a new segment. If there can be none, the old one stays and
 // the next Append tries again.
-func (l *Log) rotate(body int) error {
-	if body+around > l.o.SegmentSize {
+func (l *Log) rotate(e *encoder) error {
+	if new(segment).room(e) > l.o.SegmentSize {
 		return ErrTooLarge
 	}
 	next, err := createSegment(l.dir, l.tip.seq+1, l.o.SegmentSize)
 	if err != nil {
+		l.cramped.Store(true)
 		return err
 	}
 	l.full = append(l.full, l.active)
@@ -256,7 +262,7 @@ func (l *Log) Close() error {
 	}
 	l.stop()
 	l.done.Wait()
-	err := l.sealFull()
+	err := l.sealAll()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	err = errors.Join(err, l.active.finish())

@@ -80,9 +80,14 @@ func (f *filter) segment(file segmentFile, yield func(Record, error) bool) bool 
 		return yield(Record{}, fmt.Errorf("read audit segment %s: %w", file.name(), err))
 	}
 	number := 0
+	var shelf objects
 	for line, rest, ok := cutLine(data); ok; line, rest, ok = cutLine(rest) {
 		number++
-		r, wanted, err := f.decode(line)
+		if json, ok := cutObject(line); ok {
+			shelf.add(json)
+			continue
+		}
+		r, wanted, err := f.decode(line, &shelf)
 		if err != nil {
 			err = &LineError{file.name(), number, err}
 		}
@@ -94,11 +99,11 @@ func (f *filter) segment(file segmentFile, yield func(Record, error) bool) bool 
 }
 
 // decode reads a line if it may be wanted, and reports whether it is.
-func (f *filter) decode(line []byte) (Record, bool, error) {
+func (f *filter) decode(line []byte, shelf *objects) (Record, bool, error) {
 	if !f.Not && !f.mayFit(line) {
 		return Record{}, false, nil
 	}
-	r, err := decode(line)
+	r, err := decode(line, shelf)
 	if err != nil {
 		return Record{}, false, err
 	}
@@ -144,10 +149,15 @@ func (f *filter) newest(files []segmentFile, yield func(Record, error) bool) {
 // backwards adds to found, from the end of a segment.
 func (f *filter) backwards(file segmentFile, data []byte, found []Record, failed []error) ([]Record, []error) {
 	data = data[:bytes.LastIndexByte(data, '\n')+1]
+	shelf := objectsIn(data)
 	for len(data) > 0 && len(found) < f.Last {
 		start := bytes.LastIndexByte(data[:len(data)-1], '\n') + 1
-		r, wanted, err := f.decode(data[start : len(data)-1])
+		line := data[start : len(data)-1]
 		data = data[:start]
+		if _, ok := cutObject(line); ok {
+			continue
+		}
+		r, wanted, err := f.decode(line, shelf)
 		if err != nil {
 			failed = append(failed, &LineError{file.name(), bytes.Count(data, []byte{'\n'}) + 1, err})
 		} else if wanted {

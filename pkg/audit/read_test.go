@@ -180,7 +180,7 @@ func TestReadReportsBrokenLines(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if good != 4 || bad == nil || bad.Line != 3 {
+		if good != 4 || bad == nil || bad.Line != 5 {
 			t.Errorf("%d records, error %v", good, bad)
 		}
 	}

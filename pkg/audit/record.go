@@ -50,6 +50,8 @@ type Record struct {
 	Prev        Digest            `json:"prev"`           // hash of the record before; set by Append
 	Hash        Digest            `json:"hash"`           // set by Append
 
+	connection, upstream *Shared // in place of fields; see Share
+
 	line []byte
 }
 
@@ -90,16 +92,28 @@ type Anomaly struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// Line is the record as it stands on disk, without the line end; for a record
-// that was not read from disk it is made anew. The caller must not change it.
+// Line is the record in full, without a line end: as it stands on disk, but with
+// the objects in it that stand there once for many records. The caller must not
+// change it.
 func (r *Record) Line() []byte {
 	if r.line != nil {
 		return r.line
 	}
-	b := appendSeq(nil, r.Seq)
-	b = appendBody(b, r)
-	b = appendPrev(b, r.Prev)
-	return appendHash(b, r.Hash)
+	var e encoder
+	e.encode(r)
+	b := append(appendSeq(nil, r.Seq), e.body...)
+	b = appendHash(appendPrev(b, r.Prev), r.Hash)
+	var all objects
+	for _, o := range e.objects {
+		if o != nil {
+			all.add(o.json)
+		}
+	}
+	line, err := all.expand(b)
+	if err != nil { // not so: all that it refers to was added
+		return b
+	}
+	return line
 }
 
 // Digest is a SHA-256, in lower-case hex wherever it is text.

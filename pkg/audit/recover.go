@@ -180,10 +180,20 @@ func (fd *found) judgeBeyond(h headState, file segmentFile, s *scan, crashed boo
 }
 
 // tornLine reports whether b is what a writer leaves that dies in the middle of
-// a line: the line end is written last, and a line begins with a brace.
+// a record: the line end is written last, a line begins with a brace, and objects
+// may stand in front.
 func tornLine(b []byte) bool {
-	_, _, whole := cutLine(b)
-	return !whole && b[0] == '{'
+	for len(b) > 0 {
+		line, rest, whole := cutLine(b)
+		if !whole {
+			return b[0] == '{'
+		}
+		if _, ok := cutObject(line); !ok {
+			return false
+		}
+		b = rest
+	}
+	return true
 }
 
 // resume goes on at a place; a residue behind it is cut and told.

@@ -40,13 +40,18 @@ func scanLines(data []byte, first uint64, head tip) scan {
 	}
 	data = bytes.TrimRight(data, "\x00")
 	unbroken := true
+	var shelf objects
 	for rest := data; len(rest) > 0; {
 		line, after, ok := cutLine(rest)
 		if !ok {
 			break
 		}
 		rest = after
-		l, err := parseLink(line)
+		if json, ok := cutObject(line); ok {
+			shelf.add(json)
+			continue
+		}
+		l, err := shelf.parse(line)
 		if err != nil {
 			unbroken = false
 			continue

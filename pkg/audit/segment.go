@@ -14,15 +14,16 @@ import (
 type segment struct {
 	segmentFile
 	file   *os.File
-	data   []byte // the whole mapping
-	end    int    // where the next line begins
-	newest int64  // newest record time, Unix nanoseconds; becomes the file's mtime
+	data   []byte              // the whole mapping
+	end    int                 // where the next line begins
+	newest int64               // newest record time, Unix nanoseconds; becomes the file's mtime
+	held   map[Digest]struct{} // the objects that it has
 }
 
 // createSegment makes an empty segment whose blocks are all allocated, so that
 // a full disk is found here and not by a fault in the middle of a write.
 func createSegment(dir string, first uint64, size int) (*segment, error) {
-	s := &segment{segmentFile: segmentFile{dir: dir, first: first}}
+	s := &segment{segmentFile: segmentFile{dir: dir, first: first}, held: map[Digest]struct{}{}}
 	f, err := os.OpenFile(s.path(), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("make audit segment: %w", err)
@@ -43,7 +44,7 @@ func openSegment(f segmentFile, end, size int) (*segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open audit segment: %w", err)
 	}
-	s := &segment{segmentFile: f, file: file, end: end}
+	s := &segment{segmentFile: f, file: file, end: end, held: map[Digest]struct{}{}}
 	err = file.Truncate(int64(end)) // what a crash left behind becomes zeros again
 	if err == nil {
 		err = s.reserve(max(size, end))
@@ -52,6 +53,9 @@ func openSegment(f segmentFile, end, size int) (*segment, error) {
 		_ = s.unmap()
 		file.Close()
 		return nil, fmt.Errorf("open audit segment %s: %w", s.path(), err)
+	}
+	for sum := range objectsIn(s.data[:end]).held {
+		s.held[sum] = struct{}{}
 	}
 	return s, nil
 }
@@ -89,21 +93,50 @@ func allocate(f *os.File, size int64) error {
 	return f.Sync()
 }
 
-// fits reports whether a line with that much body has room.
-func (s *segment) fits(body int) bool { return len(s.data)-s.end >= body+around }
+// room is how many bytes a record takes at most, with the objects that the
+// segment does not have yet.
+func (s *segment) room(e *encoder) int {
+	n := len(e.body) + around
+	for _, o := range e.objects {
+		if o != nil && !s.holds(o) {
+			n += o.size()
+		}
+	}
+	return n
+}
 
-// write puts one line behind the last and gives its hash. The line end is written
-// last: a line that has one is whole.
-func (s *segment) write(seq uint64, body []byte, prev Digest) Digest {
+func (s *segment) fits(e *encoder) bool { return len(s.data)-s.end >= s.room(e) }
+
+func (s *segment) holds(o *object) bool {
+	_, ok := s.held[o.sum]
+	return ok
+}
+
+// write puts one record behind the last and gives its hash. The line end is
+// written last: a line that has one is whole.
+func (s *segment) write(seq uint64, e *encoder, prev Digest) Digest {
+	for _, o := range e.objects {
+		if o != nil && !s.holds(o) {
+			s.writeObject(o)
+		}
+	}
 	b := s.data[s.end:s.end]
 	b = appendSeq(b, seq)
-	b = append(b, body...)
+	b = append(b, e.body...)
 	b = appendPrev(b, prev)
 	sum := Digest(sha256.Sum256(b))
 	b = appendHash(b, sum)
 	s.data[s.end+len(b)] = '\n'
 	s.end += len(b) + 1
 	return sum
+}
+
+func (s *segment) writeObject(o *object) {
+	b := append(s.data[s.end:s.end], objectKey...)
+	b = append(b, o.json...)
+	b = append(b, objectEnd...)
+	s.end += len(b)
+	s.held[o.sum] = struct{}{}
 }
 
 func (s *segment) sync() error { return unix.Fdatasync(int(s.file.Fd())) }

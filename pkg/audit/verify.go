@@ -53,6 +53,7 @@ type verifier struct {
 	anchors []Anchor
 
 	next    uint64            // seq expected
+	shelf   objects           // of the segment
 	prev    Digest            // hash of the record before
 	sure    bool              // prev is known
 	missing map[uint64]uint64 // gaps: first to last
@@ -122,20 +123,32 @@ func (v *verifier) segment(f segmentFile, newest bool) error {
 	if v.left.cut && f == v.left.file {
 		data = data[:v.left.end] // the rest of a crash, which checkLeft tells of
 	}
-	written := bytes.TrimRight(data, "\x00")
-	number := 0
-	for line, rest, ok := cutLine(written); ok; line, rest, ok = cutLine(rest) {
-		number++
-		v.line(f, number, line, number == 1)
-		written = rest
-	}
-	if len(written) > 0 && !newest {
-		v.find(Finding{File: f.name(), Line: number + 1, Problem: "bytes that are no record"})
-	}
-	if number == 0 && !newest {
-		v.find(Finding{First: f.first, File: f.name(), Problem: "the segment is empty"})
+	if written, number, records := v.lines(f, data); !newest {
+		if len(written) > 0 {
+			v.find(Finding{File: f.name(), Line: number + 1, Problem: "bytes that are no record"})
+		}
+		if records == 0 {
+			v.find(Finding{First: f.first, File: f.name(), Problem: "the segment is empty"})
+		}
 	}
 	return nil
+}
+
+// lines checks the lines of a segment, and gives what follows the last record.
+func (v *verifier) lines(f segmentFile, data []byte) (left []byte, number, records int) {
+	v.shelf = objects{}
+	left = bytes.TrimRight(data, "\x00")
+	for line, rest, ok := cutLine(left); ok; line, rest, ok = cutLine(rest) {
+		number++
+		if json, ok := cutObject(line); ok {
+			v.shelf.add(json)
+			continue
+		}
+		records++
+		v.line(f, number, line, records == 1)
+		left = rest
+	}
+	return left, number, records
 }
 
 func (v *verifier) read(f segmentFile) ([]byte, error) {
@@ -154,34 +167,34 @@ func (v *verifier) read(f segmentFile) ([]byte, error) {
 // line checks one line, and goes on from what it says of itself.
 func (v *verifier) line(f segmentFile, number int, line []byte, first bool) {
 	v.Records++
-	l, err := parseLink(line)
+	l, err := v.shelf.parse(line)
 	at := Finding{First: l.seq, File: f.name(), Line: number}
-	if err != nil && !errors.Is(err, errChanged) {
+	if errors.Is(err, errNotRecord) {
 		at.First, at.Problem = v.next, "changed: the line is no record any more"
 		v.find(at)
 		v.changed[v.next] = true
 		v.next, v.sure = v.next+1, false
 		return
 	}
-	if err != nil {
-		// What it says of itself counts only where it makes sense.
-		if l.seq < v.next || l.seq > v.next+1000 {
-			l.seq = v.next
-		}
-		at.First = l.seq
+	doubtful := errors.Is(err, errChanged)
+	if doubtful && (l.seq < v.next || l.seq > v.next+1000) {
+		l.seq = v.next // what it says of itself counts only where it makes sense
+	}
+	if at.First = l.seq; err != nil {
 		v.changed[l.seq] = true
 	}
-	if first && err == nil && l.seq != f.first {
+	if first && !doubtful && l.seq != f.first {
 		v.find(Finding{First: l.seq, File: f.name(), Line: number, Problem: fmt.Sprintf("the segment's name says that it begins with record %d", f.first)})
 	}
-	v.place(at, l, err != nil)
+	v.place(at, l, err)
 	v.look(l, line, err == nil)
 }
 
 // place holds a record against the one before it.
-func (v *verifier) place(at Finding, l link, changed bool) {
+func (v *verifier) place(at Finding, l link, err error) {
+	changed := err != nil
 	if changed {
-		at.Problem = errChanged.Error()
+		at.Problem = err.Error()
 		v.find(at)
 	}
 	switch {

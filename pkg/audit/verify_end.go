@@ -5,7 +5,7 @@ import "fmt"
 // What the trail says of itself, and whether it ends where the head says.
 
 func (v *verifier) checkpoint(line []byte) {
-	r, err := decode(line)
+	r, err := decode(line, &v.shelf)
 	if err != nil || r.Kind != KindCheckpoint {
 		return
 	}
@@ -18,7 +18,7 @@ func (v *verifier) checkpoint(line []byte) {
 // loss notes what the trail says of itself. A gap that the machine's crash
 // explains is one that the loss record behind it counts.
 func (v *verifier) loss(line []byte) {
-	r, err := decode(line)
+	r, err := decode(line, &v.shelf)
 	if err != nil || r.Kind != KindLoss {
 		return
 	}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,10 +42,24 @@ func copyTrail(t testing.TB, from string) string {
 	return dir
 }
 
-// linesOf splits into lines with their line ends.
-func linesOf(b []byte) [][]byte {
-	l := bytes.SplitAfter(b, []byte("\n"))
-	return l[:len(l)-1]
+// linesOf splits into records with their line ends, each with the objects that
+// stand in front of it.
+func linesOf(b []byte) (records [][]byte) {
+	begin, end := 0, 0
+	for line, rest, ok := cutLine(b); ok; line, rest, ok = cutLine(rest) {
+		end += len(line) + 1
+		if _, object := cutObject(line); !object {
+			records = append(records, b[begin:end:end])
+			begin = end
+		}
+	}
+	return records
+}
+
+// bare is a record's line without what stands in front of it and behind.
+func bare(line []byte) []byte {
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	return line[bytes.LastIndexByte(line, '\n')+1:]
 }
 
 // editLines changes the lines of a plain segment.
@@ -62,21 +77,21 @@ func TestVerifyFinds(t *testing.T) {
 		want  []string
 	}{
 		{"a changed byte", func(l [][]byte) [][]byte { l[4] = bytes.Replace(l[4], []byte("POST"), []byte("PUSH"), 1); return l },
-			[]string{"record 5: changed: its hash is not that of its bytes (00000000000000000001.jsonl line 5)"}},
+			[]string{"record 5: changed: its hash is not that of its bytes (00000000000000000001.jsonl line 7)"}},
 		{"a changed number", func(l [][]byte) [][]byte {
 			l[4] = bytes.Replace(l[4], []byte(`"seq":5`), []byte(`"seq":6`), 1)
 			return l
 		},
-			[]string{"record 6: changed: its hash is not that of its bytes (00000000000000000001.jsonl line 5)"}},
+			[]string{"record 6: changed: its hash is not that of its bytes (00000000000000000001.jsonl line 7)"}},
 		{"a record removed", func(l [][]byte) [][]byte { return slices.Delete(l, 4, 5) }, []string{"record 5: missing"}},
 		{"three records removed", func(l [][]byte) [][]byte { return slices.Delete(l, 4, 7) }, []string{"records 5 to 7: missing"}},
 		{"the first removed", func(l [][]byte) [][]byte { return l[1:] },
 			[]string{"record 1: missing", "record 2: the segment's name says that it begins with record 1 (00000000000000000001.jsonl line 1)"}},
 		{"two swapped", func(l [][]byte) [][]byte { l[4], l[5] = l[5], l[4]; return l },
-			[]string{"record 5: is not in its place (00000000000000000001.jsonl line 6)"}},
+			[]string{"record 5: is not in its place (00000000000000000001.jsonl line 8)"}},
 		{"two far apart swapped", func(l [][]byte) [][]byte { l[2], l[8] = l[8], l[2]; return l }, []string{"is not in its place"}},
 		{"one twice", func(l [][]byte) [][]byte { return slices.Insert(l, 5, l[4]) },
-			[]string{"record 5: is there twice (00000000000000000001.jsonl line 6)"}},
+			[]string{"record 5: is there twice (00000000000000000001.jsonl line 8)"}},
 		{"the last cut", func(l [][]byte) [][]byte { return l[:11] }, []string{"record 12: cut off the end"}},
 		{"the tail cut", func(l [][]byte) [][]byte { return l[:7] }, []string{"records 8 to 12: cut off the end"}},
 		{"all cut", func(l [][]byte) [][]byte { return nil }, []string{"records 1 to 12: cut off the end"}},
@@ -115,24 +130,21 @@ func TestVerifyFinds(t *testing.T) {
 // rehash changes a line and gives it the hash it then must have; with prev, that
 // predecessor too. It is what someone does who knows the format and not the key.
 func rehash(line []byte, prev *Digest) []byte {
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	r, err := decode(line)
-	if err != nil {
-		panic(err)
-	}
-	r.line, r.Host = nil, "other.example"
+	front, line := line[:len(line)-len(bare(line))-1], bare(line)
+	line = bytes.Replace(line[:len(line)-hashLen], []byte(`"host":"api.partner.example"`), []byte(`"host":"other.example"`), 1)
 	if prev != nil {
-		r.Prev = *prev
+		line = appendPrev(line[:len(line)-prevLen], *prev)
 	}
-	return append(chained(&r), '\n')
+	line = appendHash(bytes.Clone(line), sha256.Sum256(line))
+	return append(append(bytes.Clone(front), line...), '\n')
 }
 
 func chained(r *Record) []byte {
-	buf := make([]byte, 8192)
-	s := &segment{data: buf}
-	body := appendBody(nil, r)
-	r.Hash = s.write(r.Seq, body, r.Prev)
-	return bytes.TrimSuffix(buf[:s.end], []byte("\n"))
+	s := &segment{data: make([]byte, 8192)}
+	var e encoder
+	e.encode(r)
+	r.Hash = s.write(r.Seq, &e, r.Prev)
+	return bytes.TrimSuffix(s.data[:s.end], []byte("\n"))
 }
 
 func rewriteFrom(n int) func([][]byte) [][]byte {
@@ -140,7 +152,7 @@ func rewriteFrom(n int) func([][]byte) [][]byte {
 		var prev *Digest
 		for i := n; i < len(l); i++ {
 			l[i] = rehash(l[i], prev)
-			link, err := parseLink(bytes.TrimSuffix(l[i], []byte("\n")))
+			link, err := parseLink(bare(l[i]))
 			if err != nil {
 				panic(err)
 			}
@@ -151,7 +163,7 @@ func rewriteFrom(n int) func([][]byte) [][]byte {
 }
 
 func forge(last []byte, seq uint64) []byte {
-	link, err := parseLink(bytes.TrimSuffix(last, []byte("\n")))
+	link, err := parseLink(bare(last))
 	if err != nil {
 		panic(err)
 	}
@@ -216,8 +228,7 @@ func TestEveryBitOfARecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, _, _ := cutLine(good)
-	line = bytes.Clone(line)
+	line := bytes.Clone(bare(linesOf(good)[0]))
 	if _, err := parseLink(line); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +242,7 @@ func TestEveryBitOfARecord(t *testing.T) {
 }
 
 func TestVerifyFindsSegments(t *testing.T) {
-	base := closedTrail(t, 300, minSegmentSize)
+	base := closedTrail(t, 450, minSegmentSize)
 	files, err := listSegments(base)
 	if err != nil || len(files) < 6 {
 		t.Fatalf("%d segments: %v", len(files), err)
@@ -245,7 +256,7 @@ func TestVerifyFindsSegments(t *testing.T) {
 	}{
 		{"one removed", func(dir string) error { return os.Remove(at(dir, 2)) }, fmt.Sprintf("records %d to %d: missing", files[2].first, files[3].first-1)},
 		{"the first removed", func(dir string) error { return os.Remove(at(dir, 0)) }, fmt.Sprintf("records 1 to %d: missing", files[1].first-1)},
-		{"the last removed", func(dir string) error { return os.Remove(at(dir, last)) }, fmt.Sprintf("records %d to 300: cut off the end", files[last].first)},
+		{"the last removed", func(dir string) error { return os.Remove(at(dir, last)) }, fmt.Sprintf("records %d to 450: cut off the end", files[last].first)},
 		{"two exchanged", func(dir string) error { return exchange(at(dir, 1), at(dir, 2)) }, "the segment's name says"},
 		{"one emptied", func(dir string) error { return os.Truncate(at(dir, 2), 0) }, "the packed segment was changed"},
 		{"one twice", func(dir string) error {
@@ -264,7 +275,7 @@ func TestVerifyFindsSegments(t *testing.T) {
 				}
 			}
 			return nil
-		}, "records 1 to 300: cut off the end"},
+		}, "records 1 to 450: cut off the end"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -382,12 +393,12 @@ func FuzzSegment(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	packed, err := pack(good)
-	if err != nil {
+	var packed bytes.Buffer
+	if err := pack(&packed, bytes.NewReader(good)); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good, uint64(1), uint64(3))
-	f.Add(packed, uint64(1), uint64(0))
+	f.Add(packed.Bytes(), uint64(1), uint64(0))
 	f.Add([]byte("{\n\n\x00{"), uint64(7), uint64(6))
 	f.Fuzz(func(t *testing.T, data []byte, first, seq uint64) {
 		s := scanLines(data, first, tip{seq: seq})

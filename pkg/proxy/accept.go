@@ -50,6 +50,7 @@ type conn struct {
 	// serve
 	requests atomic.Int64            // records of requests written
 	left     bool                    // the workload has ended its side between two requests
+	said     said                    // what these have in common
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 

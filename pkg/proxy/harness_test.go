@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -362,7 +363,11 @@ func (r *records) Append(rec *audit.Record) error {
 	if r.fail != nil {
 		return r.fail
 	}
-	r.all = append(r.all, *rec)
+	var copied audit.Record // what a reader of the trail sees
+	if err := json.Unmarshal(rec.Line(), &copied); err != nil {
+		return err
+	}
+	r.all = append(r.all, copied)
 	return nil
 }
 

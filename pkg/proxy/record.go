@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"crypto/tls"
+	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
@@ -45,29 +48,98 @@ func (c *conn) recordSilence() {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
-// describeUpstream is what a record says of the upstream connection.
-func describeUpstream(f *upstream.Facts) *audit.Upstream {
-	u := &audit.Upstream{IP: f.Remote.Addr().String(), Port: f.Remote.Port(), ALPN: f.ALPN}
-	if f.TLS != 0 {
-		u.TLS = strings.TrimPrefix(tls.VersionName(f.TLS), "TLS ")
-	}
-	u.CertSHA256, u.ClientCert = f.Leaf, f.ClientCert
-	return u
+// entry is a record with room for what it refers to. It is reused: a request
+// leaves two records and allocates nothing for them.
+type entry struct {
+	audit.Record
+	credentials []audit.Credential
+	signature   audit.Signature
 }
 
-func describeUses(uses []inject.Use) []audit.Credential {
-	out := make([]audit.Credential, len(uses))
-	for i, u := range uses {
-		out[i] = audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form}
-	}
-	return out
+var entries = sync.Pool{New: func() any { return new(entry) }}
+
+// release makes an entry fit for the next record.
+func (e *entry) release() {
+	*e = entry{credentials: e.credentials[:0]}
+	entries.Put(e)
 }
 
-func describeSignature(s *inject.Signature) *audit.Signature {
-	if s == nil {
-		return nil
+// apply is what a record says of the credentials and the signature on a request.
+func (e *entry) apply(a *inject.Applied) {
+	for _, u := range a.Credentials {
+		e.credentials = append(e.credentials, audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form})
 	}
-	return &audit.Signature{Scheme: s.Scheme, KeyID: s.KeyID, Nonce: s.Nonce, Timestamp: s.Timestamp}
+	e.Credentials = e.credentials
+	if s := a.Signature; s != nil {
+		e.signature = audit.Signature{Scheme: s.Scheme, KeyID: s.KeyID, Nonce: s.Nonce, Timestamp: s.Timestamp}
+		e.Signature = &e.signature
+	}
+}
+
+// said is what the records of one connection's requests have in common, encoded
+// once. Streams of HTTP/2 use it at the same time.
+type said struct {
+	connection atomic.Pointer[audit.Shared]
+	upstream   atomic.Pointer[saidOfUpstream]
+}
+
+// upstreamFacts is what a record says of an upstream connection. Pooled ones to
+// one origin are mostly alike in it.
+type upstreamFacts struct {
+	remote           netip.AddrPort
+	egressIP         netip.Addr
+	tls              uint16
+	alpn             string
+	leaf, clientCert audit.Digest
+}
+
+type saidOfUpstream struct {
+	facts  upstreamFacts
+	shared *audit.Shared
+}
+
+// ofConnection is what every request's record says of the connection.
+func (c *conn) ofConnection() *audit.Shared {
+	if s := c.said.connection.Load(); s != nil {
+		return s
+	}
+	r := audit.Record{SNI: c.hello.ServerName}
+	c.describe(&r)
+	s := audit.ShareConnection(&r)
+	c.said.connection.Store(s)
+	return s
+}
+
+// ofUpstream is what a record says of an upstream connection.
+func (c *conn) ofUpstream(f *upstream.Facts) *audit.Shared {
+	facts := upstreamFacts{f.Remote, f.EgressIP, f.TLS, f.ALPN, f.Leaf, f.ClientCert}
+	if last := c.said.upstream.Load(); last != nil && last.facts == facts {
+		return last.shared
+	}
+	s := audit.ShareUpstream(facts.record())
+	c.said.upstream.Store(&saidOfUpstream{facts, s})
+	return s
+}
+
+func (f *upstreamFacts) record() *audit.Record {
+	r := &audit.Record{Upstream: &audit.Upstream{
+		IP: f.remote.Addr().String(), Port: f.remote.Port(), ALPN: f.alpn, CertSHA256: f.leaf, ClientCert: f.clientCert,
+	}}
+	if f.tls != 0 {
+		r.Upstream.TLS = strings.TrimPrefix(tls.VersionName(f.tls), "TLS ")
+	}
+	if f.egressIP.IsValid() {
+		r.EgressIP = f.egressIP.String()
+	}
+	return r
+}
+
+// shownPath is the path as records show it.
+func shownPath(path, query string) string {
+	if query == "" {
+		return path
+	}
+	return path + "?" + redactQuery(query)
 }
 
 // redactQuery keeps the names of a query and none of its values.

@@ -160,12 +160,13 @@ func (q *request) authorize(m inject.Message, body [32]byte) *failure {
 	if reason != flow.ReasonNone {
 		return refusal(reason, "")
 	}
-	applied, err := q.plan.Inject.Apply(permit, m, body, time.Now())
+	now := time.Now()
+	applied, err := q.plan.Inject.Apply(permit, m, body, now)
 	if err != nil {
 		return applyFailure(err)
 	}
 	q.applied = applied
-	return q.intent()
+	return q.intent(now)
 }
 
 // evidence gathers the facts, each from who witnessed it: the kernel, the
@@ -188,10 +189,12 @@ func (q *request) evidence(t *upstream.Target) *inject.Evidence {
 
 // intent writes what is about to leave, before it does. It survives the death
 // of the process.
-func (q *request) intent() *failure {
-	r := audit.Record{Kind: audit.KindCredential}
-	q.describe(&r)
-	if err := q.c.p.o.Records.Append(&r); err != nil {
+func (q *request) intent(now time.Time) *failure {
+	e := entries.Get().(*entry)
+	defer e.release()
+	e.Kind = audit.KindCredential
+	q.describe(e, now)
+	if err := q.c.p.o.Records.Append(&e.Record); err != nil {
 		q.c.p.o.OnDefect(err)
 		if !q.c.snap.BlindOK {
 			return refusal(flow.ReasonAuditUnavailable, "the intent could not be written to the audit trail")
@@ -205,43 +208,40 @@ func (q *request) intent() *failure {
 func (q *request) record(f *failure) {
 	q.c.p.stats.Requests.Add(1)
 	q.c.requests.Add(1)
-	r := audit.Record{Kind: audit.KindRequest}
-	q.describe(&r)
-	r.Status, r.BytesIn, r.BytesOut = q.status, q.bytesIn, q.bytesOut
-	r.DurationMS = milliseconds(time.Since(q.began))
+	e, now := entries.Get().(*entry), time.Now()
+	defer e.release()
+	e.Kind = audit.KindRequest
+	q.describe(e, now)
+	e.Status, e.BytesIn, e.BytesOut = q.status, q.bytesIn, q.bytesOut
+	e.DurationMS = milliseconds(now.Sub(q.began))
 	if f != nil {
 		q.c.p.stats.Refused.Add(1)
-		r.Reason = f.reason.String()
+		e.Reason = f.reason.String()
 		if f.refused() {
-			r.Decision = policy.Deny.String()
+			e.Decision = policy.Deny.String()
 		}
 	}
-	if r.Decision == policy.Deny.String() {
+	if e.Decision == policy.Deny.String() {
 		q.c.p.stats.Denied.Add(1)
 	}
-	if err := q.c.p.o.Records.Append(&r); err != nil {
+	if err := q.c.p.o.Records.Append(&e.Record); err != nil {
 		q.c.p.o.OnDefect(err)
 	}
 }
 
 // describe fills what intent and result both say.
-func (q *request) describe(r *audit.Record) {
-	c := q.c
-	r.SNI, r.Host, r.Method, r.Path = c.hello.ServerName, q.host, q.method, q.path
-	if q.query != "" {
-		r.Path += "?" + redactQuery(q.query)
-	}
-	r.Route, r.Decision, r.Reason = q.decision.Name, q.decision.Action.String(), q.decision.Reason.String()
+func (q *request) describe(e *entry, now time.Time) {
+	e.Time = now
+	e.Host, e.Method, e.Path = q.host, q.method, shownPath(q.path, q.query)
+	e.Route, e.Decision, e.Reason = q.decision.Name, q.decision.Action.String(), q.decision.Reason.String()
 	if q.plan != nil {
-		r.Credentials, r.Signature = describeUses(q.applied.Credentials), describeSignature(q.applied.Signature)
+		e.apply(&q.applied)
 	}
+	var upstream *audit.Shared
 	if q.up != nil {
-		r.Upstream = describeUpstream(&q.up.Facts)
-		if q.up.Facts.EgressIP.IsValid() {
-			r.EgressIP = q.up.Facts.EgressIP.String()
-		}
+		upstream = q.c.ofUpstream(&q.up.Facts)
 	}
-	c.describe(r)
+	e.Share(q.c.ofConnection(), upstream)
 }
 
 // needsBody reports whether a signer wants the digest of the whole body.
