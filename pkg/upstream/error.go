@@ -70,6 +70,9 @@ func certificateReason(err error) flow.Reason {
 	if errors.Is(err, errOwnCA) {
 		return flow.ReasonUpstreamOwnCA
 	}
+	if _, ok := errors.AsType[*distrustError](err); ok {
+		return flow.ReasonUpstreamDistrusted
+	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return flow.ReasonUpstreamName
 	}
