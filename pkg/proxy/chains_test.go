@@ -30,6 +30,13 @@ func newChains(t testing.TB) *chains {
 	return c
 }
 
+// trust makes the interceptor trust other roots.
+func (c *chains) trust(roots *x509.CertPool) {
+	s := c.w.snapshot(policy.Intercept)
+	s.Default.Roots = roots
+	c.w.proxy.SetSnapshot(s)
+}
+
 // direct is the verdict of crypto/tls with crypto/x509.
 func (c *chains) direct(host string, roots *x509.CertPool) error {
 	conn, err := net.Dial("tcp", c.o.addr.String())

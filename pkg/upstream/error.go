@@ -76,6 +76,9 @@ func certificateReason(err error) flow.Reason {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return flow.ReasonUpstreamName
 	}
+	if _, ok := errors.AsType[*suffixError](err); ok {
+		return flow.ReasonUpstreamName
+	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		if invalid.Reason == x509.Expired {
 			return flow.ReasonUpstreamExpired

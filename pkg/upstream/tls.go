@@ -114,6 +114,9 @@ func (h *handshake) verify(cs tls.ConnectionState) error {
 	if !slices.Contains(cs.PeerCertificates[0].ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
 		return &weakError{"the leaf does not name the serverAuth usage"}
 	}
+	if err := owned(cs.PeerCertificates[0], cs.ServerName); err != nil {
+		return err
+	}
 	err := error(&weakError{"not verified"})
 	for _, chain := range cs.VerifiedChains {
 		if err = cmp.Or(h.pool.distrusted(chain), strong(chain)); err == nil {
