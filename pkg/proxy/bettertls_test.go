@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 
 	"github.com/Netflix/bettertls/test-suites/nameconstraints"
@@ -20,7 +19,7 @@ const sampled = 23
 func TestBetterTLS(t *testing.T) {
 	t.Run("path building", func(t *testing.T) { betterTLS(t, pathbuilding.NewTestCaseProvider(), 1, 81) })
 	step := sampled
-	if os.Getenv("OUTWARDEN_CONFORMANCE_FULL") != "" {
+	if conformanceInFull() {
 		step = 1
 	}
 	t.Run("name constraints", func(t *testing.T) { betterTLS(t, nameconstraints.NewTestCaseProvider(), step, 9491) })
