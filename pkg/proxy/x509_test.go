@@ -1,13 +1,11 @@
 package proxy_test
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -19,31 +17,6 @@ import (
 	"testing"
 	"time"
 )
-
-// link is one certificate of a chain that is to be made; the first is the root.
-type link struct {
-	key    crypto.Signer
-	change func(*x509.Certificate) // of the template
-	signed func([]byte) []byte     // of the finished certificate
-	signer crypto.Signer           // nil: the key of the link before
-}
-
-// verdict is what a chain deserves.
-type verdict int
-
-const (
-	asGo     verdict = iota // whatever crypto/x509 says
-	good                    // and it says yes
-	bad                     // and it says no
-	stricter                // crypto/x509 says yes and we do not
-)
-
-type chainCase struct {
-	name  string
-	links []link
-	want  verdict
-	order func([][]byte) [][]byte // what is sent: the leaf, then what this makes of the intermediates
-}
 
 // TestChainsAsGoJudgesThem is scorecard A3: a generator of our own (x509-limbo
 // cannot be had as a Go module) makes chains with one thing wrong at each place,
@@ -72,17 +45,6 @@ func TestChainsAsGoJudgesThem(t *testing.T) {
 	}
 	t.Logf("%d chains: %v", len(cases), tally)
 }
-
-// usual is a chain of four that is good, with one link changed.
-func usual(at int, change func(*link)) []link {
-	links := make([]link, 4)
-	if change != nil {
-		change(&links[at])
-	}
-	return links
-}
-
-func template(f func(*x509.Certificate)) func(*link) { return func(l *link) { l.change = f } }
 
 // anywhere are defects of the root, of either intermediate, and of the leaf.
 func anywhere() (cases []chainCase) {
@@ -246,69 +208,4 @@ func damaged() (cases []chainCase) {
 			chainCase{name: "with a tail", want: bad, links: usual(at, func(l *link) { l.signed = func(der []byte) []byte { return append(der, 0) } })})
 	}
 	return cases
-}
-
-// make signs the chain and returns what is sent, and the store with the root.
-func (tt *chainCase) make(t testing.TB) (*tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	var parent *x509.Certificate
-	var signer crypto.Signer
-	var sent [][]byte
-	roots := x509.NewCertPool()
-	for i, l := range tt.links {
-		c := usualTemplate(i, len(tt.links))
-		if l.change != nil {
-			l.change(c)
-		}
-		if l.key == nil {
-			l.key = newKey(t)
-		}
-		der := sign(t, c, parent, l.key, l.signer, signer)
-		cert, err := x509.ParseCertificate(der)
-		if i == 0 {
-			must(t, err)
-			roots.AddCert(cert)
-		}
-		if parent = c; err == nil {
-			parent = cert
-		}
-		if l.signed != nil {
-			der = l.signed(slices.Clone(der))
-		}
-		sent, signer = append(sent, der), l.key
-	}
-	slices.Reverse(sent)
-	above := sent[1 : len(sent)-1]
-	if tt.order != nil {
-		above = tt.order(slices.Clone(above))
-	}
-	return &tls.Certificate{Certificate: append(sent[:1:1], above...), PrivateKey: signer}, roots
-}
-
-func usualTemplate(i, n int) *x509.Certificate {
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: fmt.Sprint("link ", i)}, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	if i == n-1 {
-		c.IsCA, c.KeyUsage, c.DNSNames = false, x509.KeyUsageDigitalSignature, []string{host}
-		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	}
-	return c
-}
-
-// sign uses the stranger's key if there is one, the parent's, or its own.
-func sign(t testing.TB, c, parent *x509.Certificate, key, stranger, above crypto.Signer) []byte {
-	t.Helper()
-	if parent == nil {
-		parent, above = c, key
-	}
-	if stranger != nil {
-		unlike := *parent // CreateCertificate compares keys where the parent has one
-		unlike.PublicKey, parent, above = nil, &unlike, stranger
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), above)
-	must(t, err)
-	return der
 }
