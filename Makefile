@@ -16,10 +16,10 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test lint fuzz bench bench-profile bench-compare clean install
+.PHONY: help build generate demo test conformance-tls lint fuzz bench bench-profile bench-compare clean install
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/outwarden and bin/partnerapi (needs Go alone)
 	$(GOBUILD) -o bin/ ./cmd/outwarden ./cmd/partnerapi
@@ -33,6 +33,10 @@ demo: build ## show the whole way of a call, on network namespaces of its own (r
 
 test: ## run every test; as root it prepares the machine, else it says what it skipped
 	scripts/test $(TESTFLAGS)
+
+conformance-tls: ## BetterTLS in full and everything of testssl.sh, minutes; `make test` has a short form (root)
+	scripts/setup test
+	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_CONFORMANCE_FULL=1 go test -count=1 -timeout=15m -v -run 'TestBetterTLS|TestTestssl|TestChainsAsGo|TestAdversarial|TestTickets|TestOversized' ./pkg/proxy
 
 lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint, clang-format
 	scripts/lint $(GOLANGCI)

@@ -22,6 +22,14 @@ a = requests.get(sys.argv[1], timeout=30); print("HTTP/%s.%s" % tuple(str(a.raw.
 	nodeHTTP2 = `import h2 from "node:http2"
 const u = new URL(process.argv[1]), s = h2.connect(u), r = s.request({":path": u.pathname}); let b = ""
 r.on("response", h => console.log("HTTP/2.0", h[":status"])).on("data", d => b += d).on("end", () => { console.log(b); s.close() })`
+	perlLWP = `my $a = LWP::UserAgent->new->get($ARGV[0]); print $a->protocol, " ", $a->code, "\n", $a->decoded_content, "\n"`
+	rubyNet = `a = Net::HTTP.get_response(URI(ARGV[0])); puts "HTTP/#{a.http_version} #{a.code}", a.body`
+	phpCurl = `$c = curl_init($argv[1]); curl_setopt_array($c, [CURLOPT_RETURNTRANSFER => 1, CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_2TLS]); $b = curl_exec($c);
+echo "HTTP/", curl_getinfo($c, CURLINFO_HTTP_VERSION) == CURL_HTTP_VERSION_2_0 ? 2 : 1, " ", curl_getinfo($c, CURLINFO_RESPONSE_CODE), "\n$b\n";`
+	phpStreams = `$b = file_get_contents($argv[1]); echo substr($http_response_header[0], 0, 12), "\n$b\n";`
+	wget       = `wget -q -S -O - "$0" 2>&1 | sed 's/^ *\(HTTP.* 200\).*/\1/'`
+	sClient    = `host=$(echo "$0" | cut -d/ -f3); printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$(echo "$0" | cut -d/ -f4-)" "$host" |
+openssl s_client -quiet -verify_return_error -verify_hostname "$host" -connect "$host:443" 2>/dev/null | sed 's/^\(HTTP.* 200\).*/\1/'`
 	javaClient = `import java.net.*; import java.net.http.*;
 public class Get { public static void main(String[] a) throws Exception {
   var r = HttpClient.newHttpClient().send(HttpRequest.newBuilder(URI.create(a[0])).version(HttpClient.Version.valueOf(a[1])).build(),
@@ -50,6 +58,12 @@ func clients(w *world) []client {
 		{"Node http2", "HTTP/2.0", []string{"node", "--input-type=module", "-e", nodeHTTP2, partnerURL}, []string{"node", "--version"}},
 		{"Java HttpClient h2", "HTTP/2.0", []string{"java", "-XX:TieredStopAtLevel=1", java, partnerURL, "HTTP_2"}, []string{"javac", "-version"}},
 		{"Java HttpClient h1", "HTTP/1.1", []string{"java", "-XX:TieredStopAtLevel=1", java, partnerURL, "HTTP_1_1"}, []string{"javac", "-version"}},
+		{"wget", "HTTP/1.1", []string{"sh", "-c", wget, partnerURL}, []string{"wget", "--version"}},
+		{"openssl s_client", "HTTP/1.1", []string{"sh", "-c", sClient, partnerURL}, []string{"openssl", "version"}},
+		{"Perl LWP", "HTTP/1.1", []string{"perl", "-MLWP::UserAgent", "-e", perlLWP, partnerURL}, []string{"perl", "-MLWP::Protocol::https", "-e", "1"}},
+		{"Ruby net/http", "HTTP/1.1", []string{"ruby", "-rnet/http", "-e", rubyNet, partnerURL}, []string{"ruby", "--version"}},
+		{"PHP streams", "HTTP/1.1", []string{"php", "-r", phpStreams, partnerURL}, []string{"php", "--version"}},
+		{"PHP curl h2", "HTTP/2", []string{"php", "-r", phpCurl, partnerURL}, []string{"php", "-r", "exit((int)!function_exists('curl_init'));"}},
 	}
 }
 

@@ -51,6 +51,7 @@ const (
 	ReasonUpstreamExpired                        // upstream certificate is expired or not yet valid
 	ReasonUpstreamUntrusted                      // upstream certificate chain ends in no trusted root
 	ReasonUpstreamOwnCA                          // upstream certificate is signed by a local CA
+	ReasonUpstreamDistrusted                     // upstream certificate is signed with a private key that is public
 	ReasonUpstreamUnverified                     // upstream leg is not verified TLS >= 1.2
 	ReasonUpstreamResponse                       // upstream answered outside the HTTP grammar
 	ReasonUpstreamClosed                         // upstream closed in the middle of a message
@@ -104,6 +105,7 @@ var reasonNames = map[Reason]string{
 	ReasonUpstreamExpired:     "upstream_expired",
 	ReasonUpstreamUntrusted:   "upstream_untrusted",
 	ReasonUpstreamOwnCA:       "upstream_own_ca",
+	ReasonUpstreamDistrusted:  "upstream_distrusted",
 	ReasonUpstreamUnverified:  "upstream_unverified",
 	ReasonUpstreamResponse:    "upstream_response",
 	ReasonUpstreamClosed:      "upstream_closed",

@@ -5,16 +5,30 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // configs keeps one tls.Config per name and protocol. Each has session ticket
 // keys of its own, so a ticket for one name is never accepted for another.
 type configs struct {
 	mu          sync.Mutex
-	young, aged map[configKey]*tls.Config
+	young, aged map[configKey]dated
 }
 
 type configKey struct{ name, alpn string }
+
+// dated is a config and when it was made.
+type dated struct {
+	config *tls.Config
+	made   time.Time
+}
+
+// ticketLife is how long a config is used, and with it the session ticket keys
+// that crypto/tls made for it. By itself that takes tickets for 7 days, and tells
+// clients of TLS 1.3 so: a day is what a leaf lives.
+const ticketLife = 24 * time.Hour
+
+func (d dated) usable(now time.Time) bool { return d.config != nil && now.Sub(d.made) < ticketLife }
 
 // generation bounds the names kept: at most twice as many, the unused half of
 // which goes when the young map is full.
@@ -32,18 +46,19 @@ func (s *configs) get(name, alpn string, leaves Leaves) *tls.Config {
 	key := configKey{name, alpn}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if cfg, ok := s.young[key]; ok {
-		return cfg
+	now := time.Now()
+	if d := s.young[key]; d.usable(now) {
+		return d.config
 	}
-	cfg, ok := s.aged[key]
-	if !ok {
-		cfg = serverConfig(name, alpn, leaves)
+	d := s.aged[key]
+	if !d.usable(now) {
+		d = dated{serverConfig(name, alpn, leaves), now}
 	}
 	if s.young == nil || len(s.young) >= generation {
-		s.young, s.aged = make(map[configKey]*tls.Config), s.young
+		s.young, s.aged = make(map[configKey]dated), s.young
 	}
-	s.young[key] = cfg
-	return cfg
+	s.young[key] = d
+	return d.config
 }
 
 // forget drops every config and with it every session ticket key, as a new

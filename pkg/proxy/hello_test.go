@@ -193,36 +193,3 @@ func TestHandshakesThatFail(t *testing.T) {
 		})
 	}
 }
-
-// TestTicketsBelongToOneName: a session for one name is not resumed for another.
-func TestTicketsBelongToOneName(t *testing.T) {
-	w := newWorld(t)
-	o := w.originFor(nil, host, "www.example.com")
-	w.use(policy.Intercept)
-	cache := tls.NewLRUClientSessionCache(8)
-	handshake := func(sni string) bool {
-		c := tls.Client(w.dial(as{original: o.addr}), &tls.Config{ServerName: sni, RootCAs: w.roots(), ClientSessionCache: always{cache}})
-		must(t, c.Handshake())
-		_, _ = io.WriteString(c, strings.Replace(plainGet, host, sni, 1))
-		expectRead(t, c, okResponse) // the ticket came by now
-		_ = c.Close()
-		return c.ConnectionState().DidResume
-	}
-	if handshake(host) || !handshake(host) {
-		t.Error("no resumption for the same name")
-	}
-	if handshake("www.example.com") {
-		t.Error("a ticket was good for another name")
-	}
-	handshake(host)
-	w.proxy.ForgetTickets()
-	if handshake(host) {
-		t.Error("a ticket outlived its authority")
-	}
-}
-
-// always offers the last session, whatever the name.
-type always struct{ tls.ClientSessionCache }
-
-func (a always) Get(string) (*tls.ClientSessionState, bool) { return a.ClientSessionCache.Get("x") }
-func (a always) Put(_ string, s *tls.ClientSessionState)    { a.ClientSessionCache.Put("x", s) }

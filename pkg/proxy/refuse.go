@@ -48,6 +48,7 @@ var statusOf = map[flow.Reason]int{
 	flow.ReasonUpstreamExpired:     http.StatusBadGateway,
 	flow.ReasonUpstreamUntrusted:   http.StatusBadGateway,
 	flow.ReasonUpstreamOwnCA:       http.StatusBadGateway,
+	flow.ReasonUpstreamDistrusted:  http.StatusBadGateway,
 	flow.ReasonUpstreamUnverified:  http.StatusBadGateway,
 	flow.ReasonUpstreamResponse:    http.StatusBadGateway,
 	flow.ReasonUpstreamClosed:      http.StatusBadGateway,

@@ -70,7 +70,13 @@ func certificateReason(err error) flow.Reason {
 	if errors.Is(err, errOwnCA) {
 		return flow.ReasonUpstreamOwnCA
 	}
+	if _, ok := errors.AsType[*distrustError](err); ok {
+		return flow.ReasonUpstreamDistrusted
+	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return flow.ReasonUpstreamName
+	}
+	if _, ok := errors.AsType[*suffixError](err); ok {
 		return flow.ReasonUpstreamName
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {

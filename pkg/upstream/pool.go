@@ -65,8 +65,9 @@ type Stats struct {
 
 // Pool keeps connections to upstreams. It is safe for concurrent use.
 type Pool struct {
-	o        Options
-	sessions sessions
+	o          Options
+	sessions   sessions
+	publicKeys map[string]string // see distrusted
 
 	dials, handshakes, resumed, reuses, stale, failures atomic.Uint64
 
@@ -88,7 +89,7 @@ func NewPool(o Options) *Pool {
 	set(&o.Limits.Idle, 8192)
 	set(&o.Limits.Keys, 8192)
 	set(&o.Limits.Streams, 250)
-	p := &Pool{o: o, buckets: make(map[bucketKey]*bucket)}
+	p := &Pool{o: o, publicKeys: publicKeys, buckets: make(map[bucketKey]*bucket)}
 	return p
 }
 

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -81,11 +82,18 @@ func (h *handshake) config(t *Target) *tls.Config {
 	return cfg
 }
 
-// explain tells a chain that ends in our own CA from any other untrusted one.
+// explain tells a chain that ends in our own CA, or in one whose key is public,
+// from any other untrusted one.
 func (p *Pool) explain(err error) error {
 	bad, ok := errors.AsType[*tls.CertificateVerificationError](err)
-	if ok && p.own(bad.UnverifiedCertificates) {
+	if !ok {
+		return err
+	}
+	if p.own(bad.UnverifiedCertificates) {
 		return fmt.Errorf("%w: %w", errOwnCA, err)
+	}
+	if known := p.distrusted(bad.UnverifiedCertificates); known != nil {
+		return fmt.Errorf("%w: %w", known, err)
 	}
 	return err
 }
@@ -106,9 +114,12 @@ func (h *handshake) verify(cs tls.ConnectionState) error {
 	if !slices.Contains(cs.PeerCertificates[0].ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
 		return &weakError{"the leaf does not name the serverAuth usage"}
 	}
+	if err := owned(cs.PeerCertificates[0], cs.ServerName); err != nil {
+		return err
+	}
 	err := error(&weakError{"not verified"})
 	for _, chain := range cs.VerifiedChains {
-		if err = strong(chain); err == nil {
+		if err = cmp.Or(h.pool.distrusted(chain), strong(chain)); err == nil {
 			return nil
 		}
 	}

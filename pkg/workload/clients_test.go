@@ -87,7 +87,13 @@ func server(t testing.TB) (url string, rootPEM []byte) {
 		NextProtos:   []string{"h2", "http/1.1"},
 	})
 	must(t, err)
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, answer) })}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/info/refs") { // what git asks for first; the branch is the answer
+			fmt.Fprintf(w, "%040d\trefs/heads/%s\n", 1, answer)
+			return
+		}
+		fmt.Fprintln(w, answer)
+	})}
 	s.ErrorLog = nil
 	go s.Serve(quiet{listener})
 	t.Cleanup(func() { s.Close() })
@@ -159,6 +165,10 @@ func clients(t testing.TB) []client {
 		requests = "import sys,requests; print(requests.get(sys.argv[1]).text)"
 		fetch    = "fetch(process.argv[1]).then(r=>r.text()).then(console.log,e=>{console.log(e.cause);process.exit(1)})"
 		lwp      = "print LWP::UserAgent->new->get($ARGV[0])->decoded_content"
+		ruby     = "puts Net::HTTP.get(URI(ARGV[0]))"
+		streams  = "echo file_get_contents($argv[1]);"
+		phpCurl  = "$c=curl_init($argv[1]); curl_setopt($c,CURLOPT_RETURNTRANSFER,1); $b=curl_exec($c); echo $b, curl_error($c);"
+		sClient  = `printf 'GET / HTTP/1.0\r\n\r\n' | openssl s_client -quiet -verify_return_error -verify_hostname localhost -connect "$(echo "$0" | cut -d/ -f3)"`
 	)
 	all := []client{
 		{"curl", []string{"curl", "-sS", "URL"}, true, true},
@@ -172,7 +182,12 @@ func clients(t testing.TB) []client {
 	const system = "/usr/bin/python3" // beside the one on PATH
 	return append(all, client{"system python urllib", []string{system, "-c", urllib, "URL"}, true, true},
 		client{"system python requests", []string{system, "-c", requests, "URL"}, true, true},
-		client{"perl LWP", []string{"perl", "-MLWP::UserAgent", "-e", lwp, "URL"}, true, true})
+		client{"perl LWP", []string{"perl", "-MLWP::UserAgent", "-e", lwp, "URL"}, true, true},
+		client{"git", []string{"git", "ls-remote", "URL"}, true, true},
+		client{"openssl s_client", []string{"sh", "-c", sClient, "URL"}, true, true},
+		client{"ruby net/http", []string{"ruby", "-rnet/http", "-e", ruby, "URL"}, true, true},
+		client{"php streams", []string{"php", "-r", streams, "URL"}, true, true},
+		client{"php curl", []string{"php", "-r", phpCurl, "URL"}, true, false})
 }
 
 // present reports whether a client can run at all: the program is there and so
@@ -181,7 +196,11 @@ func (c client) present(environ []string) bool {
 	if _, err := exec.LookPath(c.args[0]); err != nil {
 		return false
 	}
-	for lib, check := range map[string][]string{"requests": {"-c", "import requests"}, "LWP": {"-MLWP::UserAgent", "-MLWP::Protocol::https", "-e", "1"}} {
+	for lib, check := range map[string][]string{
+		"requests": {"-c", "import requests"},
+		"LWP":      {"-MLWP::UserAgent", "-MLWP::Protocol::https", "-e", "1"},
+		"php curl": {"-r", "exit((int)!function_exists('curl_init'));"},
+	} {
 		if strings.Contains(c.name, lib) {
 			cmd := exec.Command(c.args[0], check...)
 			cmd.Env = environ
