@@ -29,9 +29,10 @@ type Processes interface {
 	Resolve(f *flow.Flow) (*process.Identity, error)
 }
 
-// Leaves mints server certificates for names that workloads ask for.
+// Leaves mints server certificates for names that workloads ask for. An error
+// that is a flow.Reason is a refusal; any other is a defect.
 type Leaves interface {
-	Certificate(name string) (*tls.Certificate, error)
+	CertificateFor(cgroup uint64, name string) (*tls.Certificate, error)
 }
 
 // Records takes audit records. Append returns when the record survives the

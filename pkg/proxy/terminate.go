@@ -58,7 +58,7 @@ func (c *conn) terminate() error {
 	}
 	defer c.share.done()
 	_ = c.wire.SetDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
-	if err := server.Handshake(); err != nil {
+	if err := server.HandshakeContext(askedBy(c.flow.Cgroup)); err != nil {
 		return err
 	}
 	_ = c.wire.SetDeadline(time.Time{})
