@@ -12,7 +12,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test lint fuzz bench clean install
+.PHONY: help build generate demo test lint fuzz bench abuse soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ fuzz: ## fuzz every parser for FUZZTIME each (default 30s)
 
 bench: ## compare with the peers, as ratios within one run (root); BENCH=short only shows that it runs
 	scripts/bench/run $(BENCH)
+
+abuse: ## attack the proxy in full: mutations, slow clients, floods of names, a noisy neighbour
+	scripts/abuse
+
+soak: ## mixed work for DURATION (default 1h) in which nothing may grow
+	scripts/soak $(DURATION)
 
 clean: ## remove what the build made
 	rm -rf bin
