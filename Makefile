@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test conformance-tls lint fuzz bench bench-profile bench-compare clean install
+.PHONY: help build generate demo test conformance-tls lint fuzz bench bench-profile bench-compare abuse soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ bench-profile: ## where the CPU of outwarden goes under BENCHWORK (default a; ne
 
 bench-compare: $(BENCHSTAT) ## the benchmarks of the stages, here and at BASE (default main), by benchstat
 	scripts/bench/compare $(BENCHSTAT) $(BASE)
+
+abuse: ## attack the proxy in full: mutations, slow clients, floods of names, a noisy neighbour
+	scripts/abuse
+
+soak: ## mixed work for DURATION (default 1h) in which nothing may grow
+	scripts/soak $(DURATION)
 
 clean: ## remove what the build made
 	rm -rf bin

@@ -116,7 +116,8 @@ func printStatus(e *env, s *control.Status) error {
 		row("scope", "%s", scope)
 	}
 	f := s.Flows
-	row("flows", "%d open, %d accepted: %d intercepted, %d passed, %d denied, %d unattributed", f.Open, f.Accepted, f.Intercepted, f.Passed, f.Denied, f.Unattributed)
+	row("flows", "%d open, %d accepted: %d intercepted, %d passed, %d denied, %d unattributed, %d over the limit",
+		f.Open, f.Accepted, f.Intercepted, f.Passed, f.Denied, f.Unattributed, f.Limited)
 	row("requests", "%d, %d with a credential, %d refused", f.Requests, f.Credentialed, f.Refused)
 	u := s.Upstream
 	row("upstream", "%d idle, %d dialled, %d reused, %d failed", u.Idle, u.Dials, u.Reuses, u.Failures)

@@ -29,7 +29,7 @@ type Options struct {
 	// a file. A key is never moved from one to the other: see Rotate.
 	TPM      string
 	Leaves   int              // leaves kept in memory; 0 = 16384
-	MintRate int              // new leaves a second, four times that at once; 0 = 500, with a TPM 20
+	MintRate int              // new leaves a second, half of them for one workload, four times that at once; 0 = 500, with a TPM 20
 	Clock    func() time.Time // nil = time.Now
 }
 
@@ -38,7 +38,7 @@ type Authority struct {
 	dir  string
 	o    Options
 	c    constraints
-	rate *bucket
+	rate *rate
 
 	issuing sync.Mutex // held while the root is replaced
 	now     atomic.Pointer[generation]
@@ -73,7 +73,7 @@ func Open(dir string, o Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{dir: dir, o: o, c: c, rate: newBucket(o.MintRate, o.Clock)}
+	a := &Authority{dir: dir, o: o, c: c, rate: newRate(o.MintRate, o.Clock)}
 	return a, a.install(r, known)
 }
 
@@ -117,12 +117,18 @@ func (a *Authority) install(r root, known []*x509.Certificate) error {
 	return nil
 }
 
-// Certificate returns a leaf for a server name or an IP address, valid for six
-// hours more at least unless the root is about to expire. It comes from memory
-// or is minted; callers that ask for one name at once share one. The result is
-// shared: the caller must not change it. Errors: ErrName, ErrNotPermitted,
-// ErrBusy, ErrExpired.
+// Certificate is CertificateFor without a workload.
 func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
+	return a.CertificateFor(0, name)
+}
+
+// CertificateFor returns a leaf for a server name or an IP address, valid for
+// six hours more at least unless the root is about to expire. It comes from
+// memory or is minted; callers that ask for one name at once share one. The
+// result is shared: the caller must not change it. workload is who is charged
+// for a leaf that has to be minted. Errors: ErrName, ErrNotPermitted, ErrBusy,
+// ErrExpired.
+func (a *Authority) CertificateFor(workload uint64, name string) (*tls.Certificate, error) {
 	canonical, err := match.CanonicalHost(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrName, err)
@@ -137,18 +143,18 @@ func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
 	if g, err = a.fresh(g, now); err != nil {
 		return nil, err
 	}
-	v, err, _ := g.mints.Do(canonical, func() (any, error) { return a.mint(g, canonical, now) })
+	v, err, _ := g.mints.Do(canonical, func() (any, error) { return a.mint(g, workload, canonical, now) })
 	if err != nil {
 		return nil, err
 	}
 	return v.(*tls.Certificate), nil
 }
 
-func (a *Authority) mint(g *generation, name string, now time.Time) (*tls.Certificate, error) {
+func (a *Authority) mint(g *generation, workload uint64, name string, now time.Time) (*tls.Certificate, error) {
 	if cert := g.leaves.get(name, now); cert != nil {
 		return cert, nil // minted while this call waited for its turn
 	}
-	if !a.rate.take() {
+	if !a.rate.take(workload) {
 		return nil, ErrBusy
 	}
 	cert, err := g.mintLeaf(name, now)

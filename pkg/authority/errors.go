@@ -1,6 +1,11 @@
 package authority
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+)
 
 var (
 	// ErrName is returned for a name no certificate is made for: not a host
@@ -8,8 +13,9 @@ var (
 	ErrName = errors.New("not a name to make a certificate for")
 	// ErrNotPermitted is returned for a name outside Options.Permitted.
 	ErrNotPermitted = errors.New("name is outside the authority's constraints")
-	// ErrBusy is returned when names are asked for faster than Options.MintRate.
-	ErrBusy = errors.New("too many new names at once")
+	// ErrBusy is returned when names are asked for faster than Options.MintRate. It
+	// is a flow.Reason too.
+	ErrBusy = fmt.Errorf("too many new names at once: %w", flow.ReasonNameLimit)
 	// ErrNone is returned where there is no authority to look at.
 	ErrNone = errors.New("there is no authority yet")
 	// ErrExpired is returned when the root has expired and could not be renewed.

@@ -98,7 +98,7 @@ func Rotate(dir string, o Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{dir: dir, o: o, c: c, rate: newBucket(o.MintRate, o.Clock)}
+	a := &Authority{dir: dir, o: o, c: c, rate: newRate(o.MintRate, o.Clock)}
 	return a, a.install(r, known)
 }
 

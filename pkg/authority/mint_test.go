@@ -5,12 +5,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/outwarden/outwarden/pkg/flow"
 )
 
 func TestHostileNamesAreRefused(t *testing.T) {
@@ -80,31 +83,60 @@ func TestOneMintForAllWhoAskAtOnce(t *testing.T) {
 
 func TestMintRate(t *testing.T) {
 	now := time.Now()
-	a := open(t, freshDir(t), Options{MintRate: 5, Clock: func() time.Time { return now }})
-	mint := func(prefix string, n int) (minted int) {
+	a := open(t, freshDir(t), Options{MintRate: 10, Clock: func() time.Time { return now }})
+	mint := func(workload uint64, prefix string, n int) (minted int) {
 		for i := range n {
-			_, err := a.Certificate(fmt.Sprintf("%s%d.example", prefix, i))
+			_, err := a.CertificateFor(workload, fmt.Sprintf("%s%d.example", prefix, i))
 			if err == nil {
 				minted++
-			} else if !errors.Is(err, ErrBusy) {
+			} else if !errors.Is(err, ErrBusy) || !errors.Is(err, flow.ReasonNameLimit) {
 				t.Fatal(err)
 			}
 		}
 		return minted
 	}
-	if got := mint("a", 100); got != 5*burst {
-		t.Errorf("%d at once, want %d", got, 5*burst)
+	if got := mint(1, "a", 100); got != 5*burst {
+		t.Errorf("%d at once for one workload, want %d", got, 5*burst)
 	}
-	if got := mint("a", 5*burst); got != 5*burst {
+	if got := mint(1, "a", 5*burst); got != 5*burst {
 		t.Errorf("leaves in memory are not rated: %d", got)
 	}
 	now = now.Add(time.Second)
-	if got := mint("b", 100); got != 5 {
+	if got := mint(1, "b", 100); got != 5 {
 		t.Errorf("%d in the next second, want 5", got)
 	}
+	if got := mint(2, "c", 100); got != 5*burst {
+		t.Errorf("%d for another workload, want %d", got, 5*burst)
+	}
+	if got := mint(3, "d", 100); got != 5 {
+		t.Errorf("%d for a third, want the 5 that are left", got)
+	}
 	now = now.Add(-time.Hour)
-	if got := mint("c", 1); got != 0 {
+	if got := mint(4, "e", 1); got != 0 {
 		t.Error("a clock set back gave tokens")
+	}
+}
+
+// TestRateIsBounded: however many workloads ask, few are remembered, and what
+// they get together is the rate.
+func TestRateIsBounded(t *testing.T) {
+	now := time.Now()
+	r := newRate(10, func() time.Time { return now })
+	taken := 0
+	for workload := range uint64(20 * maxWorkloads) {
+		if r.take(workload) {
+			taken++
+		}
+		if len(r.of) > maxWorkloads {
+			t.Fatalf("%d workloads remembered, the bound is %d", len(r.of), maxWorkloads)
+		}
+	}
+	if taken != 10*burst {
+		t.Errorf("%d at once, want %d", taken, 10*burst)
+	}
+	now = now.Add(burst * time.Second)
+	if !r.take(math.MaxUint64) || len(r.of) > 1 {
+		t.Errorf("%d workloads remembered whose buckets are full", len(r.of))
 	}
 }
 

@@ -62,6 +62,7 @@ type FlowStatus struct {
 	Passed       uint64 `json:"passed"`
 	Denied       uint64 `json:"denied"`
 	Unattributed uint64 `json:"unattributed"`
+	Limited      uint64 `json:"limited"` // refused because their workload had its share
 	Requests     uint64 `json:"requests"`
 	Refused      uint64 `json:"refused"`
 	Credentialed uint64 `json:"credentialed"`

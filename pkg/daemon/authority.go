@@ -22,9 +22,9 @@ type leaves struct {
 
 func (l *leaves) get() *authority.Authority { return l.current.Load() }
 
-// Certificate mints, or finds, a leaf.
-func (l *leaves) Certificate(name string) (*tls.Certificate, error) {
-	return l.get().Certificate(name)
+// CertificateFor mints, or finds, a leaf.
+func (l *leaves) CertificateFor(workload uint64, name string) (*tls.Certificate, error) {
+	return l.get().CertificateFor(workload, name)
 }
 
 func (l *leaves) issued(chain []*x509.Certificate) bool { return l.get().Issued(chain) }

@@ -56,7 +56,7 @@ func (d *Daemon) flowStatus() control.FlowStatus {
 	s := d.proxy.Stats()
 	return control.FlowStatus{
 		Open: d.proxy.Open(), Accepted: s.Accepted.Load(), Intercepted: s.Intercepted.Load(), Passed: s.Passed.Load(),
-		Denied: s.Denied.Load(), Unattributed: s.Unattributed.Load(),
+		Denied: s.Denied.Load(), Unattributed: s.Unattributed.Load(), Limited: s.Limited.Load(),
 		Requests: s.Requests.Load(), Refused: s.Refused.Load(), Credentialed: s.Credentialed.Load(),
 	}
 }

@@ -62,6 +62,8 @@ const (
 	ReasonWorkloadDistrusts                      // the workload refused our certificate
 	ReasonWorkloadClosed                         // the workload closed in the middle of a message
 	ReasonWorkloadTimeout                        // the workload did not finish its head in time
+	ReasonConnectionLimit                        // the workload holds its share of connections, or of handshakes, already
+	ReasonNameLimit                              // the workload asks for new names faster than leaves are minted for it
 	ReasonLoop                                   // the original destination is a listener of ours
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
@@ -116,6 +118,8 @@ var reasonNames = map[Reason]string{
 	ReasonWorkloadDistrusts:   "workload_distrusts",
 	ReasonWorkloadClosed:      "workload_closed",
 	ReasonWorkloadTimeout:     "workload_timeout",
+	ReasonConnectionLimit:     "connection_limit",
+	ReasonNameLimit:           "name_limit",
 	ReasonLoop:                "loop",
 	ReasonInternal:            "internal",
 }

@@ -27,7 +27,8 @@ type conn struct {
 	wire *wire.Conn // what reads and writes raw
 
 	// accept
-	flow flow.Flow
+	flow  flow.Flow
+	share *share // nil: not admitted
 
 	// identify
 	process *process.Identity
@@ -124,6 +125,9 @@ func (p *Proxy) forget(c *conn) {
 	p.mu.Lock()
 	delete(p.open, c)
 	p.mu.Unlock()
+	if c.share != nil {
+		p.shares.give(c.flow.Cgroup)
+	}
 	<-p.slots
 }
 
@@ -147,7 +151,8 @@ func (c *conn) begin() stage {
 }
 
 // accept looks the kernel's record up. Without one nothing is guessed: the
-// connection is reset, and the trail says so.
+// connection is reset, and the trail says so. So is one beyond its workload's
+// share.
 func (c *conn) accept() bool {
 	local, remote := addrPort(c.raw.LocalAddr()), addrPort(c.raw.RemoteAddr())
 	f, ok := c.p.o.Flows.Lookup(local, remote)
@@ -161,7 +166,7 @@ func (c *conn) accept() bool {
 	}
 	c.flow = f
 	if reason == flow.ReasonNone {
-		return true
+		return c.admit()
 	}
 	c.p.stats.Unattributed.Add(1)
 	c.reset()

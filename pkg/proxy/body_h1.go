@@ -50,7 +50,7 @@ func (x *exchange) spool(data func([]byte)) *failure {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.c.wire.ExtendRead(x.c.p.o.Timeouts.BodyStall)
+		x.awaitContent(int64(spool.Len()))
 		got, err := x.c.client.Read(*buf)
 		if got == 0 && err != nil {
 			return readFailure(err)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -76,8 +77,8 @@ func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
 		// The workload is on this host: no slow link makes it wait for the end of
 		// a large record.
 		DynamicRecordSizingDisabled: true,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			leaf, err := leaves.Certificate(name)
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			leaf, err := leaves.CertificateFor(workloadOf(hello), name)
 			if err != nil {
 				return nil, &leafError{err}
 			}
@@ -88,6 +89,20 @@ func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
 		cfg.NextProtos = []string{alpn}
 	}
 	return cfg
+}
+
+// askedBy is the context of a workload's handshake: one config serves all
+// workloads, and each is charged for the leaves that it needs minted. It never
+// ends, for one that can costs a goroutine that waits for it.
+func askedBy(cgroup uint64) context.Context {
+	return context.WithValue(context.Background(), workloadKey{}, cgroup)
+}
+
+type workloadKey struct{}
+
+func workloadOf(hello *tls.ClientHelloInfo) uint64 {
+	cgroup, _ := hello.Context().Value(workloadKey{}).(uint64)
+	return cgroup
 }
 
 // leafError says that we are why a handshake failed.

@@ -1,7 +1,7 @@
 // Package proxy carries a captured connection through its seven stages, and
 // does nothing else:
 //
-//	1 accept     accept.go     a slot, the kernel's record of the connect; none: reset
+//	1 accept     accept.go     a slot, the kernel's record of the connect, the workload's share; none: reset
 //	2 identify   identify.go   the process behind it, while the client waits
 //	3 sniff      sniff.go      bounded peek: TLS, HTTP/1, HTTP/2 preface, or opaque
 //	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ type world struct {
 	records *records
 	defects *defects
 	ln      *net.TCPListener
-	next    uint64 // cookie
+	next    atomic.Uint64 // cookie
 }
 
 type options = proxy.Options
@@ -216,6 +217,7 @@ func (w *world) originFor(serve func(net.Conn), serverNames ...string) *origin {
 // as says who connects and where to.
 type as struct {
 	pid      uint32
+	cgroup   uint64
 	original netip.AddrPort
 	unknown  bool // the kernel has no record
 }
@@ -229,18 +231,29 @@ func (w *world) dial(who as) *net.TCPConn {
 }
 
 func (w *world) tryDial(who as) (*net.TCPConn, error) {
-	if who.pid == 0 {
-		who.pid = appPID
-	}
-	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, rc syscall.RawConn) error {
-		return errors.Join(rc.Control(func(fd uintptr) { must(w.t, w.publish(int(fd), who)) }))
-	}}
-	c, err := d.Dial("tcp", w.ln.Addr().String())
+	c, err := w.connect(who)
 	if err != nil {
 		return nil, err
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c, nil
+}
+
+// connect is tryDial for who makes many: the caller closes, and sets deadlines.
+func (w *world) connect(who as) (*net.TCPConn, error) {
+	if who.pid == 0 {
+		who.pid = appPID
+	}
+	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, rc syscall.RawConn) error {
+		var published error
+		err := rc.Control(func(fd uintptr) { published = w.publish(int(fd), who) })
+		return errors.Join(err, published)
+	}}
+	c, err := d.Dial("tcp", w.ln.Addr().String())
+	if err != nil {
+		return nil, err
+	}
 	return c.(*net.TCPConn), nil
 }
 
@@ -255,9 +268,8 @@ func (w *world) publish(fd int, who as) error {
 	}
 	in := sa.(*unix.SockaddrInet4)
 	source := netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
-	w.next++
 	w.flows.add(flow.Flow{
-		Cookie: w.next, Source: source, Original: who.original, At: time.Now(), Verdict: flow.VerdictRedirect,
+		Cookie: w.next.Add(1), Cgroup: who.cgroup, Source: source, Original: who.original, At: time.Now(), Verdict: flow.VerdictRedirect,
 		Caller: flow.Caller{PID: who.pid, Start: time.Second, Comm: "client"},
 	})
 	return nil

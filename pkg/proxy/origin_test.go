@@ -189,3 +189,39 @@ func (r *reader) more() bool {
 	r.buf = append(bytes.Clone(r.buf), buf[:n]...)
 	return n > 0
 }
+
+// newForgetfulOrigin answers "ok" in clear text to every request and keeps
+// nothing of it, for tests of what piles up.
+func newForgetfulOrigin(t testing.TB) netip.AddrPort {
+	t.Helper()
+	return forgetful(t, answerOK)
+}
+
+// forgetful serves every connection and remembers none that has ended.
+func forgetful(t testing.TB, serve func(net.Conn)) netip.AddrPort {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var open sync.Map
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			open.Store(c, nil)
+			all.Go(func() {
+				defer open.Delete(c)
+				defer c.Close()
+				serve(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		open.Range(func(c, _ any) bool { _ = c.(net.Conn).Close(); return true })
+		all.Wait()
+	})
+	return netip.MustParseAddrPort(ln.Addr().String())
+}

@@ -29,9 +29,10 @@ type Processes interface {
 	Resolve(f *flow.Flow) (*process.Identity, error)
 }
 
-// Leaves mints server certificates for names that workloads ask for.
+// Leaves mints server certificates for names that workloads ask for. An error
+// that is a flow.Reason is a refusal; any other is a defect.
 type Leaves interface {
-	Certificate(name string) (*tls.Certificate, error)
+	CertificateFor(cgroup uint64, name string) (*tls.Certificate, error)
 }
 
 // Records takes audit records. Append returns when the record survives the
@@ -95,7 +96,8 @@ type Options struct {
 	Leaves    Leaves
 	Records   Records
 	Timeouts  Timeouts
-	MaxConns  int         // captured connections at once; 0: 65536
+	MaxConns  int         // captured connections at once; 0: 65536. One workload gets half of what others leave
+	MaxTurns  int         // TLS handshakes of one workload at once; 0: 32 for each processor
 	Dial      Dial        // a connection to an original destination, marked as ours
 	OnDefect  func(error) // a defect of ours or of the trail; must not block
 }
@@ -105,6 +107,7 @@ type Proxy struct {
 	o       Options
 	snap    atomic.Pointer[Snapshot]
 	slots   chan struct{}
+	shares  *shares
 	conns   sync.WaitGroup
 	mu      sync.Mutex
 	open    map[*conn]struct{}
@@ -128,7 +131,9 @@ func New(o Options) *Proxy {
 	if o.OnDefect == nil {
 		o.OnDefect = func(error) {}
 	}
-	p := &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
+	p := &Proxy{
+		o: o, slots: make(chan struct{}, o.MaxConns), shares: newShares(o.MaxConns, o.MaxTurns), open: make(map[*conn]struct{}),
+	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.crew, p.dismissed = newCrew(p), make(chan struct{})
 	return p
@@ -145,6 +150,9 @@ func (p *Proxy) ForgetTickets() { p.configs.forget() }
 type Stats struct {
 	Accepted, Unattributed, Intercepted, Passed, Denied atomic.Uint64
 	Requests, Refused, Credentialed                     atomic.Uint64
+
+	// Limited are connections refused because their workload had its share.
+	Limited atomic.Uint64
 }
 
 // Stats returns the live counters.

@@ -26,6 +26,9 @@ func (f *failure) Error() string {
 // refused reports whether the request was refused for what it is, and not for
 // what became of it.
 func (f *failure) refused() bool {
+	if f.reason == flow.ReasonBadRequest {
+		return true // also where the status is 501 or 505
+	}
 	return f.status >= 400 && f.status < 500 && f.reason != flow.ReasonWorkloadTimeout
 }
 

@@ -34,6 +34,7 @@ type turn struct {
 	ahead  []byte    // raw content that is known before anything is sent
 	digest hash.Hash // of the content, where a signer wants it
 	next   []byte    // what came behind the content, and was read with it
+	owed   int64     // how much of the content has to come before there is more time for it
 
 	content  http1.Body // of the response
 	answered bool       // the workload has seen a part of the final response

@@ -53,8 +53,12 @@ func (c *conn) intercept() stage {
 func (c *conn) terminate() error {
 	c.alpn = c.mirror(offeredHTTP(c.hello.ALPN))
 	server := tls.Server(c.peek, c.p.configs.get(c.name, c.alpn, c.p.o.Leaves))
+	if err := c.share.turn(c.p.ctx.Done(), c.p.o.Timeouts.Hello); err != nil {
+		return err
+	}
+	defer c.share.done()
 	_ = c.wire.SetDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
-	if err := server.Handshake(); err != nil {
+	if err := server.HandshakeContext(askedBy(c.flow.Cgroup)); err != nil {
 		return err
 	}
 	_ = c.wire.SetDeadline(time.Time{})
@@ -146,7 +150,11 @@ func (c *conn) recordHandshake(err error) {
 
 func (c *conn) handshakeReason(err error) flow.Reason {
 	var mint *leafError
+	var limit flow.Reason
 	switch {
+	case errors.As(err, &limit):
+		c.p.stats.Limited.Add(1)
+		return limit
 	case errors.As(err, &mint):
 		c.p.o.OnDefect(mint)
 		return flow.ReasonInternal

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/http1"
 	"github.com/outwarden/outwarden/pkg/wire"
 )
 
@@ -14,8 +15,8 @@ import (
 // before it speaks (RFC 9931): what it sent early could be read as a request
 // by an upstream that did not switch.
 func (x *exchange) switchProtocols(from *window) *failure {
-	if x.req.Upgrade == nil {
-		return refusal(flow.ReasonUpstreamResponse, "101 without a request to upgrade")
+	if x.req.Upgrade == nil || !http1.NameIs(x.res.Upgrade, "websocket") {
+		return refusal(flow.ReasonUpstreamResponse, "101 to what nobody asked for")
 	}
 	if len(x.in.bytes()) > 0 {
 		return refusal(flow.ReasonBadRequest, "bytes sent before the upgrade was agreed")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/http1"
 )
 
 // upload sends content to the upstream while the response may already come.
@@ -40,6 +41,21 @@ func (u *upload) run() {
 	_ = up.Close()
 }
 
+// slowest is how much of announced content has to come within BodyStall.
+const slowest = 1 << 10
+
+// awaitContent gives the workload time for more content; got is what came.
+// Content whose length is announced is there already, so who sends it in
+// trickles only holds the connection and gets no more time for each. Chunks may
+// be events, and those may wait.
+func (x *exchange) awaitContent(got int64) {
+	if x.req.Body == http1.BodyLength && got < x.owed {
+		return
+	}
+	x.owed = got + slowest
+	x.c.wire.ExtendRead(x.c.p.o.Timeouts.BodyStall)
+}
+
 func (u *upload) copy() (f *failure) {
 	x, stall := u.x, u.x.c.p.o.Timeouts.BodyStall
 	x.c.wire.Feed(x.up.Wire())
@@ -52,7 +68,7 @@ func (u *upload) copy() (f *failure) {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.c.wire.ExtendRead(stall)
+		x.awaitContent(u.n)
 		if u.stop.Load() {
 			return refusal(flow.ReasonUpstreamClosed, "the upstream answered before the end of the body")
 		}

@@ -102,40 +102,6 @@ func (b *bucket) remember(offered []string, alpn string, now time.Time) {
 	b.memory = append(b.memory, choice{slices.Clone(offered), alpn, now})
 }
 
-// bucket returns the bucket of a key and makes it if need be; nil if there are
-// too many to keep.
-func (p *Pool) bucket(k bucketKey) *bucket {
-	if b := p.buckets[k]; b != nil {
-		return b
-	}
-	if len(p.buckets) >= p.o.Limits.Keys && !p.evict() {
-		return nil
-	}
-	b := new(bucket)
-	p.buckets[k] = b
-	return b
-}
-
-// evict drops one bucket that holds nothing but memory, looking at a few: map
-// order is random enough.
-func (p *Pool) evict() bool {
-	tries := 64
-	for k, b := range p.buckets {
-		if b.empty() {
-			delete(p.buckets, k)
-			return true
-		}
-		if tries--; tries == 0 {
-			break
-		}
-	}
-	return false
-}
-
-func (b *bucket) empty() bool {
-	return len(b.idle) == 0 && len(b.shared) == 0 && b.flight == nil
-}
-
 // sweepLater arms the one timer of the pool. p.mu is held.
 func (p *Pool) sweepLater() {
 	if p.sweeper == nil && !p.closed {
@@ -164,9 +130,7 @@ func (p *Pool) sweep() {
 		p.sweepLater()
 	}
 	p.mu.Unlock()
-	for _, c := range old {
-		c.shut()
-	}
+	shutAll(old)
 }
 
 // expire removes connections unused since oldest and closed ones.

@@ -66,7 +66,14 @@ func (p *Pool) establish(ctx context.Context, t *Target, tcp *net.TCPConn, gen u
 // enter notes what the upstream chose and shares an h2 connection.
 func (p *Pool) enter(c *Conn, t *Target) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.note(c, t)
+	evicted := p.takeEvicted()
+	p.mu.Unlock()
+	shutAll(evicted)
+}
+
+// note is enter with p.mu held.
+func (p *Pool) note(c *Conn, t *Target) {
 	if b := p.bucket(c.bucketKey()); b != nil && len(t.ALPN) > 0 && !t.Cleartext {
 		b.remember(t.ALPN, c.Facts.ALPN, time.Now())
 		p.sweepLater()

@@ -76,6 +76,7 @@ type Pool struct {
 	closed  bool
 	idle    int
 	buckets map[bucketKey]*bucket
+	evicted []*Conn     // to be shut by who holds mu, once it does not
 	sweeper *time.Timer // runs while there is something to sweep
 }
 
@@ -187,7 +188,9 @@ func (p *Pool) Put(c *Conn) { p.release(c, true) }
 func (p *Pool) release(c *Conn, fit bool) {
 	p.mu.Lock()
 	done := p.unshare(c, fit)
+	evicted := p.takeEvicted()
 	p.mu.Unlock()
+	shutAll(evicted)
 	if done {
 		c.shut()
 	}
@@ -215,11 +218,11 @@ func (p *Pool) unshare(c *Conn, fit bool) bool {
 
 // keep puts c on top of its bucket if there is room. p.mu is held.
 func (p *Pool) keep(c *Conn) bool {
-	if p.closed || c.gen != p.gen || p.idle >= p.o.Limits.Idle {
+	if p.closed || c.gen != p.gen {
 		return false
 	}
 	b := p.bucket(c.bucketKey())
-	if b == nil || len(b.idle) >= p.o.Limits.IdlePerKey {
+	if b == nil || len(b.idle) >= p.o.Limits.IdlePerKey || p.idle >= p.o.Limits.Idle && !p.makeRoom() {
 		return false
 	}
 	c.state, c.since = idle, time.Now()
@@ -255,9 +258,7 @@ func (p *Pool) Retire() {
 	p.idle = 0
 	p.mu.Unlock()
 	p.sessions.retire(gen)
-	for _, c := range old {
-		c.shut()
-	}
+	shutAll(old)
 }
 
 // Close retires everything and makes every later Get fail.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -217,6 +218,35 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 	}
 	if s := p.Stats(); s.Idle != 3 {
 		t.Errorf("%d idle, want 2 of a and 1 of b", s.Idle)
+	}
+}
+
+// TestFullPoolTakesTheNewest: a flood of hosts fills the pool, and whoever comes
+// after it is pooled all the same.
+func TestFullPoolTakesTheNewest(t *testing.T) {
+	o, root := secure(t, &origin{})
+	for name, limits := range map[string]Limits{"idle": {Idle: 4}, "keys": {Keys: 4}} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t, Options{Limits: limits})
+			to := func(route int) Target {
+				return target(o, root.pool(), func(t *Target) { t.Key.Route = strconv.Itoa(route) })
+			}
+			for route := range 20 {
+				c := mustGet(t, p, to(route))
+				p.Put(c)
+				if s := p.Stats(); s.Idle != min(route+1, 4) {
+					t.Fatalf("%d idle after %d routes", s.Idle, route+1)
+				}
+				again := mustGet(t, p, to(route))
+				if again != c {
+					t.Errorf("route %d was not pooled", route)
+				}
+				p.Put(again)
+			}
+			if n := len(p.buckets); limits.Keys > 0 && n > limits.Keys {
+				t.Errorf("%d buckets", n)
+			}
+		})
 	}
 }
 
