@@ -28,9 +28,8 @@ func TestChainsAsGoJudgesThem(t *testing.T) {
 	for _, tt := range cases {
 		chain, roots := tt.make(t)
 		c.shown.Store(chain)
-		direct, reason := c.direct(host, roots), ""
 		c.trust(roots)
-		reason = c.through(host)
+		direct, reason := c.direct(host, roots), c.through(host)
 		tally[fmt.Sprintf("Go %v, we %v", direct == nil, reason == "")]++
 		switch {
 		case direct != nil && reason == "":
