@@ -3,8 +3,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +15,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/match"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/relay"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -40,10 +41,10 @@ type Records interface {
 	Append(r *audit.Record) error
 }
 
-// Dial opens a connection to an original destination, for passthrough, from a
-// source address unless that is zero. The socket carries our mark, so that the
-// hook lets it pass.
-type Dial func(ctx context.Context, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error)
+// Dial begins to connect to an original destination, for passthrough, from a
+// source address unless that is zero; see [relay.Dial]. The socket carries our
+// mark, so that the hook lets it pass.
+type Dial func(from netip.Addr, to netip.AddrPort) (socket int, err error)
 
 // Plan is what a route does once policy has chosen it.
 type Plan struct {
@@ -112,6 +113,7 @@ type Proxy struct {
 	ctx     context.Context // ends when Close has lost patience
 	stop    context.CancelFunc
 	crew    crew
+	relay   *relay.Relay
 
 	dismissed chan struct{} // closed when no connection will come any more
 	configs   configs
@@ -129,6 +131,7 @@ func New(o Options) *Proxy {
 		o.OnDefect = func(error) {}
 	}
 	p := &Proxy{o: o, slots: make(chan struct{}, o.MaxConns), open: make(map[*conn]struct{})}
+	p.relay = relay.New(runtime.GOMAXPROCS(0))
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.crew, p.dismissed = newCrew(p), make(chan struct{})
 	return p
@@ -163,6 +166,7 @@ func (p *Proxy) Close() error {
 	if !p.closing.Swap(true) {
 		close(p.dismissed)
 	}
+	defer p.relay.Close()
 	defer p.stop()
 	done := make(chan struct{})
 	go func() { p.conns.Wait(); close(done) }()
@@ -173,6 +177,7 @@ func (p *Proxy) Close() error {
 	case <-time.After(p.o.Timeouts.Drain):
 	}
 	p.stop()
+	p.relay.Close()
 	p.each((*conn).abort)
 	<-done
 	return nil
