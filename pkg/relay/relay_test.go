@@ -451,3 +451,30 @@ func TestMany(t *testing.T) {
 		p.want(t, 1, 32<<10)
 	}
 }
+
+// TestLasting: a connection that lasts gets probes towards the far end, so that
+// one that has vanished is noticed.
+func TestLasting(t *testing.T) {
+	w := newWorld(t)
+	p := &pair{result: make(chan relay.Result, 1)}
+	near := w.near(p)
+	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), nil)
+	must(t, err)
+	server, err := w.server.AcceptTCP()
+	must(t, err)
+	go func() {
+		p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte("x")}, relay.End{Socket: far}, time.Second)
+	}()
+	_, err = io.ReadFull(server, make([]byte, 1))
+	must(t, err)
+	for end, on := time.Now().Add(patience), 0; on == 0; time.Sleep(time.Millisecond) {
+		on, err = unix.GetsockoptInt(far, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		must(t, err)
+		if time.Now().After(end) {
+			t.Fatal("no probes")
+		}
+	}
+	must(t, server.Close())
+	must(t, p.workload.Close())
+	p.want(t, 1, 0)
+}
