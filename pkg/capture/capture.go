@@ -76,12 +76,15 @@ func (c *Capture) Close() error {
 }
 
 // Control is for net.Dialer.Control and net.ListenConfig.Control: it marks a
-// socket as our own. The mark alone is not enough to pass the hooks; the
-// process must be in the own cgroup too.
+// socket as our own.
 func (c *Capture) Control(network, address string, rc syscall.RawConn) error {
 	var failed error
-	err := rc.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(c.config.Mark))
-	})
-	return errors.Join(err, os.NewSyscallError("mark "+address, failed))
+	err := rc.Control(func(fd uintptr) { failed = c.Mark(int(fd)) })
+	return errors.Join(err, failed)
+}
+
+// Mark marks a socket as our own. The mark alone is not enough to pass the
+// hooks; the process must be in the own cgroup too.
+func (c *Capture) Mark(socket int) error {
+	return os.NewSyscallError("mark", unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_MARK, int(c.config.Mark)))
 }

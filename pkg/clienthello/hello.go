@@ -2,13 +2,12 @@ package clienthello
 
 // The extensions that are looked at, by their IANA numbers.
 const (
-	extServerName    = 0      // RFC 6066 section 3
-	extALPN          = 16     // RFC 7301 section 3.1
-	extTicket        = 35     // RFC 5077 section 3.2
-	extPSK           = 41     // RFC 8446 section 4.2.11
-	extVersions      = 43     // RFC 8446 section 4.2.1
-	extECH           = 0xfe0d // RFC 9849
-	maxExtensionKind = 1 << 16
+	extServerName = 0      // RFC 6066 section 3
+	extALPN       = 16     // RFC 7301 section 3.1
+	extTicket     = 35     // RFC 5077 section 3.2
+	extPSK        = 41     // RFC 8446 section 4.2.11
+	extVersions   = 43     // RFC 8446 section 4.2.1
+	extECH        = 0xfe0d // RFC 9849
 )
 
 // parseHello reads the body of a ClientHello (RFC 8446 section 4.1.2).
@@ -41,21 +40,42 @@ func parseHello(msg []byte) (Hello, *Error) {
 // extensions reads the list of extensions. One that comes twice is refused for
 // all kinds, as two readers would take different ones (RFC 8446 section 4.2).
 func (h *Hello) extensions(b []byte) *Error {
-	var seen [maxExtensionKind / 64]uint64
+	var seen kinds
 	for c := (cursor{b: b}); len(c.b) > 0; {
 		kind, body := c.u16(), c.vec16()
 		if c.bad {
 			return errMalformed
 		}
-		if seen[kind/64]&(1<<(kind%64)) != 0 {
+		if !seen.add(kind) {
 			return errTwice
 		}
-		seen[kind/64] |= 1 << (kind % 64)
 		if bad := h.extension(kind, body); bad != nil {
 			return bad
 		}
 	}
 	return nil
+}
+
+// kinds is a set of kinds of extensions. Nearly all have small numbers; a bit for
+// each of the others would make the stack of every connection grow.
+type kinds struct {
+	small uint64
+	other map[uint16]struct{}
+}
+
+// add reports whether kind is new.
+func (k *kinds) add(kind uint16) bool {
+	if kind < 64 {
+		had := k.small&(1<<kind) != 0
+		k.small |= 1 << kind
+		return !had
+	}
+	if k.other == nil {
+		k.other = make(map[uint16]struct{})
+	}
+	had := len(k.other)
+	k.other[kind] = struct{}{}
+	return len(k.other) > had
 }
 
 func (h *Hello) extension(kind uint16, body []byte) (bad *Error) {

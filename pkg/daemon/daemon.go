@@ -96,7 +96,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	work.Go(func() { d.report("control socket", d.control.Serve()) })
 	work.Go(func() { d.watchKernel(ctx) })
 	work.Go(func() { d.watchSecrets(ctx) })
-	work.Go(func() { newHeap().keep(ctx) })
+	work.Go(func() { newHeap(d.proxy.Shed).keep(ctx) })
 	d.notify(sd.SdNotifyReady)
 	d.o.Log.WithFields(logrus.Fields{"config": d.loaded.config.Files, "routes": len(d.loaded.config.Routes)}).Info("outwarden is ready")
 

@@ -20,6 +20,7 @@ const (
 
 // heap follows the runtime's account of memory.
 type heap struct {
+	shed    func() // gives caches back to it
 	samples []metrics.Sample
 	last    heapState
 }
@@ -31,8 +32,8 @@ type heapState struct {
 	held       uint64 // of the system, for the heap and free or garbage
 }
 
-func newHeap() *heap {
-	return &heap{samples: []metrics.Sample{
+func newHeap(shed func()) *heap {
+	return &heap{shed: shed, samples: []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
 	}}
@@ -58,6 +59,7 @@ func (h *heap) keep(ctx context.Context) {
 		case !quiet:
 			rested = false
 		case !rested && now.held > worth:
+			h.shed()
 			debug.FreeOSMemory()
 			rested = true
 		}

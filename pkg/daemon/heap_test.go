@@ -25,22 +25,15 @@ func TestHeapComesBack(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // only keep collects
 	const burst = 64 << 20
 	var before, now runtime.MemStats
-	var garbage []byte
 	debug.FreeOSMemory()
 	runtime.ReadMemStats(&before)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	var work sync.WaitGroup
-	work.Go(func() { newHeap().keep(ctx) })
+	work.Go(func() { newHeap(func() {}).keep(ctx) })
 	defer work.Wait()
 	defer cancel()
 	time.Sleep(3 * lookEvery) // a first rest, with nothing to do
-	for i := range 8 {
-		garbage = make([]byte, burst/8)
-		for j := 0; j < len(garbage); j += 4096 {
-			garbage[j] = byte(i)
-		}
-	}
-	garbage = nil
+	waste(burst)
 	for ctx.Err() == nil {
 		runtime.ReadMemStats(&now)
 		if used := func(m *runtime.MemStats) uint64 { return m.HeapSys - m.HeapReleased }; used(&now) < used(&before)+burst/4 {
@@ -49,4 +42,15 @@ func TestHeapComesBack(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Errorf("%d bytes of %d are still held", now.HeapSys-now.HeapReleased, now.HeapSys)
+}
+
+// waste allocates and touches n bytes, and keeps none.
+func waste(n int) {
+	for range 8 {
+		garbage := make([]byte, n/8)
+		for i := 0; i < len(garbage); i += 4096 {
+			garbage[i] = 1
+		}
+		runtime.KeepAlive(garbage)
+	}
 }

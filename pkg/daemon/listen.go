@@ -25,8 +25,8 @@ func (d *Daemon) listen(ctx context.Context) error {
 	if len(ports) == 0 {
 		ports = make([]uint16, listenPorts)
 	}
-	lc := net.ListenConfig{}
-	lc.SetMultipathTCP(false) // an MPTCP listener hides the tuple that the hooks published
+	lc := net.ListenConfig{KeepAlive: -1} // who connects is on this host: its kernel never leaves without a word
+	lc.SetMultipathTCP(false)             // an MPTCP listener hides the tuple that the hooks published
 	for _, port := range ports {
 		if err := d.listenOn(ctx, &lc, "127.0.0.1", port); err != nil {
 			return err

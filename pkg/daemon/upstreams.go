@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/dns"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/relay"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -93,16 +93,7 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	return nil
 }
 
-// dialOriginal connects to where a passed-through flow meant to go.
-func (d *Daemon) dialOriginal(ctx context.Context, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
-	dialer := net.Dialer{Control: d.mark}
-	if from.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
-	}
-	dialer.SetMultipathTCP(false)
-	c, err := dialer.DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil
+// dialOriginal begins to connect to where a passed-through flow meant to go.
+func (d *Daemon) dialOriginal(from netip.Addr, to netip.AddrPort) (int, error) {
+	return relay.Dial(from, to, d.capture.Mark)
 }

@@ -56,9 +56,8 @@ type conn struct {
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
 	// for Proxy.Close, from another goroutine
-	idle    atomic.Bool                   // waiting for the next request
-	up      atomic.Pointer[upstream.Conn] // the upstream of the HTTP/1 exchange under way
-	carried atomic.Pointer[net.TCPConn]   // the far end of a passthrough
+	idle atomic.Bool                   // waiting for the next request
+	up   atomic.Pointer[upstream.Conn] // the upstream of the HTTP/1 exchange under way
 
 	started time.Time // accept
 }
@@ -142,7 +141,8 @@ func (c *conn) begin() stage {
 	}
 	switch c.decide() {
 	case policy.Passthrough:
-		return (*conn).passthrough
+		c.passthrough()
+		return nil
 	case policy.Intercept:
 		return c.intercept()
 	}
@@ -170,7 +170,7 @@ func (c *conn) accept() bool {
 	}
 	c.p.stats.Unattributed.Add(1)
 	c.reset()
-	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
+	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
 	return false
 }
 
@@ -202,9 +202,6 @@ func (c *conn) abort() {
 	c.reset()
 	if up := c.up.Load(); up != nil {
 		_ = up.Close()
-	}
-	if far := c.carried.Load(); far != nil {
-		_ = far.Close()
 	}
 }
 

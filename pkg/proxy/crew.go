@@ -26,6 +26,17 @@ func (w *crew) start(c *conn) {
 	}
 }
 
+// shed lets those go who wait.
+func (w *crew) shed() {
+	for range cap(w.rest) {
+		select {
+		case w.next <- nil:
+		default:
+			return
+		}
+	}
+}
+
 // work ends when there are enough others who wait, or with the proxy.
 func (w *crew) work(c *conn) {
 	for c != nil {

@@ -65,7 +65,7 @@ func (c *conn) question(host string) *policy.Request {
 // so that every client shows; a reset fails at once and says "refused".
 func (c *conn) deny() {
 	c.reset()
-	c.recordConnection(audit.Record{
+	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Deny.String(), Reason: c.decision.Reason.String(),
 		DurationMS: milliseconds(time.Since(c.started)),
 	})

@@ -26,6 +26,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/relay"
 	"github.com/outwarden/outwarden/pkg/secret"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
@@ -444,14 +445,4 @@ func (w *world) quiet() {
 	}
 }
 
-func dialPlain(ctx context.Context, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
-	var d net.Dialer
-	if from.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
-	}
-	c, err := d.DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil
-}
+func dialPlain(from netip.Addr, to netip.AddrPort) (int, error) { return relay.Dial(from, to, nil) }

@@ -1,35 +1,27 @@
 package proxy
 
 import (
-	"context"
 	"errors"
-	"io"
-	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/relay"
 )
 
 // passthrough copies bytes undecrypted between the workload and the address
 // that it meant to reach.
-func (c *conn) passthrough() stage {
-	up, err := c.dialOriginal()
+func (c *conn) passthrough() {
+	up, err := c.p.o.Dial(c.egressIP(), c.flow.Original)
 	if err != nil {
 		c.failPassthrough(err)
-		return nil
+		return
 	}
-	c.carry(up, 0)
-	return nil
-}
-
-func (c *conn) dialOriginal() (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
-	defer cancel()
-	return c.p.o.Dial(ctx, c.egressIP(), c.flow.Original)
+	c.carry(relay.End{Socket: up})
 }
 
 // egressIP is the source address that the connection's route asks for.
@@ -48,56 +40,40 @@ func (c *conn) failPassthrough(err error) {
 	c.reset()
 	reason := flow.ReasonUpstreamUnreachable
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		reason = flow.ReasonUpstreamTimeout
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		reason = flow.ReasonEgressUnavailable
 	}
-	c.recordConnection(audit.Record{
+	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: reason.String(),
 		DurationMS: milliseconds(time.Since(c.started)),
 	})
 }
 
-// carry copies both ways until both sides have ended, each end of stream
-// passed on as one. already is what the server said before. It closes up.
-func (c *conn) carry(up *net.TCPConn, already int64) {
-	defer up.Close()
-	c.carried.Store(up)
+// carry hands both ends to the relay and waits until they are done. up may still
+// be connecting.
+func (c *conn) carry(up relay.End) {
 	c.p.stats.Passed.Add(1)
-	sent := make(chan int64, 1)
-	go func() { sent <- pipe(up, c.raw, c.peek.Peeked()) }()
-	received := already + pipe(c.raw, up, nil)
+	down, err := relay.Take(c.raw)
+	if err != nil { // the proxy has closed it
+		up.Reset()
+		c.failPassthrough(err)
+		return
+	}
+	r := c.p.relay.Run(relay.End{Socket: down, Said: c.peek.Peeked()}, up, c.p.o.Timeouts.Hello)
+	if !r.Connected {
+		c.failPassthrough(r.Err)
+		return
+	}
 	egress := ""
 	if ip := c.egressIP(); ip.IsValid() {
 		egress = ip.String()
 	}
-	c.recordConnection(audit.Record{
+	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: c.decision.Reason.String(),
 		EgressIP: egress,
 		Upstream: &audit.Upstream{IP: c.flow.Original.Addr().String(), Port: c.flow.Original.Port()},
-		BytesOut: <-sent, BytesIn: received, DurationMS: milliseconds(time.Since(c.started)),
+		BytesOut: r.Sent, BytesIn: r.Received, DurationMS: milliseconds(time.Since(c.started)),
 	})
-}
-
-// pipe writes first and then everything src has to dst; the kernel splices
-// what follows, so the bytes never come up here. A broken side resets the
-// other, so that no half a message looks whole.
-func pipe(dst, src *net.TCPConn, first []byte) int64 {
-	n, err := dst.Write(first)
-	total := int64(n)
-	if err == nil {
-		var copied int64
-		copied, err = io.Copy(dst, src)
-		total += copied
-	}
-	if err != nil {
-		_ = dst.SetLinger(0)
-		_ = dst.Close()
-		_ = src.SetLinger(0)
-		_ = src.Close()
-		return total
-	}
-	_ = dst.CloseWrite()
-	return total
 }

@@ -117,6 +117,91 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// TestBrokenPassthrough: a side that breaks resets the other, and the record
+// counts what had been passed on.
+func TestBrokenPassthrough(t *testing.T) {
+	w := newWorld(t)
+	o := newOrigin(t, nil, func(c net.Conn) {
+		_, _ = io.ReadFull(c, make([]byte, 5))
+		_, _ = io.WriteString(c, "half")
+		_ = c.(*tapped).Conn.(*net.TCPConn).SetLinger(0)
+	})
+	w.use(policy.Passthrough)
+	c := w.dial(as{original: o.addr})
+	_, _ = io.WriteString(c, "\x00four")
+	if got, err := io.ReadAll(c); err == nil {
+		t.Errorf("%q and a clean end, want a reset", got)
+	}
+	if r := w.connection(); r.Decision != "passthrough" || r.BytesOut != 5 || r.BytesIn > 4 {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestPassthroughAtClose: a connection may end while the proxy drains; one that
+// does not is reset. Both have their record.
+func TestPassthroughAtClose(t *testing.T) {
+	for _, ends := range []bool{true, false} {
+		w := newWorld(t, func(o *options) {
+			if ends {
+				o.Timeouts.Drain = time.Minute
+			}
+		})
+		o := newOrigin(t, nil, func(c net.Conn) { _, _ = io.Copy(c, c) })
+		w.use(policy.Passthrough)
+		c := w.dial(as{original: o.addr})
+		_, _ = io.WriteString(c, "\x00")
+		expectRead(t, c, "\x00")
+		_ = w.ln.Close()
+		closed := make(chan struct{})
+		go func() { _ = w.proxy.Close(); close(closed) }()
+		if ends {
+			if got := talk(t, c, "more"); got != "more" {
+				t.Errorf("got %q", got)
+			}
+		} else if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+			t.Errorf("read %v, want a reset", err)
+		}
+		<-closed
+		if r := w.connection(); r.Decision != "passthrough" || r.BytesIn != r.BytesOut || (r.BytesIn == 5) != ends {
+			t.Errorf("record %+v", r)
+		}
+	}
+}
+
+// TestPassthroughEgress: from the address that the route asks for; if this host
+// does not have it, from none.
+func TestPassthroughEgress(t *testing.T) {
+	for egress, reason := range map[string]string{"127.0.0.7": "", "192.0.2.7": "egress_unavailable", "::1": "egress_unavailable"} {
+		t.Run(egress, func(t *testing.T) {
+			from := make(chan string, 1)
+			w := newWorld(t)
+			o := w.originFor(func(c net.Conn) {
+				from <- c.RemoteAddr().(*net.TCPAddr).IP.String()
+				_, _ = io.WriteString(c, okResponse)
+			}, host)
+			profile := *w.profile("pinned")
+			profile.EgressIP = netip.MustParseAddr(egress)
+			w.use(policy.Passthrough, rule{
+				policy.Route{Name: "pinned", Action: policy.Passthrough, To: policy.To{Hosts: hosts(t, host)}}, proxy.Plan{Upstream: &profile},
+			})
+			c := tls.Client(w.dial(as{original: o.addr}), &tls.Config{ServerName: host, RootCAs: w.partner.pool()})
+			if got := talk(t, c, plainGet); (got == okResponse) != (reason == "") {
+				t.Errorf("answer %q", got)
+			}
+			r := w.connection()
+			if r.Reason != reason || r.Route != "pinned" || (r.EgressIP == egress) != (reason == "") {
+				t.Errorf("record %+v", r)
+			}
+			if reason != "" && o.accepted() > 0 {
+				t.Errorf("%d connections", o.accepted())
+			}
+			if reason == "" && <-from != egress {
+				t.Error("from another address")
+			}
+		})
+	}
+}
+
 // TestDeadOrigin: what the workload would have seen.
 func TestDeadOrigin(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -3,8 +3,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +15,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/match"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/relay"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -41,10 +42,10 @@ type Records interface {
 	Append(r *audit.Record) error
 }
 
-// Dial opens a connection to an original destination, for passthrough, from a
-// source address unless that is zero. The socket carries our mark, so that the
-// hook lets it pass.
-type Dial func(ctx context.Context, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error)
+// Dial begins to connect to an original destination, for passthrough, from a
+// source address unless that is zero; see [relay.Dial]. The socket carries our
+// mark, so that the hook lets it pass.
+type Dial func(from netip.Addr, to netip.AddrPort) (socket int, err error)
 
 // Plan is what a route does once policy has chosen it.
 type Plan struct {
@@ -115,6 +116,7 @@ type Proxy struct {
 	ctx     context.Context // ends when Close has lost patience
 	stop    context.CancelFunc
 	crew    crew
+	relay   *relay.Relay
 
 	dismissed chan struct{} // closed when no connection will come any more
 	configs   configs
@@ -134,6 +136,7 @@ func New(o Options) *Proxy {
 	p := &Proxy{
 		o: o, slots: make(chan struct{}, o.MaxConns), shares: newShares(o.MaxConns, o.MaxTurns), open: make(map[*conn]struct{}),
 	}
+	p.relay = relay.New(runtime.GOMAXPROCS(0))
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.crew, p.dismissed = newCrew(p), make(chan struct{})
 	return p
@@ -158,6 +161,13 @@ type Stats struct {
 // Stats returns the live counters.
 func (p *Proxy) Stats() *Stats { return &p.stats }
 
+// Shed gives back what is kept for connections to come: stacks that have grown,
+// pipes, buffers. For when traffic rests.
+func (p *Proxy) Shed() {
+	p.crew.shed()
+	p.relay.Shed()
+}
+
 // Open is the number of flows being served.
 func (p *Proxy) Open() int {
 	p.mu.Lock()
@@ -171,6 +181,7 @@ func (p *Proxy) Close() error {
 	if !p.closing.Swap(true) {
 		close(p.dismissed)
 	}
+	defer p.relay.Close()
 	defer p.stop()
 	done := make(chan struct{})
 	go func() { p.conns.Wait(); close(done) }()
@@ -181,6 +192,7 @@ func (p *Proxy) Close() error {
 	case <-time.After(p.o.Timeouts.Drain):
 	}
 	p.stop()
+	p.relay.Close()
 	p.each((*conn).abort)
 	<-done
 	return nil

@@ -17,13 +17,13 @@ import (
 
 // recordConnection writes the one record of a connection that carried no
 // request we could see: denied, passed through, broken or unattributed.
-func (c *conn) recordConnection(r audit.Record) {
+func (c *conn) recordConnection(r *audit.Record) {
 	r.Kind = audit.KindConnection
-	c.describe(&r)
+	c.describe(r)
 	if r.Decision == policy.Deny.String() {
 		c.p.stats.Denied.Add(1)
 	}
-	if err := c.p.o.Records.Append(&r); err != nil {
+	if err := c.p.o.Records.Append(r); err != nil {
 		c.p.o.OnDefect(err)
 	}
 }
@@ -40,7 +40,7 @@ func (c *conn) describe(r *audit.Record) {
 
 // recordSilence is the record of an intercepted connection without a request.
 func (c *conn) recordSilence() {
-	c.recordConnection(audit.Record{
+	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(),
 		Reason: flow.ReasonWorkloadClosed.String(), DurationMS: milliseconds(time.Since(c.started)),
 	})

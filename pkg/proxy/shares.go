@@ -103,6 +103,6 @@ func (c *conn) admit() bool {
 	c.p.stats.Limited.Add(1)
 	c.reset()
 	c.identify()
-	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonConnectionLimit.String()})
+	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonConnectionLimit.String()})
 	return false
 }

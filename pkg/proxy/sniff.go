@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"net"
 	"os"
 	"time"
 
@@ -11,6 +11,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/clienthello"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/relay"
 )
 
 // protocol is what the first bytes of a connection are.
@@ -126,7 +127,7 @@ func (c *conn) endSniff(b []byte, err error) bool {
 		_ = c.raw.SetReadDeadline(time.Time{})
 		return true
 	}
-	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
+	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
 	return false
 }
 
@@ -140,7 +141,7 @@ func (c *conn) refuseHello(err error) {
 	}
 	_, _ = c.raw.Write([]byte{21, 3, 3, 0, 2, 2, alert})
 	c.p.stats.Refused.Add(1)
-	c.recordConnection(audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonBadHello.String()})
+	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonBadHello.String()})
 	c.goodbye()
 }
 
@@ -151,11 +152,12 @@ func (c *conn) awaitEitherSide() ([]byte, error) {
 	if c.decideUnknown(flow.ReasonNotHTTP) == policy.Deny {
 		return c.awaitName()
 	}
-	up, err := c.dialOriginal()
+	up, err := c.connectOriginal()
 	if err != nil {
 		c.failPassthrough(err)
 		return nil, errHandled
 	}
+	defer up.Close()
 	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Idle))
 	first := make(chan greeting, 1)
 	go func() { first <- c.listenTo(up) }()
@@ -165,8 +167,17 @@ func (c *conn) awaitEitherSide() ([]byte, error) {
 		c.serverFirst(up, g.said)
 		return nil, errHandled
 	}
-	_ = up.Close()
 	return b, err
+}
+
+func (c *conn) connectOriginal() (*os.File, error) {
+	socket, err := c.p.o.Dial(c.egressIP(), c.flow.Original)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
+	defer cancel()
+	return relay.Connected(ctx, socket)
 }
 
 // awaitName waits on for a workload that may only go on if it says a name that
@@ -189,7 +200,7 @@ type greeting struct {
 
 // listenTo reads once from up, and wakes who waits for the workload if that
 // brought anything, an end included.
-func (c *conn) listenTo(up *net.TCPConn) greeting {
+func (c *conn) listenTo(up *os.File) greeting {
 	buf := make([]byte, 4096)
 	n, err := up.Read(buf)
 	g := greeting{buf[:n], err != nil && !errors.Is(err, os.ErrDeadlineExceeded)}
@@ -203,13 +214,11 @@ func (c *conn) listenTo(up *net.TCPConn) greeting {
 var longAgo = time.Unix(1, 0)
 
 // serverFirst carries an opaque connection whose server spoke first.
-func (c *conn) serverFirst(up *net.TCPConn, greeting []byte) {
-	_ = c.raw.SetReadDeadline(time.Time{})
-	_ = up.SetReadDeadline(time.Time{})
-	if _, err := c.raw.Write(greeting); err != nil {
-		_ = up.Close()
-		c.recordConnection(audit.Record{Decision: policy.Passthrough.String(), Reason: flow.ReasonWorkloadClosed.String()})
+func (c *conn) serverFirst(up *os.File, greeting []byte) {
+	far, err := relay.Take(up)
+	if err != nil {
+		c.failPassthrough(err)
 		return
 	}
-	c.carry(up, int64(len(greeting)))
+	c.carry(relay.End{Socket: far, Said: greeting})
 }

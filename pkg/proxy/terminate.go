@@ -142,7 +142,7 @@ func offeredHTTP(alpn []string) []string {
 // certificate means that it does not trust the authority, or pins another.
 func (c *conn) recordHandshake(err error) {
 	c.p.stats.Refused.Add(1)
-	c.recordConnection(audit.Record{
+	c.recordConnection(&audit.Record{
 		SNI: c.name, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(), Reason: c.handshakeReason(err).String(),
 		DurationMS: milliseconds(time.Since(c.started)),
 	})

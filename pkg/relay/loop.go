@@ -1,0 +1,125 @@
+package relay
+
+import (
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// batch is how many events one look at an epoll set takes.
+const batch = 128
+
+// edges is what a socket is watched for.
+const edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+
+// loop is one epoll set and the goroutine that serves it.
+type loop struct {
+	epoll  int
+	file   *os.File // the set, as the runtime's poller knows it; nil before start
+	done   chan struct{}
+	spare  spare
+	events [batch]unix.EpollEvent
+
+	mu     sync.Mutex
+	last   uint32
+	conns  map[uint32]*conn
+	closed bool
+}
+
+// start makes the epoll set a file that the runtime waits for: a thread that
+// sits in epoll_wait(2) would hold a processor that others need.
+func (l *loop) start() error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return os.NewSyscallError("fcntl", err)
+	}
+	l.epoll, l.file = fd, os.NewFile(uintptr(fd), "epoll")
+	l.conns, l.done = make(map[uint32]*conn), make(chan struct{})
+	if err := l.file.SetReadDeadline(time.Time{}); err != nil {
+		return err // the runtime does not wait for it
+	}
+	rc, err := l.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer close(l.done)
+		_ = rc.Read(func(uintptr) (stop bool) { l.turn(); return false }) // until the file is closed
+		l.abort()
+		l.spare.close()
+	}()
+	return nil
+}
+
+// turn handles what has happened so far. Whatever happens from then on wakes the
+// goroutine anew, as the set becomes readable again.
+func (l *loop) turn() {
+	for {
+		n := epollWait(l.epoll, l.events[:])
+		for _, e := range l.events[:n] {
+			if c := l.conn(uint32(e.Fd)); c != nil {
+				c.handle(e.Pad, e.Events)
+			}
+		}
+		if n < batch {
+			return
+		}
+	}
+}
+
+// conn is the connection with an id; nil once it is over, when events of the
+// same batch may still name it.
+func (l *loop) conn(id uint32) *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conns[id]
+}
+
+// add watches both ends of c.
+func (l *loop) add(c *conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	for l.last++; l.conns[l.last] != nil; l.last++ {
+	}
+	c.loop, c.id = l, l.last
+	l.conns[c.id] = c
+	return c.watch(unix.EPOLL_CTL_ADD, near, far)
+}
+
+func (l *loop) remove(c *conn) {
+	if c.loop == nil {
+		return
+	}
+	l.mu.Lock()
+	delete(l.conns, c.id)
+	l.mu.Unlock()
+}
+
+// close aborts everything and ends the goroutine.
+func (l *loop) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	if l.file == nil {
+		return
+	}
+	_ = l.file.Close()
+	<-l.done
+}
+
+func (l *loop) abort() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.abort(ErrClosed)
+	}
+}
