@@ -58,7 +58,6 @@ type Conn struct {
 	active time.Time // when a stream was last open
 	timer  *time.Timer
 	ticks  int
-	silent time.Duration // nothing was heard for so long
 }
 
 // drain is how far a graceful end has come (RFC 9113 section 6.8).

@@ -212,17 +212,41 @@ func TestNotRead(t *testing.T) {
 	_ = ours.Close()
 }
 
-// TestPing: a peer that is silent is asked, and gone if it does not answer.
-func TestPing(t *testing.T) {
-	closed := make(chan error, 1)
-	p, conn := startRaw(t, true, func(c net.Conn) *h2.Conn { return h2.NewClient(c, h2.Options{Ping: 60 * time.Millisecond}) })
+// TestTick: streams that are open are told that time passes, and no others.
+func TestTick(t *testing.T) {
+	told := make(chan time.Duration, 100)
+	p, _ := startRaw(t, false, func(c net.Conn) *h2.Conn {
+		return h2.NewServer(c, h2.Options{Patience: 40 * time.Millisecond}, func() h2.Handler { return ticking(told) })
+	})
+	_, _ = io.WriteString(p.c, http2.ClientPreface)
 	_ = p.f.WriteSettings()
-	if _, err := conn.Open(nil, closing(closed), []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}, true); err != nil {
-		t.Fatal(err)
+	p.head(1, false, get()...)
+	var passed time.Duration
+	for range 3 {
+		passed += <-told
 	}
-	p.sees("PING false")
-	if err := <-closed; err != h2.ErrStalled {
-		t.Errorf("closed with %v", err)
+	if passed != 3*20*time.Millisecond {
+		t.Errorf("%v passed in three ticks", passed)
+	}
+	_ = p.f.WriteData(1, true, nil)
+	p.sees("HEAD 1 204")
+	for len(told) > 0 {
+		<-told
+	}
+	time.Sleep(60 * time.Millisecond)
+	if len(told) > 1 { // one may have been under way
+		t.Errorf("%d ticks behind the end", len(told))
+	}
+}
+
+type ticking chan time.Duration
+
+func (c ticking) Handle(s *h2.Stream, e *h2.Event) {
+	if e.Kind == h2.Tick {
+		c <- e.Passed
+	}
+	if e.End {
+		_ = s.WriteHead(e.Batch, []hpack.HeaderField{{Name: ":status", Value: "204"}}, true)
 	}
 }
 

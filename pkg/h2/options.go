@@ -10,7 +10,7 @@ type Options struct {
 	ConnWindow   int           // the same for the connection; 1 MiB, as client 16 MiB
 	Idle         time.Duration // without a stream, then GOAWAY; 0: forever
 	Stall        time.Duration // without progress where there could be some; 0: forever
-	Ping         time.Duration // of silence while streams are open, then PING, and after as much again the end; 0: never
+	Patience     time.Duration // the shortest wait that a Handler counts by Tick events; 0: there are none
 
 	// Refused is told of requests that never reach a Handler. If err.Status is not
 	// 0 it must answer on s; without Refused the bare status is sent.

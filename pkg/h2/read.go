@@ -31,7 +31,6 @@ type reader struct {
 	selfish   bool // it depends on itself
 	fragments int
 
-	heard        atomic.Bool  // something was read since the last tick
 	partialSince atomic.Int64 // since when something is half read, Unix nanoseconds; 0: nothing is
 }
 
@@ -62,9 +61,6 @@ func (r *reader) run() error {
 			m, err = r.c.net.Read((*buf)[n:])
 		}
 		n += m
-		if !r.heard.Load() {
-			r.heard.Store(true)
-		}
 		if m == 0 && err != nil {
 			if err = r.ended(err); err != nil {
 				return err
@@ -216,9 +212,6 @@ func (r *reader) fail(id uint32, s *Stream, code http2.ErrCode, detail string) e
 
 // tell hands e to the handler of s.
 func (r *reader) tell(s *Stream, e Event) {
-	if s.keep(&e) {
-		return
-	}
 	e.Batch = &r.batch
 	r.event = e
 	s.tell(&r.batch, &r.event)

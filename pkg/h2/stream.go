@@ -35,7 +35,6 @@ type Stream struct {
 	polite   bool // reset without error once the end has left
 	pending  pending
 	trailers []hpack.HeaderField
-	kept     kept
 	moved    int // the tick in which pending last moved
 }
 
@@ -211,7 +210,7 @@ func (s *Stream) remove() {
 func (s *Stream) kill() {
 	s.gone = true
 	s.pending.drop()
-	s.trailers, s.kept = nil, kept{}
+	s.trailers = nil
 }
 
 // finish removes a stream that both sides have ended. mu is held.
