@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"slices"
@@ -95,11 +94,10 @@ func (b *bucket) unlearn() {
 	b.memory = slices.DeleteFunc(b.memory, func(m choice) bool { return m.alpn == http2.NextProtoTLS })
 }
 
-// disagree is unlearn after a handshake that failed for want of a protocol
-// (RFC 7301 section 3.2): what is remembered of the upstream no longer holds.
+// disagree forgets what an upstream chose before it answered a handshake with an
+// alert. That may be for want of a protocol (RFC 7301 section 3.2).
 func (p *Pool) disagree(t *Target, err error) {
-	const noApplicationProtocol = tls.AlertError(120)
-	if !errors.Is(err, noApplicationProtocol) {
+	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "remote error" {
 		return
 	}
 	p.mu.Lock()
