@@ -75,16 +75,23 @@ func shortly(frame http2.Frame) (said []string) {
 // sees waits until something came that begins so; the connection may have ended.
 func (p *peer) sees(want string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !p.saw(want); time.Sleep(time.Millisecond) {
+	p.seesOne(want)
+}
+
+// seesOne is sees for the first of several.
+func (p *peer) seesOne(wanted ...string) {
+	p.t.Helper()
+	saw := func() bool { return slices.ContainsFunc(wanted, p.saw) }
+	for deadline := time.Now().Add(10 * time.Second); !saw(); time.Sleep(time.Millisecond) {
 		select {
 		case <-p.done:
 			deadline = time.Time{}
 		default:
 		}
-		if time.Now().After(deadline) && !p.saw(want) {
+		if time.Now().After(deadline) && !saw() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.t.Fatalf("no %q; seen %.2000q", want, p.seen)
+			p.t.Fatalf("none of %q; seen %.2000q", wanted, p.seen)
 		}
 	}
 }
