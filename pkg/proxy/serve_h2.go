@@ -22,6 +22,7 @@ func (c *conn) serveHTTP2() stage {
 	t := &c.p.o.Timeouts
 	server := h2.NewServer(c.client, h2.Options{
 		HeaderBytes: http1.MaxHead, Idle: t.Idle, Stall: t.BodyStall, Patience: min(t.Response, t.BodyStall), Refused: c.refusedStream,
+		Beneath: c.wire,
 	}, func() h2.Handler { return (*downStream)(c.newStream()) })
 	c.http2.Store(server)
 	if c.p.closing.Load() {

@@ -23,8 +23,8 @@ const unheard = 30 * time.Second
 func (p *Pool) overH2(c *Conn) {
 	giveUpAfter(c.wire.TCP(), unheard)
 	c.h2 = h2.NewClient(c.netConn, h2.Options{
-		HeaderBytes: 256 << 10,
-		Stall:       p.o.Timeouts.Stall,
+		HeaderBytes: 256 << 10, StreamWindow: 64 << 10, Growth: 16 << 20,
+		Stall: p.o.Timeouts.Stall, Beneath: c.wire,
 	})
 	go func() { _ = c.h2.Serve() }()
 }
