@@ -16,6 +16,7 @@ import (
 type origin struct {
 	addr   netip.AddrPort
 	config *tls.Config // nil: clear text
+	silent bool        // keeps nothing of what it got
 	serve  func(net.Conn)
 
 	ln net.Listener
@@ -86,6 +87,10 @@ func (o *origin) handle(c net.Conn) {
 			return
 		}
 		c = server
+	}
+	if o.silent {
+		o.serve(c)
+		return
 	}
 	o.serve(&tapped{c, o})
 }
