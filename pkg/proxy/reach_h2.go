@@ -116,16 +116,17 @@ func expectation(f hpack.HeaderField) bool { return f.Name == "expect" }
 func (s *stream) launch(b *h2.Batch) *failure {
 	headOnly := s.asked && len(s.ahead) == 0 && s.tail == nil
 	to, err := s.up.H2().Open(b, (*upStream)(s), s.out, headOnly)
-	s.bytesOut = size(s.out) + int64(len(s.ahead))
+	sent := size(s.out)
 	s.out = nil
 	if err != nil {
 		return s.again(err)
 	}
-	s.to = to
+	s.to, s.bytesOut = to, sent+int64(len(s.ahead))
 	if len(s.ahead) > 0 {
 		s.pass(b, s.ahead, s.asked && s.tail == nil)
 	}
 	if s.tail != nil {
+		s.bytesOut += size(s.tail)
 		_ = to.WriteTrailers(b, s.tail)
 	}
 	return nil
