@@ -32,15 +32,19 @@ func TestH2spec(t *testing.T) {
 	}
 	w := newWorld(t)
 	name := "localhost"
-	o := newOriginAt(t, "127.0.0.2:0", serving(w.partner.leaf(t, []string{name})), func(c net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the port of both, as it is in :authority
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	o := newOriginAt(t, "127.0.0.2:"+port, serving(w.partner.leaf(t, []string{name})), func(c net.Conn) {
 		(&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(someContent)})
 	})
 	w.use(policy.Deny, rule{
 		policy.Route{Name: "spec", Action: policy.Intercept, To: policy.To{Hosts: hosts(t, name)}},
 		proxy.Plan{Upstream: w.profile("spec")},
 	})
-	w.forward(t, "127.0.0.1:"+portOf(o), o.addr)
-	out, _ := exec.CommandContext(t.Context(), program, "-h", name, "-p", portOf(o), "-t", "-k", "-S", "-o", "2").CombinedOutput()
+	go w.forward(l, o.addr)
+	out, _ := exec.CommandContext(t.Context(), program, "-h", name, "-p", port, "-t", "-k", "-S", "-o", "2").CombinedOutput()
 	sum := h2specSum.FindSubmatch(out)
 	if sum == nil {
 		t.Fatalf("h2spec has no result:\n%s", out)
@@ -62,21 +66,19 @@ func someContent(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "some content")
 }
 
-// forward takes plain connections at address and brings them to the interceptor
-// as redirected ones.
-func (w *world) forward(t *testing.T, address string, original netip.AddrPort) {
-	l, err := net.Listen("tcp", address)
-	must(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			in := w.dial(as{original: original})
-			go func() { _, _ = io.Copy(in, c); _ = in.CloseWrite() }()
-			go func() { _, _ = io.Copy(c, in); _ = c.Close() }()
+// forward brings plain connections to the interceptor as redirected ones.
+func (w *world) forward(l net.Listener, original netip.AddrPort) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
 		}
-	}()
+		in, err := w.tryDial(as{original: original})
+		if err != nil {
+			_ = c.Close()
+			return
+		}
+		go func() { _, _ = io.Copy(in, c); _ = in.CloseWrite() }()
+		go func() { _, _ = io.Copy(c, in); _ = c.Close() }()
+	}
 }
