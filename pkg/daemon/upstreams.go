@@ -86,6 +86,7 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
 		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: d.trail, Dial: d.dialOriginal,
+		Synced:   d.loaded.config.Audit.Synced,
 		OnDefect: func(err error) { d.report("proxy", err) },
 	})
 	d.proxy.SetSnapshot(snapshot)

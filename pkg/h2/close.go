@@ -28,7 +28,7 @@ func (c *Conn) end(err error) error {
 	err = c.err
 	streams := c.streams
 	c.streams = nil
-	c.dead, c.out, c.spare, c.notes = true, nil, nil, nil
+	c.dead, c.out, c.notes = true, nil, nil
 	for _, s := range streams {
 		s.kill()
 	}
@@ -121,10 +121,10 @@ func (c *Conn) linger() {
 		_ = half.CloseWrite()
 	}
 	_ = c.net.SetReadDeadline(time.Now().Add(lingerTime))
-	buf := readBuffers.get()
-	defer readBuffers.put(buf)
+	buf := readBuffers.Get().(*[readSize]byte)
+	defer readBuffers.Put(buf)
 	for range 64 {
-		if _, err := c.net.Read(*buf); err != nil {
+		if _, err := c.net.Read(buf[:]); err != nil {
 			return
 		}
 	}

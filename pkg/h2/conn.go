@@ -37,6 +37,7 @@ type Conn struct {
 	// What we gave the peer.
 	given     int  // bytes it may send on the connection
 	credit    int  // consumed, not yet announced
+	grown     int  // what the windows of streams have grown by
 	confirmed bool // it knows our SETTINGS; until then it counts with the defaults
 
 	// Going away.
@@ -44,7 +45,6 @@ type Conn struct {
 	drain   drain
 
 	out       []byte
-	spare     []byte
 	writing   bool
 	wroteAt   time.Time // when the write that is under way began; zero: none is
 	written   sync.Cond // writing became false
@@ -58,7 +58,6 @@ type Conn struct {
 	active time.Time // when a stream was last open
 	timer  *time.Timer
 	ticks  int
-	silent time.Duration // nothing was heard for so long
 }
 
 // drain is how far a graceful end has come (RFC 9113 section 6.8).
@@ -109,6 +108,7 @@ func (c *Conn) greet(preface []byte, more ...http2.Setting) {
 	if c.server {
 		settings = append(settings, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.o.Streams)})
 	}
+	c.reserve(smallFrames)
 	c.out = append(c.out, preface...)
 	c.out = appendSettings(c.out, settings...)
 	if n := c.o.ConnWindow - initialWindow; n > 0 {

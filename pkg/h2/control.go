@@ -46,6 +46,7 @@ func (r *reader) settings(h *frameHeader, p []byte) error {
 	c.mu.Lock()
 	c.settled = true
 	err := c.apply(p)
+	c.reserve(smallFrames)
 	c.out = appendHeader(c.out, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
 	if err == nil {
 		err = c.owe()

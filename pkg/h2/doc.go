@@ -23,7 +23,11 @@
 // Stream.Consumed for what has left and for no more; only then is the sender's
 // window opened again. So a stream never holds more than Options.StreamWindow and
 // a connection never more than Options.ConnWindow, however slow the other side
-// is.
+// is. The window of a stream that is consumed as it comes may grow, for a peer that
+// is far away, within what Options.Growth allows all of them.
+//
+// Time. The engine ends connections that are idle or stalled. How long a handler
+// waits for a message it alone can know: Tick events tell it that time passes.
 //
 // A message is complete or it is an error. Content-Length is held against the
 // DATA that came (RFC 9113 section 8.1.1); a message that is cut short, too long

@@ -1,6 +1,10 @@
 package h2
 
-import "golang.org/x/net/http2/hpack"
+import (
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+)
 
 // Kind says what happened on a stream.
 type Kind uint8
@@ -12,6 +16,7 @@ const (
 	Trailers                 // the field section behind the body; End is set
 	Room                     // N more bytes of what Write kept have left
 	Closed                   // the stream died before both sides had ended; nothing follows
+	Tick                     // time has passed on an open stream; see Options.Patience
 )
 
 // Event is one thing that happened on a stream. It and its slices are valid
@@ -21,6 +26,7 @@ type Event struct {
 	End     bool                // Head, Data, Trailers: the peer sends no more, and its message is whole
 	Status  int                 // Head of a response
 	N       int                 // Room
+	Passed  time.Duration       // Tick: since the one before
 	Fields  []hpack.HeaderField // Head and Trailers, as received, pseudo-fields included
 	Data    []byte              // Data
 	Request *Request            // Head of a request

@@ -212,18 +212,60 @@ func TestNotRead(t *testing.T) {
 	_ = ours.Close()
 }
 
-// TestPing: a peer that is silent is asked, and gone if it does not answer.
-func TestPing(t *testing.T) {
-	closed := make(chan error, 1)
-	p, conn := startRaw(t, true, func(c net.Conn) *h2.Conn { return h2.NewClient(c, h2.Options{Ping: 60 * time.Millisecond}) })
+// TestTick: streams that are open are told that time passes, and no others.
+func TestTick(t *testing.T) {
+	told := make(ticking, 1000)
+	p, _ := startRaw(t, false, func(c net.Conn) *h2.Conn {
+		return h2.NewServer(c, h2.Options{Patience: 40 * time.Millisecond}, func() h2.Handler { return told })
+	})
+	_, _ = io.WriteString(p.c, http2.ClientPreface)
 	_ = p.f.WriteSettings()
-	if _, err := conn.Open(nil, closing(closed), []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}, true); err != nil {
-		t.Fatal(err)
+	p.head(1, false, get()...)
+	p.head(3, false, get()...)
+	told.until(t, map[uint32]int{1: 3, 3: 3})
+	_ = p.f.WriteData(1, true, nil)
+	p.sees("HEAD 1 204")
+	for len(told) > 0 {
+		<-told
 	}
-	p.sees("PING false")
-	if err := <-closed; err != h2.ErrStalled {
-		t.Errorf("closed with %v", err)
+	if n := told.until(t, map[uint32]int{3: 3})[1]; n > 1 { // one may have been under way
+		t.Errorf("%d ticks behind the end", n)
 	}
+}
+
+// ticking tells which stream was told that 20 ms have passed.
+type ticking chan uint32
+
+func (c ticking) Handle(s *h2.Stream, e *h2.Event) {
+	if e.Kind == h2.Tick && e.Passed == 20*time.Millisecond {
+		c <- s.ID()
+	}
+	if e.End {
+		_ = s.WriteHead(e.Batch, []hpack.HeaderField{{Name: ":status", Value: "204"}}, true)
+	}
+}
+
+// until counts ticks until there are as many as wanted.
+func (c ticking) until(t *testing.T, wanted map[uint32]int) map[uint32]int {
+	t.Helper()
+	got := map[uint32]int{}
+	enough := func() bool {
+		for id, n := range wanted {
+			if got[id] < n {
+				return false
+			}
+		}
+		return true
+	}
+	for !enough() {
+		select {
+		case id := <-c:
+			got[id]++
+		case <-time.After(10 * time.Second):
+			t.Fatalf("ticks %v, want %v", got, wanted)
+		}
+	}
+	return got
 }
 
 // TestIdle: a connection without a stream ends in good order.

@@ -25,11 +25,14 @@ type peer struct {
 	enc   *hpack.Encoder
 	seen  []string      // what the Conn sent, said shortly
 	done  chan struct{} // the Conn has closed
-	mu    sync.Mutex
+
+	mu      sync.Mutex
+	windows map[uint32]int // what WINDOW_UPDATE gave
+	body    []byte         // all DATA
 }
 
 func newPeer(t testing.TB, c net.Conn, ofClient bool) *peer {
-	p := &peer{t: t, c: c, f: http2.NewFramer(c, c), done: make(chan struct{})}
+	p := &peer{t: t, c: c, f: http2.NewFramer(c, c), done: make(chan struct{}), windows: make(map[uint32]int)}
 	p.f.AllowIllegalWrites = true
 	p.enc = hpack.NewEncoder(&p.block)
 	go p.listen(ofClient)
@@ -51,6 +54,12 @@ func (p *peer) listen(ofClient bool) {
 		}
 		p.mu.Lock()
 		p.seen = append(p.seen, shortly(frame)...)
+		if f, ok := frame.(*http2.WindowUpdateFrame); ok {
+			p.windows[f.StreamID] += int(f.Increment)
+		}
+		if f, ok := frame.(*http2.DataFrame); ok {
+			p.body = append(p.body, f.Data()...)
+		}
 		p.mu.Unlock()
 	}
 }
@@ -102,6 +111,23 @@ func (p *peer) sees(want string) {
 			p.t.Fatalf("the connection ended, or went on, without %q; seen %q", want, seen)
 		}
 	}
+}
+
+// round waits until the Conn has dealt with everything that was sent.
+func (p *peer) round() {
+	p.t.Helper()
+	p.mu.Lock()
+	p.seen = slices.DeleteFunc(p.seen, func(s string) bool { return s == "PING true" })
+	p.mu.Unlock()
+	_ = p.f.WritePing(false, [8]byte{})
+	p.sees("PING true")
+}
+
+// opened is by how much the Conn has opened a window.
+func (p *peer) opened(id uint32) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.windows[id]
 }
 
 // sawNot fails if the Conn has sent anything that begins so.

@@ -18,7 +18,7 @@ type reader struct {
 	event   Event
 	section section
 	preface bool // it came, or none is to come
-	wait    [64]byte
+	wait    [512]byte
 
 	// The field section in the making (RFC 9113 section 4.3).
 	dec       *decoder
@@ -31,7 +31,6 @@ type reader struct {
 	selfish   bool // it depends on itself
 	fragments int
 
-	heard        atomic.Bool  // something was read since the last tick
 	partialSince atomic.Int64 // since when something is half read, Unix nanoseconds; 0: nothing is
 }
 
@@ -41,48 +40,52 @@ func (r *reader) init(c *Conn) {
 	r.dec = newDecoder(r.emit)
 }
 
-// run reads until the connection ends. An idle connection waits with a few bytes
-// of its own instead of a buffer.
+// run reads until the connection ends. It waits with a few bytes of its own, which
+// most of what comes fits into; a buffer is held only while something is half read.
 func (r *reader) run() error {
-	var buf *[]byte
-	n := 0
 	r.partialSince.Store(time.Now().UnixNano()) // the peer owes us its SETTINGS
-	defer func() {
-		if buf != nil {
-			readBuffers.put(buf)
-		}
-	}()
+	var buf *[readSize]byte
+	n := 0
 	for {
-		m, err := 0, error(nil)
-		if buf == nil {
-			m, err = r.c.net.Read(r.wait[:])
-			buf = readBuffers.get()
-			copy(*buf, r.wait[:m])
-		} else {
-			m, err = r.c.net.Read((*buf)[n:])
+		p := r.wait[:]
+		if buf != nil {
+			p = buf[:]
 		}
-		n += m
-		if !r.heard.Load() {
-			r.heard.Store(true)
-		}
-		if m == 0 && err != nil {
+		m, err := r.c.net.Read(p[n:])
+		if n += m; m == 0 && err != nil {
 			if err = r.ended(err); err != nil {
 				return err
 			}
 			continue
 		}
-		used, err := r.take((*buf)[:n])
-		n = copy(*buf, (*buf)[used:n])
+		used, err := r.take(p[:n])
+		if used < n && buf == nil {
+			buf = readBuffers.Get().(*[readSize]byte)
+		}
+		if buf != nil {
+			n = copy(buf[:], p[used:n])
+		} else {
+			n = 0
+		}
 		r.watch(n, used)
 		r.batch.Flush()
 		if err != nil {
 			return err
 		}
-		if n == 0 && r.c.quiet() {
-			readBuffers.put(buf)
-			buf = nil
-			r.dec.rest()
+		if n == 0 {
+			if buf != nil {
+				readBuffers.Put(buf)
+				buf = nil
+			}
+			r.rest()
 		}
+	}
+}
+
+// rest frees what is only of use while something is under way.
+func (r *reader) rest() {
+	if r.c.quiet() {
+		r.dec.rest()
 	}
 }
 
@@ -216,9 +219,6 @@ func (r *reader) fail(id uint32, s *Stream, code http2.ErrCode, detail string) e
 
 // tell hands e to the handler of s.
 func (r *reader) tell(s *Stream, e Event) {
-	if s.keep(&e) {
-		return
-	}
 	e.Batch = &r.batch
 	r.event = e
 	s.tell(&r.batch, &r.event)

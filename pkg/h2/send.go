@@ -10,7 +10,9 @@ import (
 // sendBlock puts a field section into the buffer.
 func (s *Stream) sendBlock(fields []hpack.HeaderField, end bool) {
 	c := s.c
-	c.out = appendBlock(c.out, c.enc.encode(fields), s.id, end, maxFrame)
+	block := c.enc.encode(fields)
+	c.reserve(len(block) + smallFrames)
+	c.out = appendBlock(c.out, block, s.id, end, maxFrame)
 	if end {
 		s.ended()
 	}
@@ -31,6 +33,7 @@ func (s *Stream) sendData(p []byte, end bool) (taken int) {
 	c := s.c
 	if len(p) == 0 {
 		if end {
+			c.reserve(smallFrames)
 			c.out = appendHeader(c.out, 0, http2.FrameData, http2.FlagDataEndStream, s.id)
 			s.ended()
 		}
@@ -61,6 +64,7 @@ func (s *Stream) sendFrame(p []byte, end bool) int {
 	if end && n == len(p) {
 		flags = http2.FlagDataEndStream
 	}
+	c.reserve(headerLen + n)
 	c.out = appendHeader(c.out, n, http2.FrameData, flags, s.id)
 	c.out = append(c.out, p[:n]...)
 	s.window -= n
@@ -100,7 +104,8 @@ func (s *Stream) sendPending() int {
 	if s.gone {
 		return 0
 	}
-	n := s.sendFrame(s.pending.bytes(), s.endAsked && s.trailers == nil)
+	p := s.pending.first()
+	n := s.sendFrame(p, len(p) == s.pending.len() && s.endAsked && s.trailers == nil)
 	s.pending.take(n)
 	if s.pending.len() == 0 && s.trailers != nil && !s.gone {
 		fields := s.trailers
@@ -131,13 +136,29 @@ func (s *Stream) consumed(n int) bool {
 	s.held -= n
 	announced := s.c.restore(n)
 	s.credit += n
-	if s.gone || s.recvEnd || s.credit < s.c.o.StreamWindow/2 {
+	if s.gone || s.recvEnd || s.credit < s.wide/2 {
 		return announced
 	}
-	s.c.out = appendWindowUpdate(s.c.out, s.id, s.credit)
-	s.given += s.credit
+	n = s.credit + s.grow()
+	s.c.reserve(smallFrames)
+	s.c.out = appendWindowUpdate(s.c.out, s.id, n)
+	s.given += n
 	s.credit = 0
 	return true
+}
+
+// grow widens the window of a stream whose handler keeps up, since then it is
+// the distance to the peer that asks for more and not memory. It returns by how
+// much.
+func (s *Stream) grow() int {
+	c := s.c
+	if s.held > 0 {
+		return 0
+	}
+	n := max(0, min(s.wide, widestStream-s.wide, c.o.Growth-c.grown))
+	s.wide += n
+	c.grown += n
+	return n
 }
 
 // restore gives n bytes of the connection's window back.
@@ -146,6 +167,7 @@ func (c *Conn) restore(n int) bool {
 	if c.dead || c.credit < c.o.ConnWindow/2 {
 		return false
 	}
+	c.reserve(smallFrames)
 	c.out = appendWindowUpdate(c.out, 0, c.credit)
 	c.given += c.credit
 	c.credit = 0

@@ -24,6 +24,7 @@ type Stream struct {
 	// Under c.mu.
 	gone     bool // both sides have ended, or it was reset
 	recvEnd  bool
+	wide     int  // its receive window
 	given    int  // bytes the peer may still send
 	held     int  // bytes that came and were not consumed
 	credit   int  // consumed, not yet announced
@@ -35,7 +36,6 @@ type Stream struct {
 	polite   bool // reset without error once the end has left
 	pending  pending
 	trailers []hpack.HeaderField
-	kept     kept
 	moved    int // the tick in which pending last moved
 }
 
@@ -86,12 +86,11 @@ func method(fields []hpack.HeaderField) string {
 
 // newStream enters a stream. mu is held.
 func (c *Conn) newStream(id uint32, h Handler) *Stream {
-	s := &Stream{c: c, id: id, handler: h, length: -1, given: c.o.StreamWindow, window: c.peerWindow}
+	s := &Stream{c: c, id: id, handler: h, length: -1, wide: c.o.StreamWindow, given: c.o.StreamWindow, window: c.peerWindow}
 	if !c.confirmed {
 		s.given = max(s.given, initialWindow)
 	}
 	c.streams[id] = s
-	c.wake()
 	return s
 }
 
@@ -211,7 +210,9 @@ func (s *Stream) remove() {
 func (s *Stream) kill() {
 	s.gone = true
 	s.pending.drop()
-	s.trailers, s.kept = nil, kept{}
+	s.trailers = nil
+	s.c.grown -= s.wide - s.c.o.StreamWindow
+	s.wide = s.c.o.StreamWindow
 }
 
 // finish removes a stream that both sides have ended. mu is held.

@@ -10,7 +10,7 @@ import (
 // times that the options give.
 func (c *Conn) startTimer() {
 	every := time.Minute // the flood counters must fall
-	for _, d := range [...]time.Duration{c.o.Idle, c.o.Stall, c.o.Ping} {
+	for _, d := range [...]time.Duration{c.o.Idle, c.o.Stall, c.o.Patience} {
 		if d > 0 {
 			every = min(every, d)
 		}
@@ -37,22 +37,27 @@ func (c *Conn) tick(every time.Duration) {
 	c.ticks++
 	c.flood.halve()
 	now := time.Now()
-	stuck := c.stuck(now) || c.mute(every)
-	if !stuck && c.o.Idle > 0 && len(c.streams) == 0 && now.Sub(c.active) > c.o.Idle {
-		c.leave(ErrIdle)
-	}
-	var stalled []*Stream
-	if c.o.Stall > 0 {
-		stalled = c.stalled(int(c.o.Stall/every) + 1)
-	}
-	c.timer.Reset(every)
-	c.mu.Unlock()
-	if stuck {
+	if c.stuck(now) {
+		c.mu.Unlock()
 		c.abort(ErrStalled)
 		return
 	}
-	c.flush()
-	c.giveUp(stalled)
+	if c.o.Idle > 0 && len(c.streams) == 0 && now.Sub(c.active) > c.o.Idle {
+		c.leave(ErrIdle)
+	}
+	stalled := c.stalled(int(c.o.Stall/every) + 1)
+	waiting := c.waiting()
+	c.timer.Reset(every)
+	c.mu.Unlock()
+	var b Batch
+	b.note(c)
+	for _, s := range stalled {
+		s.tell(&b, &Event{Kind: Closed, Err: ErrStalled, Batch: &b})
+	}
+	for _, s := range waiting {
+		s.tell(&b, &Event{Kind: Tick, Passed: every, Batch: &b})
+	}
+	b.Flush()
 }
 
 // stuck reports whether the peer does not read, or has left a frame or the
@@ -68,26 +73,12 @@ func (c *Conn) stuck(now time.Time) bool {
 	return since != 0 && now.Sub(time.Unix(0, since)) > c.o.Stall
 }
 
-// mute asks a peer that is silent while it has streams whether it is there, and
-// reports whether it did not answer. mu is held.
-func (c *Conn) mute(every time.Duration) bool {
-	if c.o.Ping <= 0 || c.reader.heard.Swap(false) || len(c.streams) == 0 {
-		c.silent = 0
-		return false
-	}
-	before := c.silent
-	c.silent += every
-	if before < c.o.Ping && c.silent >= c.o.Ping {
-		c.out = appendPing(c.out, 0, alivePing)
-	}
-	return c.silent >= 2*c.o.Ping
-}
-
-var alivePing = []byte("alive h2")
-
 // stalled resets the streams whose peer has left its window shut for so many
 // ticks, and returns them. mu is held.
 func (c *Conn) stalled(ticks int) (list []*Stream) {
+	if c.o.Stall <= 0 {
+		return nil
+	}
 	for _, s := range c.streams {
 		if s.pending.len() > 0 && min(s.window, c.window) <= 0 && c.ticks-s.moved > ticks {
 			list = append(list, s)
@@ -99,14 +90,13 @@ func (c *Conn) stalled(ticks int) (list []*Stream) {
 	return list
 }
 
-func (c *Conn) giveUp(stalled []*Stream) {
-	if len(stalled) == 0 {
-		return
+// waiting returns the streams that are told of the time, if any are. mu is held.
+func (c *Conn) waiting() (list []*Stream) {
+	if c.o.Patience <= 0 {
+		return nil
 	}
-	var b Batch
-	b.note(c)
-	for _, s := range stalled {
-		s.tell(&b, &Event{Kind: Closed, Err: ErrStalled, Batch: &b})
+	for _, s := range c.streams {
+		list = append(list, s)
 	}
-	b.Flush()
+	return list
 }

@@ -1,13 +1,9 @@
 package h2
 
-import "time"
-
-// wake makes sure that there is a buffer. mu is held.
-func (c *Conn) wake() {
-	if c.out == nil {
-		c.out = (*outBuffers.get())[:0]
-	}
-}
+import (
+	"errors"
+	"time"
+)
 
 // flush has what is in the buffer written. It does not wait: a goroutine writes,
 // and goes when there is nothing left. What is added meanwhile goes with its next
@@ -31,7 +27,7 @@ func (c *Conn) write() {
 		if buf == nil {
 			return
 		}
-		_, err := c.net.Write(buf)
+		err := c.send(buf)
 		notes, failed := c.wrote(buf, err)
 		if failed {
 			return
@@ -41,6 +37,17 @@ func (c *Conn) write() {
 	}
 }
 
+// send writes buf, which may be several records, with one system call.
+func (c *Conn) send(buf []byte) error {
+	if c.o.Beneath == nil || len(buf) <= oneRecord {
+		_, err := c.net.Write(buf)
+		return err
+	}
+	c.o.Beneath.Gather()
+	_, err := c.net.Write(buf)
+	return errors.Join(err, c.o.Beneath.Release())
+}
+
 // takeOut returns what is to be written; nil if there is nothing, and then
 // another writer may begin.
 func (c *Conn) takeOut() []byte {
@@ -48,14 +55,11 @@ func (c *Conn) takeOut() []byte {
 	defer c.mu.Unlock()
 	c.flood.owed = 0
 	if len(c.out) == 0 {
-		if len(c.streams) == 0 {
-			c.release()
-		}
 		c.stopWriting()
 		return nil
 	}
 	buf := c.out
-	c.out, c.spare = c.spare, nil
+	c.out = nil
 	c.wroteAt = time.Now()
 	return buf
 }
@@ -66,19 +70,9 @@ func (c *Conn) stopWriting() {
 	c.written.Broadcast()
 }
 
-// release gives the buffers of an idle connection back. mu is held.
-func (c *Conn) release() {
-	for _, b := range [...][]byte{c.out, c.spare} {
-		if cap(b) == outSize {
-			b = b[:outSize]
-			outBuffers.put(&b)
-		}
-	}
-	c.out, c.spare = nil, nil
-}
-
 // wrote takes the buffer back and lets the streams fill the next one.
 func (c *Conn) wrote(buf []byte, err error) (notes []note, failed bool) {
+	recycle(buf)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -89,9 +83,6 @@ func (c *Conn) wrote(buf []byte, err error) (notes []note, failed bool) {
 		c.stopWriting()
 		_ = c.net.Close()
 		return nil, true
-	}
-	if cap(buf) <= 4*outSize {
-		c.spare = buf[:0]
 	}
 	c.pump()
 	return c.takeNotes(), false
@@ -106,7 +97,12 @@ func (c *Conn) takeNotes() []note {
 
 // deliver tells the handlers. mu is not held.
 func deliver(b *Batch, notes []note) {
+	if len(notes) == 0 {
+		return
+	}
+	var e Event
 	for _, n := range notes {
-		n.s.tell(b, &Event{Kind: Room, N: n.n, Batch: b})
+		e = Event{Kind: Room, N: n.n, Batch: b}
+		n.s.tell(b, &e)
 	}
 }

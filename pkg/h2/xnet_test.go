@@ -15,7 +15,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/outwarden/outwarden/pkg/h2"
 	"go.uber.org/goleak"
 	"golang.org/x/net/http2"
 )
@@ -130,38 +129,3 @@ var specOrigin = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	_, _ = io.WriteString(w, "a body of a few bytes")
 })
-
-// handle serves connections with handlers of its own, and no relay.
-func handle(t testing.TB, accept func() h2.Handler) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var conns []*h2.Conn
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s := h2.NewServer(c, h2.Options{}, accept)
-			mu.Lock()
-			conns = append(conns, s)
-			mu.Unlock()
-			wg.Go(func() { _ = s.Serve() })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return l.Addr().String()
-}

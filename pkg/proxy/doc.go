@@ -6,11 +6,18 @@
 //	3 sniff      sniff.go      bounded peek: TLS, HTTP/1, HTTP/2 preface, or opaque
 //	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny
 //	5 terminate  terminate.go  upstream first, mirror its ALPN, then the client's handshake
-//	6 serve      serve_h1.go, serve_h2.go: per request decide, strip, inject, sign, forward
+//	6 serve      per request decide, strip, inject, sign, forward
+//	             HTTP/1: serve_h1.go, then head, body, message, relay, upload, upgrade
+//	             HTTP/2: serve_h2.go, stream_h2.go, then reach, body, message, relay, broken
 //	7 record     record.go     one record per request or raw connection, on every path
 //
 // One value, conn, travels left to right; each stage fills its own fields and
-// no stage reads a later one's. A connection keeps the Snapshot it began with,
+// no stage reads a later one's. A request is a value of its own in it: exchange in
+// HTTP/1, which one goroutine drives, and stream in HTTP/2, which has none: the
+// readers of the workload's connection and of the upstream's take turns on it.
+// What serves many streams must not wait, so whatever has to, a dial or an intent
+// that must be on disk, leaves the reader for a goroutine and comes back (await).
+// A connection keeps the Snapshot it began with,
 // so that a reload never changes the rules in the middle of a request.
 //
 // The package never touches BPF, nftables, files or a logger: daemon hands it

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -361,6 +362,12 @@ func (d *defects) add(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, err)
+}
+
+func (d *defects) has(err error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.all, err)
 }
 
 // records is a trail in memory.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/outwarden/outwarden/pkg/hmacsig"
 	"github.com/outwarden/outwarden/pkg/inject"
@@ -180,90 +178,6 @@ func TestHalfResponse(t *testing.T) {
 	}
 	if r := w.request(); r.Reason != "upstream_closed" || r.Status != 200 {
 		t.Errorf("record %+v", r)
-	}
-}
-
-// TestRawHTTP2: what Go's client would never send is refused and leaves nothing.
-func TestRawHTTP2(t *testing.T) {
-	get := []string{":method", "GET", ":scheme", "https", ":authority", host, ":path", "/v1/x"}
-	for name, fields := range map[string][]string{
-		"no authority":          slices.Concat(get[:4], get[6:]),
-		"empty authority":       {":method", "GET", ":scheme", "https", ":authority", "", ":path", "/v1/x"},
-		"other host field":      append(slices.Clone(get), "host", "www.example.com"),
-		"host field alone":      {":method", "GET", ":scheme", "https", ":path", "/v1/x", "host", "www.example.com"},
-		"userinfo":              {":method", "GET", ":scheme", "https", ":authority", "x@" + host, ":path", "/v1/x"},
-		"space in path":         {":method", "GET", ":scheme", "https", ":authority", host, ":path", "/v1/x HTTP/1.1"},
-		"no slash":              {":method", "GET", ":scheme", "https", ":authority", host, ":path", "v1/x"},
-		"fragment":              {":method", "GET", ":scheme", "https", ":authority", host, ":path", "/v1/x#y"},
-		"bad percent":           {":method", "GET", ":scheme", "https", ":authority", host, ":path", "/v1/%zz"},
-		"non-ASCII path":        {":method", "GET", ":scheme", "https", ":authority", host, ":path", "/v1/é"},
-		"CR LF in value":        append(slices.Clone(get), "x", "a\r\nauthorization: b"),
-		"upper case name":       append(slices.Clone(get), "X-Big", "y"),
-		"connection":            append(slices.Clone(get), "connection", "close"),
-		"transfer-encoding":     append(slices.Clone(get), "transfer-encoding", "chunked"),
-		"method with space":     {":method", "GET /", ":scheme", "https", ":authority", host, ":path", "/v1/x"},
-		"absolute path":         {":method", "GET", ":scheme", "https", ":authority", host, ":path", "https://www.example.com/v1/x"},
-		"CONNECT":               {":method", "CONNECT", ":authority", host + ":443"},
-		"trailer names a field": append(slices.Clone(get), "trailer", "authorization"),
-		"1 MiB of fields":       append(slices.Clone(get), "x", strings.Repeat("a", 1<<20)),
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
-			o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				t.Errorf("reached the origin: %v %v %v", r.Method, r.RequestURI, r.Header)
-			}))
-			w.use(policy.Intercept, w.partnerRoute())
-			status := rawStream(t, w.tls(as{original: o.addr}, host, "h2"), fields)
-			if status != "" && (status < "400" || status > "499") {
-				t.Errorf("status %s", status)
-			}
-			w.quiet()
-			if n := len(w.records.of("request")) + len(w.records.of("connection")); n != 1 {
-				t.Errorf("%d records, want 1", n)
-			}
-			if n := len(w.records.of("credential")); n > 0 {
-				t.Errorf("%d intents", n)
-			}
-		})
-	}
-}
-
-// rawStream sends one HEADERS block and returns the status, "" for a stream or
-// connection error.
-func rawStream(t *testing.T, c net.Conn, fields []string) string {
-	t.Helper()
-	defer c.Close()
-	_, _ = io.WriteString(c, http2.ClientPreface)
-	fr := http2.NewFramer(c, c)
-	_ = fr.WriteSettings()
-	var block bytes.Buffer
-	enc := hpack.NewEncoder(&block)
-	for i := 0; i < len(fields); i += 2 {
-		_ = enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-	}
-	first := bytes.Clone(block.Next(16000))
-	last := block.Len() == 0
-	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: first, EndStream: true, EndHeaders: last})
-	for !last {
-		piece := bytes.Clone(block.Next(16000))
-		last = block.Len() == 0
-		if fr.WriteContinuation(1, last, piece) != nil {
-			return ""
-		}
-	}
-	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	for {
-		f, err := fr.ReadFrame()
-		if err != nil {
-			return ""
-		}
-		switch f := f.(type) {
-		case *http2.MetaHeadersFrame:
-			return f.PseudoValue("status")
-		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
-			return ""
-		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type origin struct {
 	addr   netip.AddrPort
 	config *tls.Config // nil: clear text
+	silent bool        // keeps nothing of what it got
 	serve  func(net.Conn)
 
 	ln net.Listener
@@ -80,14 +81,32 @@ func (o *origin) accept() {
 
 func (o *origin) handle(c net.Conn) {
 	defer c.Close()
-	if o.config != nil {
-		server := tls.Server(c, o.config)
+	if config := o.settings(); config != nil {
+		server := tls.Server(c, config)
 		if server.Handshake() != nil {
 			return
 		}
 		c = server
 	}
+	if o.silent {
+		o.serve(c)
+		return
+	}
 	o.serve(&tapped{c, o})
+}
+
+func (o *origin) settings() *tls.Config {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.config
+}
+
+// become changes the protocols that later connections may have.
+func (o *origin) become(protocols []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.config = o.config.Clone()
+	o.config.NextProtos = protocols
 }
 
 // tapped notes what is read from it.
@@ -102,6 +121,11 @@ func (c *tapped) Read(p []byte) (int, error) {
 	c.o.received = append(c.o.received, p[:n]...)
 	c.o.mu.Unlock()
 	return n, err
+}
+
+// protocol is what was agreed on by ALPN.
+func (c *tapped) protocol() string {
+	return c.Conn.(*tls.Conn).ConnectionState().NegotiatedProtocol
 }
 
 func (c *tapped) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }

@@ -101,6 +101,7 @@ type Options struct {
 	MaxTurns  int         // TLS handshakes of one workload at once; 0: 32 for each processor
 	Dial      Dial        // a connection to an original destination, marked as ours
 	OnDefect  func(error) // a defect of ours or of the trail; must not block
+	Synced    bool        // Records.Append waits for the disk, so nobody may who serves others too
 }
 
 // Proxy serves captured connections from any number of listeners.

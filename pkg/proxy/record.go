@@ -39,10 +39,10 @@ func (c *conn) describe(r *audit.Record) {
 }
 
 // recordSilence is the record of an intercepted connection without a request.
-func (c *conn) recordSilence() {
+func (c *conn) recordSilence(why flow.Reason) {
 	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Host: c.name, Route: c.decision.Name, Decision: policy.Intercept.String(),
-		Reason: flow.ReasonWorkloadClosed.String(), DurationMS: milliseconds(time.Since(c.started)),
+		Reason: why.String(), DurationMS: milliseconds(time.Since(c.started)),
 	})
 }
 

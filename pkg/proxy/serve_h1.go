@@ -74,7 +74,7 @@ func (c *conn) serveHTTP1() stage {
 // endHTTP1 leaves in good order.
 func (c *conn) endHTTP1() stage {
 	if c.requests.Load() == 0 {
-		c.recordSilence()
+		c.recordSilence(flow.ReasonWorkloadClosed)
 	}
 	c.goodbye()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -31,6 +32,7 @@ func (p *Pool) dial(ctx context.Context, t *Target) (*Conn, error) {
 	c, err := p.establish(ctx, t, tcp, gen)
 	if err != nil {
 		_ = tcp.Close()
+		p.disagree(t, err)
 		return nil, fail(ctx, t, err)
 	}
 	c.Facts.Resolved = resolved
@@ -75,6 +77,9 @@ func (p *Pool) enter(c *Conn, t *Target) {
 // note is enter with p.mu held.
 func (p *Pool) note(c *Conn, t *Target) {
 	if b := p.bucket(c.bucketKey()); b != nil && len(t.ALPN) > 0 && !t.Cleartext {
+		if c.Facts.ALPN == "" && slices.Contains(t.ALPN, http2.NextProtoTLS) {
+			b.unlearn()
+		}
 		b.remember(t.ALPN, c.Facts.ALPN, time.Now())
 		p.sweepLater()
 	}

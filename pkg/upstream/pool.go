@@ -44,6 +44,7 @@ type Timeouts struct {
 	Handshake time.Duration // TLS [10 s]
 	Idle      time.Duration // how long an unused connection is kept [90 s]
 	ALPN      time.Duration // how long Protocol remembers [10 min]
+	Stall     time.Duration // how long an h2 connection, or a stream on it, may take nothing of what is sent [5 min]
 }
 
 // Limits bound what is kept; a zero field takes the default in brackets.
@@ -86,6 +87,7 @@ func NewPool(o Options) *Pool {
 	set(&o.Timeouts.Handshake, 10*time.Second)
 	set(&o.Timeouts.Idle, 90*time.Second)
 	set(&o.Timeouts.ALPN, 10*time.Minute)
+	set(&o.Timeouts.Stall, 5*time.Minute)
 	set(&o.Limits.IdlePerKey, 1024)
 	set(&o.Limits.Idle, 8192)
 	set(&o.Limits.Keys, 8192)

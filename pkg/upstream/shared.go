@@ -3,22 +3,40 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/h2"
 )
 
+// unheard is how long the host of an h2 upstream may leave unacknowledged what was
+// sent to it. Many streams wait for one connection, so a dead one must show soon;
+// the kernel sees that, and a PING now and then is what servers of gRPC end
+// connections for.
+const unheard = 30 * time.Second
+
 // overH2 starts the HTTP/2 side of a new connection. Its reader ends with it.
 func (p *Pool) overH2(c *Conn) {
+	giveUpAfter(c.wire.TCP(), unheard)
 	c.h2 = h2.NewClient(c.netConn, h2.Options{
-		HeaderBytes: 256 << 10,
-		Ping:        15 * time.Second,
-		Stall:       30 * time.Second,
+		HeaderBytes: 256 << 10, StreamWindow: 64 << 10, Growth: 16 << 20,
+		Stall: p.o.Timeouts.Stall, Beneath: c.wire,
 	})
 	go func() { _ = c.h2.Serve() }()
+}
+
+// giveUpAfter sets tcp(7)'s TCP_USER_TIMEOUT. Without it a dead connection shows
+// later, so a failure is of no matter.
+func giveUpAfter(c *net.TCPConn, d time.Duration) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+		})
+	}
 }
 
 // room reports whether one more stream may be opened.
@@ -68,6 +86,25 @@ func (p *Pool) leave(c *Conn, fit bool) bool {
 		}
 	}
 	return c.state == spent && c.streams == 0
+}
+
+// unlearn drops what the bucket remembers of an upstream that was offered h2 and
+// no longer speaks it, so that workloads are not offered it any more either.
+func (b *bucket) unlearn() {
+	b.memory = slices.DeleteFunc(b.memory, func(m choice) bool { return m.alpn == http2.NextProtoTLS })
+}
+
+// disagree forgets what an upstream chose before it answered a handshake with an
+// alert. That may be for want of a protocol (RFC 7301 section 3.2).
+func (p *Pool) disagree(t *Target, err error) {
+	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "remote error" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.buckets[bucketKey{Key: t.Key}]; b != nil {
+		b.memory = nil
+	}
 }
 
 // flight is a dial that others wait for.

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/h2"
 )
@@ -301,6 +302,23 @@ func TestH2DeadConnectionIsReplaced(t *testing.T) {
 	defer c.Close()
 	if _, err := get(c); err != nil || c == dead {
 		t.Errorf("%v, same connection %v", err, c == dead)
+	}
+}
+
+// TestH2DeadHostShowsSoon: many streams wait for one connection, so the kernel is
+// told to give up before it would by itself.
+func TestH2DeadHostShowsSoon(t *testing.T) {
+	_, to := h2origin(t, 100, func(http.ResponseWriter, *http.Request) {})
+	c := mustGet(t, newPool(t, Options{}), to)
+	defer c.Close()
+	raw, err := c.wire.TCP().SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	_ = raw.Control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
+	if err != nil || time.Duration(got)*time.Millisecond != unheard {
+		t.Errorf("TCP_USER_TIMEOUT is %d ms, %v", got, err)
 	}
 }
 

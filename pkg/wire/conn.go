@@ -65,7 +65,7 @@ func (c *Conn) read(p []byte) (int, error) {
 // until c must be waited for. It belongs to c's reader, who ends it by Starve.
 func (c *Conn) Feed(to *Conn) {
 	c.feeds = to
-	to.gather()
+	to.Gather()
 }
 
 // Starve ends what Feed began, and sends what was gathered. What was read ahead is
@@ -77,5 +77,5 @@ func (c *Conn) Starve() error {
 	}
 	c.feeds = nil
 	c.shrink()
-	return to.release()
+	return to.Release()
 }

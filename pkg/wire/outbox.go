@@ -57,14 +57,16 @@ func (c *Conn) send() error {
 	return o.err
 }
 
-func (c *Conn) gather() {
+// Gather has what is written kept, for who is going to write many records, until
+// Release sends it. There is room for 128 KiB; what is more is sent before.
+func (c *Conn) Gather() {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.out.open = true
 }
 
-// release sends what was gathered and gathers no more.
-func (c *Conn) release() error {
+// Release sends what was gathered and gathers no more.
+func (c *Conn) Release() error {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.out.open = false

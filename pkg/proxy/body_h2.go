@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/h2"
+)
+
+// replayMost bounds the content that is kept until the upstream answers, so that
+// a request it did not look at can be sent again (RFC 9113 section 8.7).
+const replayMost = 16 << 10
+
+// gatherBody waits for all of the content, which a signer covers. Who waits to
+// be invited to send it is invited by us, as the upstream can't be asked yet.
+func (s *stream) gatherBody(b *h2.Batch) *failure {
+	s.gather = true
+	if s.length > s.plan.SignedBody {
+		return tooLarge()
+	}
+	if slices.ContainsFunc(s.head, expectation) {
+		_ = s.down.WriteHead(b, []hpack.HeaderField{{Name: ":status", Value: "100"}}, false)
+	}
+	return nil
+}
+
+func tooLarge() *failure {
+	return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
+}
+
+// data takes a piece of the content.
+func (s *stream) data(e *h2.Event) {
+	s.asked = e.End
+	switch {
+	case s.gather:
+		s.gathered(e)
+	case s.to == nil: // it is not consumed, so one window of it comes at most
+		s.ahead = append(s.ahead, e.Data...)
+	default:
+		s.keep(e.Data)
+		s.bytesOut += int64(len(e.Data))
+		s.pass(e.Batch, e.Data, e.End)
+	}
+}
+
+// gathered adds to the content of a request that is not sent yet.
+func (s *stream) gathered(e *h2.Event) {
+	s.ahead = append(s.ahead, e.Data...)
+	s.down.Consumed(e.Batch, len(e.Data))
+	if int64(len(s.ahead)) > s.plan.SignedBody {
+		s.end(e.Batch, tooLarge())
+		return
+	}
+	if e.End {
+		s.gather = false
+		s.end(e.Batch, s.reach(e.Batch))
+	}
+}
+
+// keep remembers what is sent while it may have to be sent again.
+func (s *stream) keep(p []byte) {
+	switch {
+	case s.spilled || s.sent:
+	case len(s.ahead)+len(p) > replayMost:
+		s.ahead, s.spilled = nil, true
+	default:
+		s.ahead = append(s.ahead, p...)
+	}
+}
+
+// pass hands content to the upstream's stream. What its windows have no room for
+// stays there, and the workload may send more as that leaves.
+func (s *stream) pass(b *h2.Batch, p []byte, end bool) {
+	n, err := s.to.Write(b, p, end)
+	if err == nil {
+		s.behind += len(p) - n
+	}
+	s.down.Consumed(b, n)
+}
+
+// trailers takes the fields behind the content. What the route injects in a
+// field must not come in a trailer; a signature covers none, so behind one they
+// are dropped.
+func (s *stream) trailers(e *h2.Event) {
+	s.asked = true
+	if slices.ContainsFunc(e.Fields, s.owned) {
+		s.end(e.Batch, ownedTrailer())
+		return
+	}
+	if s.gather {
+		s.gathered(e)
+		return
+	}
+	s.tail = slices.Clone(e.Fields)
+	if s.to != nil {
+		s.bytesOut += size(s.tail)
+		_ = s.to.WriteTrailers(e.Batch, s.tail)
+	}
+}
+
+// guardTrailers refuses what announces that a trailer will name a field that the
+// route injects (RFC 9110 section 6.6.2).
+func (s *stream) guardTrailers() *failure {
+	if s.plan == nil {
+		return nil
+	}
+	for i := range s.head {
+		if s.head[i].Name != "trailer" {
+			continue
+		}
+		for name := range strings.SplitSeq(s.head[i].Value, ",") {
+			if s.plan.Inject.OwnsString(strings.TrimSpace(name)) {
+				return ownedTrailer()
+			}
+		}
+	}
+	return nil
+}
+
+func (s *stream) owned(f hpack.HeaderField) bool {
+	return s.plan != nil && s.plan.Inject.OwnsString(f.Name)
+}
+
+func ownedTrailer() *failure {
+	return refusal(flow.ReasonBadRequest, "a trailer names a field that the route injects")
+}

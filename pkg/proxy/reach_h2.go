@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/h2"
+)
+
+// begin decides, and sends the request on if nothing has to be waited for.
+func (s *stream) begin(b *h2.Batch) *failure {
+	if f := s.decide(); f != nil {
+		return f
+	}
+	if f := s.guardTrailers(); f != nil {
+		return f
+	}
+	if s.needsBody() && !s.asked {
+		return s.gatherBody(b)
+	}
+	return s.reach(b)
+}
+
+// reach sends the request on a pooled connection, or lets a goroutine wait: for
+// a new one, or for the disk that the intent must be on.
+func (s *stream) reach(b *h2.Batch) *failure {
+	if s.c.p.o.Synced {
+		s.await((*request).connect)
+		return nil
+	}
+	if s.up = s.c.snap.Upstream.Ready(s.target(s.c.offer)); s.up == nil {
+		s.await((*request).connect)
+		return nil
+	}
+	if f := s.prepare(&s.request); f != nil {
+		return f
+	}
+	return s.launch(b)
+}
+
+// await gets an upstream in a goroutine, which works on a request of its own:
+// the workload may leave meanwhile, and then the record is written without it.
+func (s *stream) await(connect func(*request, context.Context) *failure) {
+	ctx, cancel := context.WithCancel(s.c.p.ctx)
+	s.waiting = cancel
+	q := s.request
+	s.c.tasks.Go(func() {
+		defer cancel()
+		f := connect(&q, ctx)
+		if f == nil {
+			f = s.prepare(&q)
+		}
+		var b h2.Batch
+		s.arrive(&b, &q, f)
+		b.Flush()
+	})
+}
+
+// arrive goes on where await began.
+func (s *stream) arrive(b *h2.Batch, q *request, f *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		if q.up != nil {
+			s.c.snap.Upstream.Put(q.up)
+		}
+		return
+	}
+	s.waiting, s.quiet = nil, 0
+	s.up, s.applied = q.up, q.applied
+	if f == nil {
+		f = s.launch(b)
+	}
+	s.end(b, f)
+	if f != nil && f.reason == flow.ReasonUpstreamTLS {
+		s.c.http2.Load().Shutdown() // its next connection is offered what the upstream speaks now
+	}
+}
+
+// prepare makes the fields that are to leave, and authorizes them.
+func (s *stream) prepare(q *request) *failure {
+	if q.up.H2() == nil {
+		return refusal(flow.ReasonUpstreamTLS, "the upstream no longer speaks HTTP/2; connect again")
+	}
+	s.out = slices.Clone(s.head)
+	for i := range s.out {
+		if s.out[i].Name == ":scheme" {
+			s.out[i].Value = schemeOf(q)
+		}
+	}
+	var sum [32]byte
+	if q.needsBody() {
+		s.out = slices.DeleteFunc(s.out, expectation) // we have answered it
+		sum = sha256.Sum256(s.ahead)
+	}
+	return q.authorize(streamMessage{s}, sum)
+}
+
+// schemeOf is what the upstream leg makes of the request, whatever the workload
+// called it.
+func schemeOf(q *request) string {
+	if q.up.Facts.TLS == 0 {
+		return "http"
+	}
+	return "https"
+}
+
+func expectation(f hpack.HeaderField) bool { return f.Name == "expect" }
+
+// launch sends the fields, and the content that is here.
+func (s *stream) launch(b *h2.Batch) *failure {
+	headOnly := s.asked && len(s.ahead) == 0 && s.tail == nil
+	to, err := s.up.H2().Open(b, (*upStream)(s), s.out, headOnly)
+	sent := size(s.out)
+	s.out = nil
+	if err != nil {
+		return s.again(err)
+	}
+	s.to, s.bytesOut = to, sent+int64(len(s.ahead))
+	if len(s.ahead) > 0 {
+		s.pass(b, s.ahead, s.asked && s.tail == nil)
+	}
+	if s.tail != nil {
+		s.bytesOut += size(s.tail)
+		_ = to.WriteTrailers(b, s.tail)
+	}
+	return nil
+}
+
+// again sends the request once more, if all of it is still here and twice does
+// no harm: the upstream has not looked at it, or it is idempotent and the
+// connection was an old one. The failure is nil then.
+func (s *stream) again(err error) *failure {
+	f := upstreamLost(err)
+	leaving := errors.Is(err, h2.ErrLeaving)
+	harmless := h2.Unprocessed(err) || s.up.Reused() && idempotent(s.method) && isBroken(err)
+	s.tries++
+	if s.spilled || !harmless || s.tries > mostTries || s.tries > 1 && !leaving {
+		return f
+	}
+	s.c.snap.Upstream.Put(s.up)
+	s.up, s.to, s.behind = nil, nil, 0
+	if leaving {
+		s.await((*request).connect) // the pool has one in its place, or makes one for all who lost it
+		return nil
+	}
+	s.await((*request).connectAfresh)
+	return nil
+}
+
+// mostTries bounds how often a request is overtaken by the GOAWAY of one
+// connection after the other.
+const mostTries = 5

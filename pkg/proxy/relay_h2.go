@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"slices"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/outwarden/outwarden/pkg/h2"
+)
+
+// Handle takes an event of the upstream's side.
+func (u *upStream) Handle(to *h2.Stream, e *h2.Event) {
+	s := (*stream)(u)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.to != to {
+		return // it was reset, which gives its windows back
+	}
+	s.quiet = 0
+	s.answered = s.answered || e.End
+	switch e.Kind {
+	case h2.Head:
+		s.response(e)
+	case h2.Data:
+		s.bytesIn += int64(len(e.Data))
+		s.relay(e)
+	case h2.Trailers:
+		s.bytesIn += size(e.Fields)
+		_ = s.down.WriteTrailers(e.Batch, e.Fields)
+	case h2.Room:
+		s.behind -= e.N
+		s.down.Consumed(e.Batch, e.N)
+	case h2.Closed:
+		s.lost(e)
+	}
+	s.conclude()
+}
+
+// response passes a head on, an interim one too. From the final one on the
+// request cannot be sent again.
+func (s *stream) response(e *h2.Event) {
+	fields := e.Fields
+	s.bytesIn += size(fields)
+	if slices.ContainsFunc(fields, alternative) {
+		fields = slices.DeleteFunc(slices.Clone(fields), alternative)
+	}
+	if e.Status >= 200 {
+		s.sent, s.status = true, e.Status
+		s.head, s.ahead = nil, nil
+	}
+	_ = s.down.WriteHead(e.Batch, fields, e.End)
+}
+
+// alternative is what would lead the workload around us: another protocol or
+// port for the same origin (RFC 7838).
+func alternative(f hpack.HeaderField) bool {
+	return f.Name == "alt-svc" || f.Name == "alternate-protocol"
+}
+
+// relay hands a piece of the response on; an event never waits for the next one.
+func (s *stream) relay(e *h2.Event) {
+	n, err := s.down.Write(e.Batch, e.Data, e.End)
+	if err == nil {
+		s.unread += len(e.Data) - n
+	}
+	s.to.Consumed(e.Batch, n)
+}
