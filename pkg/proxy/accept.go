@@ -50,7 +50,8 @@ type conn struct {
 
 	// serve
 	requests atomic.Int64            // records of requests written
-	left     bool                    // the workload has ended its side between two requests
+	left     bool                    // the workload asks for nothing more, and all of what it said is read
+	gone     bool                    // it has closed altogether
 	said     said                    // what these have in common
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"crypto/sha256"
-	"io"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/http1"
@@ -75,8 +74,5 @@ func (x *exchange) inviteBody() *failure {
 	if !x.req.Expect100 {
 		return nil
 	}
-	if _, err := io.WriteString(x.c.client, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
-		return refusal(flow.ReasonWorkloadClosed, "")
-	}
-	return nil
+	return x.say([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 }

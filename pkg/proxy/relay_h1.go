@@ -65,7 +65,7 @@ func (x *exchange) relayInterim(from *window) *failure {
 	}
 	x.edit.Reset()
 	x.res.Hop(&x.edit)
-	return x.toWorkload(x.res.Append(x.out[:0], &x.edit))
+	return x.say(x.res.Append(x.out[:0], &x.edit))
 }
 
 // relayFinal writes head and content as the upstream wrote them. What is here
@@ -109,8 +109,11 @@ func (x *exchange) responseHead(dst []byte) []byte {
 // relayContent writes x.out and what is still to come. Each piece leaves before
 // the upstream is waited for.
 func (x *exchange) relayContent(done bool) *failure {
-	if done {
-		return x.toWorkload(x.out)
+	switch {
+	case done && x.over():
+		return x.sayLast(x.out)
+	case done:
+		return x.say(x.out)
 	}
 	from := x.up.Wire()
 	from.Feed(x.c.wire)
@@ -155,6 +158,37 @@ func (x *exchange) endOfBody(err error) *failure {
 		return nil
 	}
 	return upstreamBroke(err)
+}
+
+// say is toWorkload for what stands alone: it leaves at once, and with it what the
+// handshake has left.
+func (x *exchange) say(p []byte) *failure {
+	if f := x.toWorkload(p); f != nil {
+		return f
+	}
+	if x.c.wire.Release() != nil {
+		return refusal(flow.ReasonWorkloadClosed, "")
+	}
+	return nil
+}
+
+// sayLast is say with the end of our side behind it, in one packet.
+func (x *exchange) sayLast(p []byte) *failure {
+	x.c.wire.Gather()
+	if f := x.toWorkload(p); f != nil {
+		return f
+	}
+	x.c.closeNotify()
+	if x.c.wire.Release() != nil {
+		return refusal(flow.ReasonWorkloadClosed, "")
+	}
+	return nil
+}
+
+// over reports whether the workload said that it asks for nothing more, and all of
+// what it asked is here.
+func (x *exchange) over() bool {
+	return x.c.proto == protoTLS && !x.req.KeepAlive && x.body.Done() && len(x.in.bytes()) == 0
 }
 
 func (x *exchange) toWorkload(p []byte) *failure {

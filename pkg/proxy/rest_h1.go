@@ -43,7 +43,8 @@ func (c *conn) awaitRequest(in *window) awaited {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !closing:
 		return resting
 	}
-	c.left = errors.Is(err, io.EOF)
+	c.left = errors.Is(err, io.EOF) // it may have gone altogether: then there is nobody to tell
+	c.gone = c.left && c.wire.HungUp()
 	return nobody
 }
 

@@ -220,6 +220,7 @@ func (x *exchange) conclude(f *failure) bool {
 		x.refuse(f)
 	}
 	x.record(f)
+	x.c.left = f == nil && x.over()
 	return f == nil && x.more && x.req.KeepAlive && !x.c.p.closing.Load()
 }
 
@@ -236,14 +237,23 @@ func (x *exchange) refuse(f *failure) {
 	_, _ = x.c.client.Write(x.out)
 }
 
+// closeNotify ends our side: under TLS by its alert (RFC 8446 section 6.1), once.
+func (c *conn) closeNotify() {
+	if half, ok := c.client.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	c.wire.ExtendWrite(c.p.o.Timeouts.Hello) // crypto/tls leaves a deadline that is over
+}
+
 // goodbye ends the connection so that the workload gets to read what was
 // written last: closing a socket with unread input would reset it.
 func (c *conn) goodbye() {
 	const patience, leftovers = time.Second, 16 << 20
-	if tc, ok := c.client.(interface{ CloseWrite() error }); ok {
-		_ = tc.CloseWrite()
+	if c.gone {
+		return
 	}
-	if c.left { // and nothing of it is unread
+	c.closeNotify()
+	if c.wire.Release() != nil || c.left { // and nothing of it is unread
 		return
 	}
 	_ = c.raw.CloseWrite()

@@ -40,10 +40,14 @@ func (c *conn) intercept() stage {
 		c.recordHandshake(err)
 		return nil
 	}
-	if c.alpn == alpnHTTP2 {
-		return (*conn).serveHTTP2
+	if c.alpn != alpnHTTP2 {
+		return (*conn).beginHTTP1
 	}
-	return (*conn).beginHTTP1
+	if c.wire.Release() != nil {
+		c.recordSilence(flow.ReasonWorkloadClosed)
+		return nil
+	}
+	return (*conn).serveHTTP2
 }
 
 // terminate finishes the workload's handshake with a leaf for the name it
@@ -57,8 +61,10 @@ func (c *conn) terminate() error {
 		return err
 	}
 	defer c.share.done()
+	c.wire.Hold() // our session ticket leaves with the first answer, if a request is here by then
 	_ = c.wire.SetDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
 	if err := server.HandshakeContext(askedBy(c.flow.Cgroup)); err != nil {
+		_ = c.wire.Release() // the alert
 		return err
 	}
 	_ = c.wire.SetDeadline(time.Time{})

@@ -26,7 +26,7 @@ func (x *exchange) switchProtocols(from *window) *failure {
 	x.out = append(x.res.Append(x.out[:0], &x.edit), from.bytes()...)
 	x.bytesIn += int64(len(from.bytes()))
 	x.status, x.answered = x.res.Status, true
-	if f := x.toWorkload(x.out); f != nil {
+	if f := x.say(x.out); f != nil {
 		return f
 	}
 	x.tunnel()

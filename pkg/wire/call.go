@@ -13,6 +13,7 @@ import (
 type call struct {
 	piece   func(fd uintptr) bool
 	try     func(fd uintptr) bool
+	hold    func(fd uintptr) bool
 	look    func(fd uintptr)
 	probing bool // Read must not wait
 	drained int  // bytes read by the present probe

@@ -15,6 +15,7 @@ type Conn struct {
 	feeds *Conn   // what waits for what is read here
 	ahead []byte  // read and not taken
 	piece *[]byte // the pooled buffer that ahead lies in; nil: none
+	holds bool    // what is written waits for the reader to wait
 	call  call
 	marks records
 
@@ -52,6 +53,8 @@ func (c *Conn) read(p []byte) (int, error) {
 		return c.takeAhead(p), nil
 	case c.call.probing:
 		return c.tryRead(p)
+	case c.holds:
+		return c.readHolding(p)
 	case c.feeds == nil || len(p) == 0:
 		return c.tcp.Read(p)
 	}
@@ -64,6 +67,10 @@ func (c *Conn) read(p []byte) (int, error) {
 // Feed makes c read ahead, and has what is written to another connection gathered
 // until c must be waited for. It belongs to c's reader, who ends it by Starve.
 func (c *Conn) Feed(to *Conn) {
+	if c.holds {
+		c.holds = false
+		_ = c.Release() // an error shows with the next Write
+	}
 	c.feeds = to
 	to.Gather()
 }

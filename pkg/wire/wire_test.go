@@ -210,3 +210,43 @@ func TestRecordsFollow(t *testing.T) {
 		}
 	}
 }
+
+// TestHold writes twice with a Read between: both leave at once, unless the Read
+// had to wait.
+func TestHold(t *testing.T) {
+	c, peer := pair(t)
+	_, err := peer.Write([]byte("ab"))
+	must(t, err)
+	c.Hold()
+	_, err = c.Write([]byte("first "))
+	must(t, err)
+	b := make([]byte, 1)
+	_, err = io.ReadFull(c, b)
+	must(t, err)
+	if got := string(c.out.buf); got != "first " {
+		t.Fatalf("held %q, though nobody waited", got)
+	}
+	_, err = c.Write([]byte("second"))
+	must(t, err)
+	must(t, c.Release())
+	got := make([]byte, 12)
+	_, err = io.ReadFull(peer, got)
+	must(t, err)
+
+	c.Hold()
+	_, err = c.Write([]byte("before the wait"))
+	must(t, err)
+	_, err = io.ReadFull(c, b)
+	must(t, err)
+	waits := make(chan error, 1)
+	go func() { _, err := io.ReadFull(c, b); waits <- err }()
+	got = make([]byte, 15)
+	_, err = io.ReadFull(peer, got)
+	must(t, err)
+	_, err = peer.Write([]byte("c"))
+	must(t, errors.Join(err, <-waits))
+	_, err = c.Write([]byte("now"))
+	must(t, err)
+	_, err = io.ReadFull(peer, got[:3])
+	must(t, err)
+}
