@@ -18,7 +18,6 @@ type call struct {
 	probing bool // Read must not wait
 	drained int  // bytes read by the present probe
 
-	poll  [1]unix.PollFd
 	ready bool
 	buf   []byte
 	n     int

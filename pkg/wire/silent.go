@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,19 +20,23 @@ func (c *Conn) Silent() bool {
 	}
 	k := &c.call
 	if k.look == nil {
-		k.look = k.pollin
+		k.look = k.peek
 	}
 	k.ready = true
 	err := c.raw.Control(k.look)
 	return err == nil && !k.ready
 }
 
-// pollin is a poll(2) that does not wait; an end of the stream or an error counts
-// as readable.
-func (k *call) pollin(fd uintptr) {
-	k.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
-	n, err := unix.Poll(k.poll[:], 0)
-	k.ready = n != 0 || err != nil
+// peek looks for a first byte; an end of the stream or an error counts as readable.
+// It never waits, so the scheduler is not told of it.
+func (k *call) peek(fd uintptr) {
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&k.one[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		if errno != unix.EINTR {
+			k.ready = errno != unix.EAGAIN
+			return
+		}
+	}
 }
 
 // Await waits until something is readable, an end or an error included, in little
@@ -39,7 +44,7 @@ func (k *call) pollin(fd uintptr) {
 func (c *Conn) Await() error {
 	k := &c.call
 	return c.raw.Read(func(fd uintptr) bool {
-		k.pollin(fd)
+		k.peek(fd)
 		return k.ready
 	})
 }
