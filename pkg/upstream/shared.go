@@ -124,7 +124,10 @@ func (p *Pool) fetch(ctx context.Context, t *Target) (*Conn, error) {
 		return p.dial(ctx, t)
 	}
 	if first {
-		c, err := p.dial(ctx, t)
+		c, err := p.reuse(t), error(nil) // another dial may have landed since we looked
+		if c == nil {
+			c, err = p.dial(ctx, t)
+		}
 		p.land(t, f, err)
 		return c, err
 	}
