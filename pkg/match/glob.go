@@ -30,8 +30,8 @@ const (
 	last                   // **/curl
 )
 
-// shapeOf finds the shape of a pattern. It has one if it has no wildcard but **,
-// and that once, at its begin or its end.
+// shapeOf finds the shape of a pattern, and what is fixed in it: all, or all but one
+// ** at its beginning or its end.
 func shapeOf(pattern string) (shape, string) {
 	if strings.IndexByte(pattern, '*') < 0 {
 		return whole, pattern
@@ -54,8 +54,9 @@ func ParseGlob(s string) (Glob, error) {
 	if err != nil {
 		return Glob{}, err
 	}
-	shape, fixed := shapeOf(s)
-	return Glob{s, segments, shape, fixed}, nil
+	g := Glob{pattern: s, segments: segments}
+	g.shape, g.fixed = shapeOf(s)
+	return g, nil
 }
 
 // Match reports whether the whole of s matches. "" never does: what is unknown
