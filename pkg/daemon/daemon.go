@@ -60,7 +60,7 @@ type Daemon struct {
 type loaded struct {
 	config   *config.Config
 	warnings []string
-	versions string // of the secrets that went into the snapshot
+	readings *readings // that went into the snapshot
 	at       time.Time
 	failed   error // of the newest reload, if that did not take effect
 	secrets  error // a secret that can't be read any more

@@ -7,8 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/hmacsig"
@@ -16,7 +14,6 @@ import (
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/secret"
 	"github.com/outwarden/outwarden/pkg/upstream"
-	"github.com/outwarden/outwarden/pkg/vault"
 )
 
 // builder turns a configuration into what the proxy works with. It reads every
@@ -24,39 +21,24 @@ import (
 // first request.
 type builder struct {
 	ctx      context.Context
-	config   *config.Config
-	vault    *vault.Vault
-	versions []string // of all that was read, in order
+	readings *readings
 }
 
-// newVault gives names to the sources of a configuration.
-func newVault(c *config.Config) *vault.Vault {
-	sources := make(map[string]vault.Source, len(c.Secrets))
-	for name, s := range c.Secrets {
-		if s.Systemd != "" {
-			sources[name] = vault.SystemdCredential{Name: s.Systemd}
-			continue
-		}
-		sources[name] = vault.File{Path: s.File}
-	}
-	return vault.New(sources)
-}
-
-// buildSnapshot returns the snapshot of a configuration, and a text that changes
-// when any secret in it does.
-func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config) (*proxy.Snapshot, string, error) {
-	b := &builder{ctx: ctx, config: c, vault: newVault(c)}
+// buildSnapshot returns the snapshot of a configuration, made of what readings
+// take.
+func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *readings) (*proxy.Snapshot, error) {
+	b := &builder{ctx: ctx, readings: r}
 	s := &proxy.Snapshot{
 		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: d.upstreams, Plans: make([]proxy.Plan, len(c.Routes)),
 	}
 	for i := range c.Routes {
 		plan, err := b.plan(&c.Routes[i])
 		if err != nil {
-			return nil, "", fmt.Errorf("%s: route %q: %w", c.Routes[i].Position, c.Routes[i].Name, err)
+			return nil, fmt.Errorf("%s: route %q: %w", c.Routes[i].Position, c.Routes[i].Name, err)
 		}
 		s.Plans[i] = plan
 	}
-	return s, strings.Join(b.versions, " "), nil
+	return s, nil
 }
 
 func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
@@ -108,12 +90,8 @@ func (b *builder) signer(s *config.Sign) (*inject.Signer, error) {
 }
 
 func (b *builder) secret(name string) (secret.Value, string, error) {
-	value, version, err := b.vault.Get(b.ctx, name)
-	if err != nil {
-		return secret.Value{}, "", err
-	}
-	b.versions = append(b.versions, name+"@"+version)
-	return value, version, nil
+	r, err := b.readings.take(b.ctx, config.Material{Secret: name})
+	return r.value, r.version, err
 }
 
 // profile is how a route reaches its origin; nil where it says nothing about it.
@@ -147,7 +125,6 @@ func (b *builder) profile(r *config.Route) (*upstream.Profile, error) {
 		}
 	}
 	p.Version = hex.EncodeToString(digest.Sum(nil)[:8])
-	b.versions = append(b.versions, p.ID())
 	return p, nil
 }
 
@@ -167,13 +144,8 @@ func (b *builder) keyPair(u *config.Upstream) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// material reads PEM from a secret or a file. A certificate may lie in a file
-// that all can read, so files are not held to the rules of secrets here.
+// material is PEM.
 func (b *builder) material(m config.Material) (secret.Value, error) {
-	if m.Secret != "" {
-		value, _, err := b.secret(m.Secret)
-		return value, err
-	}
-	pem, err := os.ReadFile(m.File)
-	return secret.New(pem), err
+	r, err := b.readings.take(b.ctx, m)
+	return r.value, err
 }

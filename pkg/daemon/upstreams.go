@@ -78,11 +78,11 @@ func (d *Daemon) isListener(a netip.AddrPort) bool {
 }
 
 func (d *Daemon) buildProxy(ctx context.Context) error {
-	snapshot, versions, err := d.buildSnapshot(ctx, d.loaded.config)
+	d.loaded.readings = newReadings(d.loaded.config)
+	snapshot, err := d.buildSnapshot(ctx, d.loaded.config, d.loaded.readings)
 	if err != nil {
 		return err
 	}
-	d.loaded.versions = versions
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
 		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: d.trail, Dial: d.dialOriginal,

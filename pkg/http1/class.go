@@ -58,11 +58,14 @@ func lower(c byte) byte {
 // NameIs reports whether a field name equals lower, which must be in lower
 // case. Field names are case-insensitive (RFC 9110 section 5.1).
 func NameIs(name []byte, lowerName string) bool {
-	if len(name) != len(lowerName) {
-		return false
-	}
-	for i := range name {
-		if lower(name[i]) != lowerName[i] {
+	return len(name) == len(lowerName) && foldsTo(name, lowerName)
+}
+
+// foldsTo is the part of NameIs that looks at the bytes, apart from it so that
+// names of another length cost no call.
+func foldsTo(name []byte, lowerName string) bool {
+	for i, c := range name {
+		if lower(c) != lowerName[i] {
 			return false
 		}
 	}
@@ -85,10 +88,12 @@ func equalFold(a, b []byte) bool {
 // run returns the index of the first byte at or after i that is not of the
 // class, or len(b).
 func run(b []byte, i int, bit uint8) int {
-	for i < len(b) && class[b[i]]&bit != 0 {
-		i++
+	for k, c := range b[i:] {
+		if class[c]&bit == 0 {
+			return i + k
+		}
 	}
-	return i
+	return len(b)
 }
 
 // valueEnd returns the index of the first byte at or after i that a field
@@ -98,7 +103,7 @@ func valueEnd(b []byte, i int) int {
 	const ones = 0x0101010101010101
 	const highs = 0x80 * ones
 	for i+8 <= len(b) {
-		x := binary.LittleEndian.Uint64(b[i:])
+		x := binary.LittleEndian.Uint64(b[i : i+8])
 		del := x ^ 0x7f*ones
 		hit := ((x-0x20*ones)&^x | (del-ones)&^del) & highs
 		if hit == 0 {

@@ -1,15 +1,15 @@
 package http1
 
+import "bytes"
+
 // maxOptions bounds the work of Hop: every field is compared with every option.
 const maxOptions = 32
 
 // option cuts the first element off a comma-separated list. It is empty for
 // the empty elements that a recipient must accept (RFC 9110 section 5.6.1).
 func option(list []byte) (element, rest []byte) {
-	for i, c := range list {
-		if c == ',' {
-			return trim(list[:i]), list[i+1:]
-		}
+	if i := bytes.IndexByte(list, ','); i >= 0 {
+		return trim(list[:i]), list[i+1:]
 	}
 	return trim(list), nil
 }
@@ -22,13 +22,13 @@ func (f *fields) noteConnection(list []byte) *Error {
 		if o, list = option(list); len(o) == 0 {
 			continue
 		}
-		if run(o, 0, isToken) != len(o) {
+		bit := optionBit(o)
+		if bit == optOther && !ValidName(o) {
 			return errConnection
 		}
 		if f.options++; f.options > maxOptions {
 			return errManyOptions
 		}
-		bit := optionBit(o)
 		if bit == optOther && framesOrRoutes(o) {
 			return errConnectionOf
 		}

@@ -49,15 +49,13 @@ func (r *Request) Append(dst []byte, e *Edit) []byte {
 	if e == nil || e.Empty() {
 		return append(dst, r.Head...)
 	}
-	line := r.Head[:lineLength(r.Head, r.Fields)]
-	if e.Target != nil {
-		dst = append(dst, r.Method...)
-		dst = append(dst, ' ')
-		dst = append(dst, e.Target...)
-		line = line[len(r.Method)+1+len(r.Target):]
+	if e.Target == nil {
+		return appendEdited(dst, r.Head, 0, r.Fields, e)
 	}
-	dst = append(dst, line...)
-	return appendFields(dst, r.Fields, e)
+	dst = append(dst, r.Method...)
+	dst = append(dst, ' ')
+	dst = append(dst, e.Target...)
+	return appendEdited(dst, r.Head, len(r.Method)+1+len(r.Target), r.Fields, e)
 }
 
 // Append appends the head to dst, edited; a nil e changes nothing. Edit.Target
@@ -66,8 +64,35 @@ func (r *Response) Append(dst []byte, e *Edit) []byte {
 	if e == nil || e.Empty() {
 		return append(dst, r.Head...)
 	}
-	dst = append(dst, r.Head[:lineLength(r.Head, r.Fields)]...)
-	return appendFields(dst, r.Fields, e)
+	return appendEdited(dst, r.Head, 0, r.Fields, e)
+}
+
+// appendEdited appends head[from:], whose field lines are fields, without the
+// dropped ones. The lines lie one behind the other, so what is between two
+// dropped ones is one piece.
+func appendEdited(dst, head []byte, from int, fields []Field, e *Edit) []byte {
+	end := len(head) - len("\r\n")
+	if e.Drop != (FieldSet{}) {
+		dst, from = appendKept(dst, head, from, fields, &e.Drop)
+	}
+	dst = append(dst, head[from:end]...)
+	dst = append(dst, e.Add...)
+	return append(dst, '\r', '\n')
+}
+
+// appendKept appends head[from:] up to the last dropped line and returns the
+// index behind that.
+func appendKept(dst, head []byte, from int, fields []Field, drop *FieldSet) ([]byte, int) {
+	at := lineLength(head, fields)
+	for i := range fields {
+		next := at + len(fields[i].Line)
+		if drop.Has(i) {
+			dst = append(dst, head[from:at]...)
+			from = next
+		}
+		at = next
+	}
+	return dst, from
 }
 
 // lineLength is the length of the start line, CRLF included: what is left of
@@ -78,16 +103,6 @@ func lineLength(head []byte, fields []Field) int {
 		n -= len(fields[i].Line)
 	}
 	return n
-}
-
-func appendFields(dst []byte, fields []Field, e *Edit) []byte {
-	for i := range fields {
-		if !e.Drop.Has(i) {
-			dst = append(dst, fields[i].Line...)
-		}
-	}
-	dst = append(dst, e.Add...)
-	return append(dst, '\r', '\n')
 }
 
 // AppendField appends "Name: value" CRLF. The caller has asked ValidName and

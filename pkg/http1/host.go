@@ -28,10 +28,12 @@ func validName(b []byte) bool {
 	if len(b) == 0 || len(b) > 254 || b[0] == '.' {
 		return false
 	}
-	for i := 1; i < len(b); i++ {
-		if b[i] == '.' && b[i-1] == '.' {
+	before := b[0]
+	for _, c := range b[1:] {
+		if c == '.' && before == '.' {
 			return false
 		}
+		before = c
 	}
 	return true
 }

@@ -120,7 +120,10 @@ func methodError(c byte) *Error {
 // version reads "HTTP/1.0" or "HTTP/1.1" at b[i:] and returns the minor and the
 // index behind it, 0 if bytes are missing.
 func version(b []byte, i int) (minor, next int, bad *Error) {
-	const want = "HTTP/d.d"
+	const want, usual = "HTTP/d.d", "HTTP/1.1"
+	if next = i + len(usual); next <= len(b) && string(b[i:next]) == usual {
+		return 1, next, nil
+	}
 	for k := range len(want) {
 		if i+k == len(b) {
 			return 0, 0, nil

@@ -31,6 +31,8 @@ const (
 // It allocates only where s is not canonical already.
 func CanonicalHost(s string) (string, error) {
 	switch {
+	case plainName(s):
+		return s, nil
 	case s == "":
 		return "", ErrHostEmpty
 	case s[0] == '[':
@@ -43,6 +45,29 @@ func CanonicalHost(s string) (string, error) {
 		return canonicalAddr(s)
 	}
 	return canonicalName(s)
+}
+
+// plainName reports whether s is a name in canonical form, in one look at it. Its
+// last label begins with a letter, so that it is no number. Most hosts are such
+// names; the others are looked at closely.
+func plainName(s string) bool {
+	start := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':
+		case c == '-' && i > start:
+		case c == '.' && plainLabel(s[start:i]):
+			start = i + 1
+		default:
+			return false
+		}
+	}
+	return len(s) <= maxName && plainLabel(s[start:]) && 'a' <= s[start] && s[start] <= 'z'
+}
+
+// plainLabel looks at what plainName leaves open: the length, and the end.
+func plainLabel(label string) bool {
+	return label != "" && len(label) <= maxLabel && label[len(label)-1] != '-'
 }
 
 func canonicalAddr(s string) (string, error) {
@@ -162,6 +187,9 @@ func Address(canonical string) (addr netip.Addr, ok bool) {
 // "h:", is none (RFC 3986 section 3.2.3). An IPv6 address needs its brackets.
 // It does not allocate where the host is canonical already.
 func SplitAuthority(s string) (host string, port uint16, hasPort bool, err error) {
+	if plainName(s) {
+		return s, 0, false, nil
+	}
 	name, digits := s, ""
 	if end := strings.LastIndexByte(s, ':'); end > strings.LastIndexByte(s, ']') {
 		name, digits = s[:end], s[end+1:]

@@ -16,6 +16,33 @@ const (
 type Glob struct {
 	pattern  string
 	segments []string
+	shape    shape
+	fixed    string // of a pattern that has a shape: all but the wildcard and its slash
+}
+
+// shape tells patterns that are matched by comparing strings: most are.
+type shape uint8
+
+const (
+	irregular shape = iota // segment by segment
+	whole                  // /usr/bin/curl
+	under                  // /usr/lib/**
+	last                   // **/curl
+)
+
+// shapeOf finds the shape of a pattern, and what is fixed in it: all, or all but one
+// ** at its beginning or its end.
+func shapeOf(pattern string) (shape, string) {
+	if strings.IndexByte(pattern, '*') < 0 {
+		return whole, pattern
+	}
+	if fixed, ok := strings.CutSuffix(pattern, "/"+anySegments); ok && strings.IndexByte(fixed, '*') < 0 {
+		return under, fixed
+	}
+	if fixed, ok := strings.CutPrefix(pattern, anySegments+"/"); ok && strings.IndexByte(fixed, '*') < 0 {
+		return last, fixed
+	}
+	return irregular, ""
 }
 
 // ParseGlob reads a glob of the package's grammar.
@@ -27,12 +54,26 @@ func ParseGlob(s string) (Glob, error) {
 	if err != nil {
 		return Glob{}, err
 	}
-	return Glob{s, segments}, nil
+	g := Glob{pattern: s, segments: segments}
+	g.shape, g.fixed = shapeOf(s)
+	return g, nil
 }
 
 // Match reports whether the whole of s matches. "" never does: what is unknown
 // is no match.
-func (g Glob) Match(s string) bool { return s != "" && matchSegments(g.segments, s, literal) }
+func (g Glob) Match(s string) bool { return s != "" && g.matches(s) }
+
+func (g *Glob) matches(s string) bool {
+	switch beyond := len(s) - len(g.fixed); g.shape {
+	case whole:
+		return s == g.fixed
+	case under:
+		return beyond >= 0 && s[:len(g.fixed)] == g.fixed && (beyond == 0 || s[len(g.fixed)] == '/')
+	case last:
+		return beyond >= 0 && s[beyond:] == g.fixed && (beyond == 0 || s[beyond-1] == '/')
+	}
+	return matchSegments(g.segments, s, literal)
+}
 
 // Covers reports whether g surely matches everything that o matches; false
 // where that takes more than comparing segment by segment.

@@ -33,14 +33,15 @@ func ParsePath(s string) (Path, error) {
 // Match reports whether the whole path matches, byte for byte. Ask
 // [Path.Ambiguous] first: a path with two readings can slip past a pattern. The
 // empty path is / (RFC 9110 section 4.2.3).
-func (p Path) Match(path string) bool { return p.reads(path, literal) }
-
-func (p Path) reads(path string, as reading) bool {
+func (p Path) Match(path string) bool {
 	if path == "" {
 		path = "/"
 	}
-	return matchSegments(p.glob.segments, path, as)
+	return p.glob.matches(path)
 }
+
+// reads is Match in another reading of the path, which is not empty.
+func (p *Path) reads(path string, as reading) bool { return matchSegments(p.glob.segments, path, as) }
 
 // Covers reports whether p surely matches everything that o matches.
 func (p Path) Covers(o Path) bool { return p.glob.Covers(o.glob) }
@@ -57,6 +58,9 @@ func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // (/admin;x/users), or both. A pattern that names a ; itself is for a server that
 // keeps them.
 func (p Path) Ambiguous(path string) bool {
+	if plainPath(path) && !has(p.glob.pattern, '%') {
+		return false
+	}
 	if AmbiguousPath(path) {
 		return true
 	}
@@ -87,13 +91,17 @@ func has(s string, c byte) bool { return strings.IndexByte(s, c) >= 0 }
 //   - raw backslashes, fragments, queries, blanks, control bytes and bytes from
 //     0x80 up.
 func AmbiguousPath(path string) bool {
-	if path == "" || path == "*" {
+	switch {
+	case path == "", path == "*", plainPath(path):
 		return false
-	}
-	if path[0] != '/' {
+	case path[0] != '/':
 		return true
 	}
-	for rest, more := path[1:], true; more; {
+	return ambiguousSegments(path[1:])
+}
+
+func ambiguousSegments(rest string) bool {
+	for more := true; more; {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")
 		if parameters(segment) == 0 && more || dots(segment) || ambiguousBytes(segment) {
@@ -102,6 +110,34 @@ func AmbiguousPath(path string) bool {
 	}
 	return false
 }
+
+// plainPath reports whether every server reads the path alike, in one look at it:
+// it comes from the root, has neither escapes nor parameters, and no segment of it
+// begins with a dot or is empty, the last aside. Most paths are plain; the others
+// are looked at closely.
+func plainPath(path string) bool {
+	if path == "" || path[0] != '/' {
+		return false
+	}
+	before := byte(0)
+	for i := range len(path) {
+		c := path[i]
+		if !plainBytes[c] || before == '/' && (c == '/' || c == '.') {
+			return false
+		}
+		before = c
+	}
+	return true
+}
+
+// plainBytes are those that stand for themselves in a path. It is never written
+// after it was made.
+var plainBytes = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c > ' ' && c < 0x7f && !strings.ContainsRune(`%;\#?`, rune(c))
+	}
+	return t
+}()
 
 // dots reports whether a segment goes away when a path is cleaned.
 func dots(segment string) bool {

@@ -115,22 +115,15 @@ func (p *Policy) Decide(r *Request) Decision {
 		if i == none {
 			return p.settle(p.unmatched(missed), doubt)
 		}
-		route := &p.routes[i]
-		switch {
-		case !route.To.matchesPort(r.Port):
-		case !route.From.matches(r.Process):
-			missed = max(missed, flow.ReasonIdentityMismatch)
-		case !route.To.matchesMethod(r.Method):
-			missed = flow.ReasonRequestMismatch
-		case route.To.ambiguous(r.Path):
-			if route.Mode == Enforce {
-				return p.ambiguous(i)
-			}
-			doubt = first(doubt, i)
-		case !route.To.matchesPath(r.Path):
-			missed = flow.ReasonRequestMismatch
-		default:
+		switch why := p.routes[i].miss(r); {
+		case why == flow.ReasonNone:
 			return p.settle(p.decided(i), doubt)
+		case why != flow.ReasonPathAmbiguous:
+			missed = max(missed, why)
+		case p.routes[i].Mode == Enforce:
+			return p.ambiguous(i)
+		default:
+			doubt = first(doubt, i)
 		}
 	}
 }

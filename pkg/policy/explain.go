@@ -47,10 +47,12 @@ func (r *Route) explain(q *Request) Step {
 	case q.Method == "":
 	case !r.To.matchesMethod(q.Method):
 		return Step{Reason: flow.ReasonRequestMismatch, Why: fmt.Sprintf("method %s is not among %s", q.Method, strings.Join(r.To.Methods, ", "))}
-	case r.To.ambiguous(q.Path):
-		return Step{Reason: flow.ReasonPathAmbiguous, Why: fmt.Sprintf("path %q can be read in two ways", q.Path)}
-	case !r.To.matchesPath(q.Path):
-		return Step{Reason: flow.ReasonRequestMismatch, Why: fmt.Sprintf("path %q is not among %s", q.Path, list(r.To.Paths))}
+	}
+	switch why := r.To.missPath(q.Path); why {
+	case flow.ReasonPathAmbiguous:
+		return Step{Reason: why, Why: fmt.Sprintf("path %q can be read in two ways", q.Path)}
+	case flow.ReasonRequestMismatch:
+		return Step{Reason: why, Why: fmt.Sprintf("path %q is not among %s", q.Path, list(r.To.Paths))}
 	}
 	return Step{Matched: true, Why: r.Action.String() + ", mode " + r.Mode.String()}
 }

@@ -4,9 +4,24 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/match"
 	"github.com/outwarden/outwarden/pkg/process"
 )
+
+// miss is the first condition of the route that the request does not meet, the
+// host aside; ReasonNone if it meets all.
+func (r *Route) miss(q *Request) flow.Reason {
+	switch {
+	case !r.To.matchesPort(q.Port):
+		return flow.ReasonNoRoute
+	case !r.From.matches(q.Process):
+		return flow.ReasonIdentityMismatch
+	case !r.To.matchesMethod(q.Method):
+		return flow.ReasonRequestMismatch
+	}
+	return r.To.missPath(q.Path)
+}
 
 // matches reports whether the process is one that f is for. What is not known of
 // it is empty and matches no pattern.
@@ -46,15 +61,12 @@ func matchesUser(users []string, id *process.Identity) bool {
 	if len(users) == 0 {
 		return true
 	}
-	const digits = 10 // of the largest uid
-	var buf [digits]byte
-	uid := strconv.AppendUint(buf[:0], uint64(id.UID), 10)
-	for _, user := range users {
-		if user == string(uid) || user != "" && user == id.User {
-			return true
-		}
+	if id.User != "" && slices.Contains(users, id.User) {
+		return true
 	}
-	return false
+	const digits = 10 // of the largest uid
+	var uid [digits]byte
+	return slices.Contains(users, string(strconv.AppendUint(uid[:0], uint64(id.UID), 10)))
 }
 
 func (t *To) everywhere() bool {
@@ -70,7 +82,7 @@ func (t *To) matchesMethod(method string) bool {
 		return true
 	}
 	for _, m := range t.Methods {
-		if equalFold(m, method) {
+		if m == method || equalFold(m, method) {
 			return true
 		}
 	}
@@ -97,28 +109,20 @@ func lower(c byte) byte {
 	return c
 }
 
-// ambiguous reports whether the path must not be decided by the route's paths: it
-// is ambiguous for one of them, and none matches it in every reading.
-func (t *To) ambiguous(path string) bool {
-	doubt := false
+// missPath is ReasonNone if the paths allow the path, RequestMismatch if they do
+// not, and PathAmbiguous if it must not be decided by them: it is ambiguous for
+// one, and none matches it in every reading.
+func (t *To) missPath(path string) flow.Reason {
+	if len(t.Paths) == 0 {
+		return flow.ReasonNone
+	}
+	missed := flow.ReasonRequestMismatch
 	for i := range t.Paths {
 		if t.Paths[i].Ambiguous(path) {
-			doubt = true
+			missed = flow.ReasonPathAmbiguous
 		} else if t.Paths[i].Match(path) {
-			return false
+			return flow.ReasonNone
 		}
 	}
-	return doubt
-}
-
-func (t *To) matchesPath(path string) bool {
-	if len(t.Paths) == 0 {
-		return true
-	}
-	for i := range t.Paths {
-		if t.Paths[i].Match(path) {
-			return true
-		}
-	}
-	return false
+	return missed
 }

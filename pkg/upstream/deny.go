@@ -7,8 +7,9 @@ import (
 
 // block is a prefix and what it is called in errors.
 type block struct {
-	prefix netip.Prefix
-	name   string
+	prefix  netip.Prefix
+	name    string
+	private bool // Profile.AllowPrivate allows it
 }
 
 // neverDialled are addresses that no setting allows. Metadata services come
@@ -42,9 +43,39 @@ func blocks(list ...string) []block {
 			name = s
 			continue
 		}
-		out = append(out, block{p, name})
+		out = append(out, block{prefix: p, name: name})
 	}
 	return out
+}
+
+// octets holds, for each first octet of an address, the blocks that such an
+// address can lie in, in the order of the lists. Most octets have none.
+type octets [256][]block
+
+var denied4, denied6 = deniedBy(4), deniedBy(16)
+
+func deniedBy(size int) *octets {
+	by := new(octets)
+	for _, b := range neverDialled {
+		by.enter(b, size)
+	}
+	for _, b := range privateBlocks {
+		b.private = true
+		by.enter(b, size)
+	}
+	return by
+}
+
+func (by *octets) enter(b block, size int) {
+	address := b.prefix.Addr().AsSlice()
+	if len(address) != size {
+		return
+	}
+	first := address[0]
+	last := first | byte(0xff>>min(b.prefix.Bits(), 8))
+	for octet := int(first); octet <= int(last); octet++ {
+		by[octet] = append(by[octet], b)
+	}
 }
 
 // DeniedRange names the range for which a may not be dialled by our resolver's
@@ -68,30 +99,22 @@ func DeniedRange(a netip.Addr, allowPrivate bool) string {
 }
 
 func deniedPlain(a netip.Addr, allowPrivate bool) string {
-	for _, b := range neverDialled {
-		if b.prefix.Contains(a) {
-			return b.name
-		}
-	}
-	if allowPrivate {
-		return ""
-	}
-	for _, b := range privateBlocks {
-		if b.prefix.Contains(a) {
+	near := near(a)
+	for i := range near {
+		if b := &near[i]; !(b.private && allowPrivate) && b.prefix.Contains(a) {
 			return b.name
 		}
 	}
 	return ""
 }
 
-var (
-	compatible = netip.MustParsePrefix("::/96")           // RFC 4291 section 2.5.5.1
-	translated = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 2765
-	nat64      = netip.MustParsePrefix("64:ff9b::/96")    // RFC 6052
-	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")  // RFC 8215
-	sixToFour  = netip.MustParsePrefix("2002::/16")       // RFC 3056
-	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380
-)
+// near returns the blocks that share a's first octet.
+func near(a netip.Addr) []block {
+	if a.Is4() {
+		return denied4[a.As4()[0]]
+	}
+	return denied6[a.As16()[0]]
+}
 
 // isatap is the interface identifier 0000:5efe, its universal bit aside
 // (RFC 5214 section 6.1).
@@ -105,20 +128,29 @@ func embedded(a netip.Addr) []netip.Addr {
 	b := a.As16()
 	word := func(i int) uint32 { return binary.BigEndian.Uint32(b[i:]) }
 	const universal = 0x02000000
-	switch {
-	case compatible.Contains(a), translated.Contains(a), nat64.Contains(a), nat64Local.Contains(a):
-		if a == netip.IPv6Loopback() {
-			return nil
-		}
-		return []netip.Addr{v4(word(12))}
-	case sixToFour.Contains(a):
+	switch high := word(0); {
+	case high>>16 == 0x2002: // 2002::/16, RFC 3056
 		return []netip.Addr{v4(word(2))}
-	case teredo.Contains(a):
+	case high == 0x20010000: // 2001::/32, RFC 4380
 		return []netip.Addr{v4(word(4)), v4(^word(12))}
-	case word(8)&^universal == isatap:
+	case translates(high, word(4), word(8)) && a != netip.IPv6Loopback(),
+		word(8)&^universal == isatap:
 		return []netip.Addr{v4(word(12))}
 	}
 	return nil
+}
+
+// translates reports whether an address that begins with these 96 bits is an IPv4
+// one in another dress.
+func translates(a, b, c uint32) bool {
+	const wellKnown = 0x0064ff9b
+	switch {
+	case a == 0 && b == 0:
+		return c == 0 || c == 0xffff0000 // ::/96, RFC 4291 section 2.5.5.1; ::ffff:0:0:0/96, RFC 2765
+	case a == wellKnown:
+		return b == 0 && c == 0 || b>>16 == 1 // 64:ff9b::/96, RFC 6052; 64:ff9b:1::/48, RFC 8215
+	}
+	return false
 }
 
 func v4(n uint32) netip.Addr {

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -150,6 +151,11 @@ func FuzzDeniedRange(f *testing.F) {
 		if !ok {
 			return
 		}
+		for _, private := range []bool{false, true} {
+			if got, want := DeniedRange(a, private), plainRange(a, private); got != want {
+				t.Errorf("%v, private %v: %q, want %q", a, private, got, want)
+			}
+		}
 		if DeniedRange(a, true) != "" && DeniedRange(a, false) == "" {
 			t.Errorf("%v: allowing private addresses denies it", a)
 		}
@@ -157,4 +163,125 @@ func FuzzDeniedRange(f *testing.F) {
 			t.Errorf("%v: mapped and plain differ", a)
 		}
 	})
+}
+
+// plainRange says DeniedRange once more, list by list and without an index.
+func plainRange(a netip.Addr, private bool) string {
+	a = a.WithZone("").Unmap()
+	lists := [][]block{neverDialled}
+	if !private {
+		lists = append(lists, privateBlocks)
+	}
+	in := func(a netip.Addr) string {
+		for _, list := range lists {
+			for _, b := range list {
+				if b.prefix.Contains(a) {
+					return b.name
+				}
+			}
+		}
+		return ""
+	}
+	if name := in(a); name != "" {
+		return name
+	}
+	for _, v4 := range plainEmbedded(a) {
+		if name := in(v4); name != "" {
+			return name + ", embedded"
+		}
+	}
+	return ""
+}
+
+func plainEmbedded(a netip.Addr) []netip.Addr {
+	within := func(list ...string) bool {
+		for _, s := range list {
+			if netip.MustParsePrefix(s).Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	b := a.As16()
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte(b[i : i+4])) }
+	switch {
+	case !a.Is6(), a == netip.IPv6Loopback():
+		return nil
+	case within("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"):
+		return []netip.Addr{at(12)}
+	case within("2002::/16"):
+		return []netip.Addr{at(2)}
+	case within("2001::/32"):
+		return []netip.Addr{at(4), netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})}
+	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe:
+		return []netip.Addr{at(12)}
+	}
+	return nil
+}
+
+// TestDeniedRangeByOctet holds the index against the lists: the ends of every
+// block and their neighbours, each octet, and all of it in every embedding.
+func TestDeniedRangeByOctet(t *testing.T) {
+	var plain []netip.Addr
+	for octet := range 256 {
+		plain = append(plain, netip.AddrFrom4([4]byte{byte(octet), 1, 2, 3}), netip.AddrFrom16([16]byte{byte(octet), 1, 15: 1}))
+	}
+	for _, b := range slices.Concat(neverDialled, privateBlocks) {
+		first := b.prefix.Addr()
+		end := first.AsSlice()
+		for bit := b.prefix.Bits(); bit < first.BitLen(); bit++ {
+			end[bit/8] |= 0x80 >> (bit % 8)
+		}
+		last, _ := netip.AddrFromSlice(end)
+		plain = append(plain, first, first.Prev(), first.Next(), last, last.Prev(), last.Next())
+	}
+	judged := map[string]int{}
+	for _, p := range plain {
+		for _, a := range append(embeddings(p), p) {
+			for _, private := range []bool{false, true} {
+				want := plainRange(a, private)
+				if !a.IsValid() {
+					want = "invalid"
+				}
+				if got := DeniedRange(a, private); got != want {
+					t.Errorf("%v, private %v: %q, want %q", a, private, got, want)
+				}
+				judged[want]++
+			}
+		}
+	}
+	if names := 20; len(judged) < names {
+		t.Errorf("the test saw %d kinds: %v", len(judged), judged)
+	}
+}
+
+// embeddings are the IPv6 addresses that stand for an IPv4 one.
+func embeddings(a netip.Addr) (list []netip.Addr) {
+	if !a.Is4() {
+		return nil
+	}
+	b := a.As4()
+	for _, prefix := range []string{"::", "::ffff:0:0", "::ffff:0:0:0", "64:ff9b::", "64:ff9b:1::", "64:ff9b:1:2:3::", "64:ff9b:2::", "2001::", "2001:db8::5efe:0:0", "2001:db8::200:5efe:0:0", "2001:db8::100:5efe:0:0"} {
+		e := netip.MustParseAddr(prefix).As16()
+		copy(e[12:], b[:])
+		list = append(list, netip.AddrFrom16(e))
+	}
+	sixToFour, teredo, client := [16]byte{0x20, 0x02}, [16]byte{0x20, 0x01}, [16]byte{0x20, 0x01, 4: 8, 5: 8, 6: 8, 7: 8}
+	copy(sixToFour[2:], b[:])
+	copy(teredo[4:], b[:])
+	for i, c := range b {
+		client[12+i] = ^c
+	}
+	return append(list, netip.AddrFrom16(sixToFour), netip.AddrFrom16(teredo), netip.AddrFrom16(client))
+}
+
+func BenchmarkDeniedRange(b *testing.B) {
+	for _, s := range []string{"203.0.113.10", "2001:db8::10", "10.0.0.1", "64:ff9b::808:808"} {
+		a := netip.MustParseAddr(s)
+		b.Run(s, func(b *testing.B) {
+			for b.Loop() {
+				DeniedRange(a, false)
+			}
+		})
+	}
 }

@@ -1,7 +1,7 @@
 // Package vault reads secrets from where they are kept and remembers them.
 //
-// A Source knows one place: a file, or a systemd credential. Vault gives names
-// to sources and caches what they yield. A secret that changes on disk is read
+// A Source knows one place: a file, or a systemd credential. Cached remembers what
+// one yields, Vault gives names to several. A secret that changes on disk is read
 // again at the next Get, without a reload; its version then changes too.
 //
 // A version says which reading of a secret was used, for the audit trail and

@@ -32,72 +32,108 @@ func (f File) Fetch(ctx context.Context) (secret.Value, error) {
 
 // FetchStamped is Fetch with the stamp of what was read.
 func (f File) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
-	const tries = 5
-	for range tries {
-		value, stamp, err := f.read()
-		if !errors.Is(err, errChanging) {
-			return value, stamp, err
-		}
-		if err := ctx.Err(); err != nil {
-			return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", f.Path, err)
-		}
-	}
-	return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", f.Path, errChanging)
+	return fetch(ctx, f.Path, private)
 }
 
 // Stamp looks at the file without reading it.
-func (f File) Stamp() (Stamp, error) {
+func (f File) Stamp() (Stamp, error) { return look(f.Path) }
+
+// Public is a file like File that may be open to others: it is no secret, but
+// read like one. A certificate is such a file.
+type Public struct{ Path string }
+
+// Fetch reads the file and cuts one line end (LF or CRLF) off its end.
+func (p Public) Fetch(ctx context.Context) (secret.Value, error) {
+	value, _, err := p.FetchStamped(ctx)
+	return value, err
+}
+
+// FetchStamped is Fetch with the stamp of what was read.
+func (p Public) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
+	return fetch(ctx, p.Path, func(string, *unix.Stat_t) error { return nil })
+}
+
+// Stamp looks at the file without reading it.
+func (p Public) Stamp() (Stamp, error) { return look(p.Path) }
+
+func look(path string) (Stamp, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(f.Path, &st); err != nil {
-		return Stamp{}, &os.PathError{Op: "stat", Path: f.Path, Err: err}
+	if err := unix.Stat(path, &st); err != nil {
+		return Stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return stampOf(&st, time.Now()), nil
 }
 
 var errChanging = errors.New("file changes while it is read")
 
-func (f File) read() (secret.Value, Stamp, error) {
+// check refuses a file by who may do what with it.
+type check func(path string, st *unix.Stat_t) error
+
+// fetch reads a file until nobody changed it meanwhile.
+func fetch(ctx context.Context, path string, allowed check) (secret.Value, Stamp, error) {
+	const tries = 5
+	for range tries {
+		value, stamp, err := read(path, allowed)
+		if !errors.Is(err, errChanging) {
+			return value, stamp, err
+		}
+		if err := ctx.Err(); err != nil {
+			return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+	return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", path, errChanging)
+}
+
+func read(path string, allowed check) (secret.Value, Stamp, error) {
 	// Not blocking: a pipe in the file's place would hold us up for ever.
-	file, err := os.OpenFile(f.Path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return secret.Value{}, Stamp{}, err
 	}
 	defer file.Close()
-	before, err := f.inspect(file)
+	before, err := inspect(file, allowed)
 	if err != nil {
 		return secret.Value{}, Stamp{}, err
 	}
 	content, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
 	defer clear(content)
 	if err != nil {
-		return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", f.Path, err)
+		return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", path, err)
 	}
 	if len(content) > MaxSize {
-		return secret.Value{}, Stamp{}, fmt.Errorf("%s has over %d bytes: %w", f.Path, MaxSize, ErrTooLarge)
+		return secret.Value{}, Stamp{}, fmt.Errorf("%s has over %d bytes: %w", path, MaxSize, ErrTooLarge)
 	}
-	after, err := f.inspect(file)
+	after, err := inspect(file, allowed)
 	if err == nil && !after.same(before) {
 		err = errChanging
 	}
 	return secret.New(trim(content)), before, err
 }
 
-// inspect refuses what is not a secret file, and stamps what is.
-func (f File) inspect(file *os.File) (Stamp, error) {
+// inspect refuses what must not be read, and stamps what may.
+func inspect(file *os.File, allowed check) (Stamp, error) {
+	path := file.Name()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return Stamp{}, &os.PathError{Op: "stat", Path: f.Path, Err: err}
+		return Stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return Stamp{}, fmt.Errorf("%s is not a regular file", path)
+	}
+	return stampOf(&st, time.Now()), allowed(path, &st)
+}
+
+// private wants a file that nobody but its owner may write, nobody but owner and
+// group may read, and that belongs to root or to us.
+func private(path string, st *unix.Stat_t) error {
 	const groupWrites, others = 0o020, 0o007
 	switch mode := st.Mode & 0o7777; {
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return Stamp{}, fmt.Errorf("%s is not a regular file", f.Path)
 	case mode&(groupWrites|others) != 0:
-		return Stamp{}, fmt.Errorf("%s has mode %04o: %w (try: chmod 0600 %s)", f.Path, mode, ErrExposed, f.Path)
+		return fmt.Errorf("%s has mode %04o: %w (try: chmod 0600 %s)", path, mode, ErrExposed, path)
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return Stamp{}, fmt.Errorf("%s belongs to user %d: %w (try: chown root %s)", f.Path, st.Uid, ErrExposed, f.Path)
+		return fmt.Errorf("%s belongs to user %d: %w (try: chown root %s)", path, st.Uid, ErrExposed, path)
 	}
-	return stampOf(&st, time.Now()), nil
+	return nil
 }
 
 // trim cuts exactly one line end off.

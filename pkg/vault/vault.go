@@ -38,13 +38,9 @@ type Stamped interface {
 	Stamp() (Stamp, error)
 }
 
-// Vault gives secrets by name. It is safe for several goroutines.
-type Vault struct {
-	entries map[string]*entry // never changes after New
-}
-
-// entry is one named secret and what was last read of it.
-type entry struct {
+// Cached is one source and what was last read of it. It is safe for several
+// goroutines.
+type Cached struct {
 	source Source
 
 	mu      sync.Mutex
@@ -54,70 +50,86 @@ type entry struct {
 	changes uint64 // counts readings whose stamp did not tell them apart
 }
 
-// New returns a Vault over these sources. Nothing is read before Get.
-func New(sources map[string]Source) *Vault {
-	v := &Vault{entries: make(map[string]*entry, len(sources))}
-	for name, s := range sources {
-		v.entries[name] = &entry{source: s}
-	}
-	return v
-}
+// Remember returns a Cached over s. Nothing is read before Get.
+func Remember(s Source) *Cached { return &Cached{source: s} }
 
-// Get returns the secret of that name as it is now, and its version: a short id
-// that changes when the bytes change and tells nothing about them. If the source
-// can't be read the error is returned and no older value is used in its place.
-func (v *Vault) Get(ctx context.Context, name string) (value secret.Value, version string, err error) {
-	e, ok := v.entries[name]
-	if !ok {
-		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, ErrUnknown)
+// Get returns the secret as it is now, and its version: a short id that changes
+// when the bytes change and tells nothing about them. If the source can't be read
+// the error is returned and no older value is used in its place.
+func (c *Cached) Get(ctx context.Context) (value secret.Value, version string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.refresh(ctx); err != nil {
+		return secret.Value{}, "", err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err := e.refresh(ctx); err != nil {
-		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, err)
-	}
-	return e.value, e.version, nil
+	return c.value, c.version, nil
 }
 
 // refresh reads the source unless its stamp says that nothing is new.
-func (e *entry) refresh(ctx context.Context) error {
-	s, stamped := e.source.(Stamped)
+func (c *Cached) refresh(ctx context.Context) error {
+	s, stamped := c.source.(Stamped)
 	if !stamped {
-		value, err := e.source.Fetch(ctx)
-		return e.take(value, Stamp{}, err)
+		value, err := c.source.Fetch(ctx)
+		return c.take(value, Stamp{}, err)
 	}
-	if e.stamp.settled {
-		if now, err := s.Stamp(); err == nil && now.same(e.stamp) {
+	if c.stamp.settled {
+		if now, err := s.Stamp(); err == nil && now.same(c.stamp) {
 			return nil
 		}
 	}
 	value, stamp, err := s.FetchStamped(ctx)
-	return e.take(value, stamp, err)
+	return c.take(value, stamp, err)
 }
 
 // take stores a reading. A file that was only touched keeps its version, so that
 // no pooled connection is given up for it.
-func (e *entry) take(value secret.Value, stamp Stamp, err error) error {
+func (c *Cached) take(value secret.Value, stamp Stamp, err error) error {
 	if err != nil {
-		e.value, e.version, e.stamp = secret.Value{}, "", Stamp{}
+		c.value, c.version, c.stamp = secret.Value{}, "", Stamp{}
 		return err
 	}
 	if value.IsZero() {
-		return e.take(value, stamp, ErrEmpty)
+		return c.take(value, stamp, ErrEmpty)
 	}
-	if e.version == "" || !value.Equal(e.value) {
-		e.version = e.next(stamp)
+	if c.version == "" || !value.Equal(c.value) {
+		c.version = c.next(stamp)
 	}
-	e.value, e.stamp = value, stamp
+	c.value, c.stamp = value, stamp
 	return nil
 }
 
 // next is the version of a reading with new bytes.
-func (e *entry) next(stamp Stamp) string {
+func (c *Cached) next(stamp Stamp) string {
 	version := stamp.version()
-	if !stamp.same(e.stamp) {
+	if !stamp.same(c.stamp) {
 		return version
 	}
-	e.changes++
-	return version + "." + strconv.FormatUint(e.changes, 10)
+	c.changes++
+	return version + "." + strconv.FormatUint(c.changes, 10)
+}
+
+// Vault gives secrets by name. It is safe for several goroutines.
+type Vault struct {
+	entries map[string]*Cached // never changes after New
+}
+
+// New returns a Vault over these sources. Nothing is read before Get.
+func New(sources map[string]Source) *Vault {
+	v := &Vault{entries: make(map[string]*Cached, len(sources))}
+	for name, s := range sources {
+		v.entries[name] = Remember(s)
+	}
+	return v
+}
+
+// Get is Cached.Get of the secret of that name.
+func (v *Vault) Get(ctx context.Context, name string) (value secret.Value, version string, err error) {
+	c, ok := v.entries[name]
+	if !ok {
+		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, ErrUnknown)
+	}
+	if value, version, err = c.Get(ctx); err != nil {
+		return secret.Value{}, "", fmt.Errorf("secret %q: %w", name, err)
+	}
+	return value, version, nil
 }

@@ -334,3 +334,26 @@ func BenchmarkGet(b *testing.B) {
 		}
 	}
 }
+
+// TestPublicFilesAreNotHeldToTheRulesOfSecrets: others may read and write them,
+// but what is no regular file is refused here too.
+func TestPublicFilesAreNotHeldToTheRulesOfSecrets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roots.pem")
+	write(t, path, "abc\n")
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if value, version, err := Remember(Public{path}).Get(t.Context()); err != nil || string(value.Reveal()) != "abc" || version == "" {
+		t.Errorf("%q %q %v", value.Reveal(), version, err)
+	}
+	if _, _, err := Remember(File{path}).Get(t.Context()); !errors.Is(err, ErrExposed) {
+		t.Errorf("as a secret: %v", err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Public{pipe}).Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a pipe: %v", err)
+	}
+}
