@@ -97,8 +97,8 @@ func allocate(f *os.File, size int64) error {
 // segment does not have yet.
 func (s *segment) room(e *encoder) int {
 	n := len(e.body) + around
-	for _, o := range e.objects {
-		if o != nil && !s.holds(o) {
+	for o := range e.shared.objects {
+		if !s.holds(o) {
 			n += o.size()
 		}
 	}
@@ -115,8 +115,8 @@ func (s *segment) holds(o *object) bool {
 // write puts one record behind the last and gives its hash. The line end is
 // written last: a line that has one is whole.
 func (s *segment) write(seq uint64, e *encoder, prev Digest) Digest {
-	for _, o := range e.objects {
-		if o != nil && !s.holds(o) {
+	for o := range e.shared.objects {
+		if !s.holds(o) {
 			s.writeObject(o)
 		}
 	}
