@@ -38,7 +38,7 @@ func (s *Shared) fill(r *Record) {
 		b = appendReference(b, `,"process":"`, s.process.sum)
 	}
 	if b = appendCommon(b, r); len(b) == 0 {
-		s.common.json = b
+		s.common.json, s.common.sum = b, Digest{}
 		return
 	}
 	b[0] = '{' // for the comma
