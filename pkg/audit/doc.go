@@ -14,18 +14,22 @@
 // missing record and an exchange of two show in the chain itself, and a cut tail
 // or a rewritten one shows against the head, which nobody can write without the key.
 //
-// Two objects are the same in many records: the process, and the upstream
-// connection. A line has the SHA-256 of such an object in its place, and the
-// object stands once in each segment, on a line of its own in front of the first
-// record that refers to it:
+// Much is the same in many records: who made the request, to which API, with what.
+// A line has the SHA-256 of an object in the place of these fields, and the object
+// stands once in each segment, on a line of its own in front of the first record
+// that refers to it; so does the process, to which that object refers in turn:
 //
 //	{"object":{"pid":4711,...}}
-//	{"seq":81237,...,"process":"9f86d0...",...,"prev":"...","hash":"..."}
+//	{"object":{"process":"9f86d0...","original":{...},"sni":...,"host":...,"route":...,
+//	  "decision":...,"credentials":[...],"upstream":{...},"egress_ip":...}}
+//	{"seq":81237,...,"flow":...,"common":"60303a...","method":...,"prev":"...","hash":"..."}
 //
-// What is read back has the object in it again, and so has what commands print.
-// Whoever wants to check a printed record against its hash puts the SHA-256 of
-// the two objects, in quotes, where they stand. An object that is changed or
-// missing shows in each record that refers to it, one too many in the record behind.
+// What is read back has all fields in it again, in the order of [Record], and so
+// has what commands print. Whoever wants to check a printed record against its
+// hash makes the object of those fields that it has, with the SHA-256 of the
+// process in quotes, and puts "common" with its SHA-256 behind the flow instead. An
+// object that is changed or missing shows in each record that refers to it, one too
+// many in the record behind.
 //
 // # What survives what
 //

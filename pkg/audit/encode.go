@@ -37,62 +37,43 @@ func appendHash(b []byte, d Digest) []byte {
 
 // encoder encodes records, one after the other.
 type encoder struct {
-	body    []byte     // every field between seq and prev
-	objects [2]*object // what body refers to: process, upstream; nil: nothing
-	own     [2]object  // where they are not shared
-	clock   clock
+	body   []byte  // every field between seq and prev
+	shared *Shared // what body refers to
+	own    Shared  // where that was not encoded before
+	clock  clock
 }
 
 func (e *encoder) encode(r *Record) {
-	e.objects = [2]*object{}
+	if e.shared = r.shared; e.shared == nil {
+		e.own.fill(r)
+		e.shared = &e.own
+	}
 	b := append(e.body[:0], `,"time":"`...)
 	b = e.clock.append(b, r.Time)
 	b = append(b, `","kind":`...)
 	b = appendString(b, r.Kind)
-	b = e.appendConnection(b, r)
-	b = text(b, `,"host":`, r.Host)
+	b = text(b, `,"flow":`, r.Flow)
+	b = append(b, e.shared.reference...)
 	b = text(b, `,"method":`, r.Method)
 	b = text(b, `,"path":`, r.Path)
-	b = text(b, `,"route":`, r.Route)
-	b = text(b, `,"decision":`, r.Decision)
 	b = text(b, `,"reason":`, r.Reason)
-	b = appendCredentials(b, r.Credentials)
 	b = appendSignature(b, r.Signature)
-	b = e.appendUpstream(b, r)
 	e.body = appendResult(b, r)
 }
 
-// appendConnection appends what records of one connection have in common.
-func (e *encoder) appendConnection(b []byte, r *Record) []byte {
-	if s := r.connection; s != nil {
-		e.objects[0] = s.object
-		return append(b, s.fields...)
-	}
-	b = text(b, `,"flow":`, r.Flow)
-	if r.Process != nil {
-		o := &e.own[0]
-		o.json = appendJSON(o.json[:0], r.Process.JSON())
-		e.objects[0] = o.hash()
-		b = appendReference(b, processKey, o.sum)
-	}
+// appendCommon appends what records say alike that one process makes to one API.
+func appendCommon(b []byte, r *Record) []byte {
 	if r.Original != nil {
 		b = address(b, `,"original":{"ip":`, r.Original.IP, r.Original.Port)
 		b = append(b, '}')
 	}
-	return text(b, `,"sni":`, r.SNI)
-}
-
-// appendUpstream appends what records of like upstream connections have in common.
-func (e *encoder) appendUpstream(b []byte, r *Record) []byte {
-	if s := r.upstream; s != nil {
-		e.objects[1] = s.object
-		return append(b, s.fields...)
-	}
+	b = text(b, `,"sni":`, r.SNI)
+	b = text(b, `,"host":`, r.Host)
+	b = text(b, `,"route":`, r.Route)
+	b = text(b, `,"decision":`, r.Decision)
+	b = appendCredentials(b, r.Credentials)
 	if r.Upstream != nil {
-		o := &e.own[1]
-		o.json = appendUpstream(o.json[:0], r.Upstream)
-		e.objects[1] = o.hash()
-		b = appendReference(b, upstreamKey, o.sum)
+		b = appendUpstream(append(b, `,"upstream":`...), r.Upstream)
 	}
 	return text(b, `,"egress_ip":`, r.EgressIP)
 }

@@ -62,6 +62,7 @@ func (l *Log) syncLocked() error {
 	if err != nil {
 		return err
 	}
+	l.giveBackLocked()
 	for _, s := range segments {
 		if err := s.sync(); err != nil {
 			return l.fail(fmt.Errorf("sync audit segment %s: %w", s.name(), err))
@@ -76,6 +77,22 @@ func (l *Log) syncLocked() error {
 	}
 	l.synced.Store(seq)
 	return nil
+}
+
+// giveBack takes what is written out of this process's memory.
+func (l *Log) giveBack() {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.giveBackLocked()
+}
+
+// giveBackLocked runs under syncMu, which keeps segments mapped. Append goes on
+// meanwhile: it writes behind the end and never looks back.
+func (l *Log) giveBackLocked() {
+	l.mu.Lock()
+	s, end := l.active, l.active.end
+	l.mu.Unlock()
+	s.giveBack(end)
 }
 
 // fail breaks the trail: after a failed sync the kernel may have dropped the
@@ -97,8 +114,8 @@ func (l *Log) rest() {
 	l.resting = true
 }
 
-// keep does what a quiet trail needs: it brings the head to rest, syncs, and
-// writes checkpoints.
+// keep does what a quiet trail needs: it brings the head to rest, syncs, writes
+// checkpoints, and holds no more memory than it must.
 func (l *Log) keep(ctx context.Context) {
 	defer l.done.Done()
 	tick := time.NewTicker(restEvery)
@@ -118,6 +135,7 @@ func (l *Log) keep(ctx context.Context) {
 				lastSync = now
 			}
 			l.restIfGrown()
+			l.giveBack()
 		}
 	}
 }

@@ -98,11 +98,11 @@ func TestReopenContinues(t *testing.T) {
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Options{SegmentSize: minSegmentSize})
-	appendN(t, l, 500)
+	appendN(t, l, 1000)
 	verified(t, dir) // while it is written
 	closeLog(t, l)
 	r := verified(t, dir)
-	if r.Records != 500 || r.Segments < 8 {
+	if r.Records != 1000 || r.Segments < 8 {
 		t.Fatalf("%d records in %d segments", r.Records, r.Segments)
 	}
 	files, err := listSegments(dir)

@@ -81,7 +81,7 @@ type test func(*Record) bool
 type filter struct {
 	Query
 	tests   []test
-	needles [][][]byte // a line that has none of a group's cannot fit
+	needles [][][]byte // a line that has none of a group's cannot fit, nor what it refers to
 }
 
 // compile checks a query's patterns.
@@ -115,7 +115,7 @@ func (f *filter) exact(key string, values []string, field func(*Record) string) 
 	}
 	var needles [][]byte
 	for _, v := range values {
-		needles = append(needles, text(nil, `,"`+key+`":`, v))
+		needles = append(needles, text(nil, `"`+key+`":`, v))
 	}
 	f.needles = append(f.needles, needles)
 	f.tests = append(f.tests, func(r *Record) bool { return slices.Contains(values, field(r)) })

@@ -100,7 +100,7 @@ func (f *filter) segment(file segmentFile, yield func(Record, error) bool) bool 
 
 // decode reads a line if it may be wanted, and reports whether it is.
 func (f *filter) decode(line []byte, shelf *objects) (Record, bool, error) {
-	if !f.Not && !f.mayFit(line) {
+	if !f.Not && !f.mayFit(line, shelf) {
 		return Record{}, false, nil
 	}
 	r, err := decode(line, shelf)
@@ -110,9 +110,18 @@ func (f *filter) decode(line []byte, shelf *objects) (Record, bool, error) {
 	return r, f.fits(&r), nil
 }
 
-func (f *filter) mayFit(line []byte) bool {
+// mayFit looks at the bytes of a line and of what it refers to.
+func (f *filter) mayFit(line []byte, shelf *objects) bool {
+	if len(f.needles) == 0 {
+		return true
+	}
+	sum, _, refers := commonOf(line)
+	common := shelf.held[sum]
+	if refers && common == nil {
+		return true // an error, which decode finds
+	}
 	for _, group := range f.needles {
-		if !slices.ContainsFunc(group, func(n []byte) bool { return bytes.Contains(line, n) }) {
+		if !slices.ContainsFunc(group, func(n []byte) bool { return bytes.Contains(line, n) || bytes.Contains(common, n) }) {
 			return false
 		}
 	}

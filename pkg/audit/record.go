@@ -50,9 +50,8 @@ type Record struct {
 	Prev        Digest            `json:"prev"`           // hash of the record before; set by Append
 	Hash        Digest            `json:"hash"`           // set by Append
 
-	connection, upstream *Shared // in place of fields; see Share
-
-	line []byte
+	shared *Shared // in place of fields; see Share
+	line   []byte
 }
 
 // Endpoint is an address.
@@ -104,10 +103,8 @@ func (r *Record) Line() []byte {
 	b := append(appendSeq(nil, r.Seq), e.body...)
 	b = appendHash(appendPrev(b, r.Prev), r.Hash)
 	var all objects
-	for _, o := range e.objects {
-		if o != nil {
-			all.add(o.json)
-		}
+	for o := range e.shared.objects {
+		all.add(o.json)
 	}
 	line, err := all.expand(b)
 	if err != nil { // not so: all that it refers to was added

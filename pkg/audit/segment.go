@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ type segment struct {
 	end    int                 // where the next line begins
 	newest int64               // newest record time, Unix nanoseconds; becomes the file's mtime
 	held   map[Digest]struct{} // the objects that it has
+	recent Digest              // of held: what the last record referred to
+	given  int                 // up to here pages were given back
 }
 
 // createSegment makes an empty segment whose blocks are all allocated, so that
@@ -97,29 +100,36 @@ func allocate(f *os.File, size int64) error {
 // segment does not have yet.
 func (s *segment) room(e *encoder) int {
 	n := len(e.body) + around
-	for _, o := range e.objects {
-		if o != nil && !s.holds(o) {
-			n += o.size()
-		}
+	for o := range s.lacks(e.shared) {
+		n += o.size()
 	}
 	return n
 }
 
 func (s *segment) fits(e *encoder) bool { return len(s.data)-s.end >= s.room(e) }
 
-func (s *segment) holds(o *object) bool {
-	_, ok := s.held[o.sum]
-	return ok
+// lacks yields the objects that the segment does not have yet. Where it has what
+// a record refers to, it has what that refers to.
+func (s *segment) lacks(shared *Shared) iter.Seq[*object] {
+	return func(yield func(*object) bool) {
+		if shared.common.sum == s.recent {
+			return
+		}
+		for o := range shared.objects {
+			if _, ok := s.held[o.sum]; !ok && !yield(o) {
+				return
+			}
+		}
+	}
 }
 
 // write puts one record behind the last and gives its hash. The line end is
 // written last: a line that has one is whole.
 func (s *segment) write(seq uint64, e *encoder, prev Digest) Digest {
-	for _, o := range e.objects {
-		if o != nil && !s.holds(o) {
-			s.writeObject(o)
-		}
+	for o := range s.lacks(e.shared) {
+		s.writeObject(o)
 	}
+	s.recent = e.shared.common.sum
 	b := s.data[s.end:s.end]
 	b = appendSeq(b, seq)
 	b = append(b, e.body...)
@@ -140,6 +150,21 @@ func (s *segment) writeObject(o *object) {
 }
 
 func (s *segment) sync() error { return unix.Fdatasync(int(s.file.Fd())) }
+
+// giveBack takes pages that are written out of the mapping, if there are enough
+// of them to be worth it. The kernel keeps what is in them and puts it on disk as
+// before, but they are no part of this process any more, and a sync need not
+// write-protect each of them with an interrupt to every processor.
+func (s *segment) giveBack(end int) {
+	const enough = 64 << 10
+	end -= end % os.Getpagesize()
+	if end-s.given < enough {
+		return
+	}
+	if unix.Madvise(s.data[s.given:end], unix.MADV_DONTNEED) == nil {
+		s.given = end
+	}
+}
 
 func (s *segment) unmap() error {
 	if s.data == nil {

@@ -8,51 +8,70 @@ import (
 	"slices"
 )
 
-// Shared is what many records say alike, encoded once: see ShareConnection and
-// ShareUpstream. It never changes, and serves any number of records at once.
+// Shared is what many records say alike, encoded once: see [Share]. It never
+// changes, and serves any number of records at once.
 type Shared struct {
-	fields []byte
-	object *object // what fields refer to; nil: nothing
+	process, common object
+	reference       []byte // what stands in a line; empty: nothing is shared
 }
 
-// ShareConnection encodes what all records of one connection say: the Flow,
-// Process, Original and SNI of r.
-func ShareConnection(r *Record) *Shared {
-	var e encoder
-	fields := e.appendConnection(nil, r)
-	return &Shared{fields, e.objects[0]}
+// Share encodes what records say alike that one process makes to one API: the
+// Process, Original, SNI, Host, Route, Decision, Credentials, Upstream and
+// EgressIP of r.
+func Share(r *Record) *Shared {
+	const usual = 1 << 10
+	s := &Shared{process: object{json: make([]byte, 0, usual)}, common: object{json: make([]byte, 0, usual)}}
+	s.fill(r)
+	return s
 }
 
-// ShareUpstream encodes what all records of requests over like upstream
-// connections say: the Upstream and EgressIP of r.
-func ShareUpstream(r *Record) *Shared {
-	var e encoder
-	fields := e.appendUpstream(nil, r)
-	return &Shared{fields, e.objects[1]}
+// Share lets what was encoded before stand for those fields of r; nil: the
+// fields themselves count.
+func (r *Record) Share(s *Shared) { r.shared = s }
+
+func (s *Shared) fill(r *Record) {
+	s.process.json, s.reference = s.process.json[:0], s.reference[:0]
+	b := s.common.json[:0]
+	if r.Process != nil {
+		s.process.json = appendJSON(s.process.json, r.Process.JSON())
+		s.process.hash()
+		b = appendReference(b, `,"process":"`, s.process.sum)
+	}
+	if b = appendCommon(b, r); len(b) == 0 {
+		s.common.json, s.common.sum = b, Digest{}
+		return
+	}
+	b[0] = '{' // for the comma
+	s.common.json = append(b, '}')
+	s.common.hash()
+	s.reference = appendReference(s.reference, commonKey, s.common.sum)
 }
 
-// Share lets what was encoded before stand for fields of r. Either may be nil:
-// then the fields themselves count.
-func (r *Record) Share(connection, upstream *Shared) {
-	r.connection, r.upstream = connection, upstream
+// objects yields those that there are, a process in front of what refers to it.
+func (s *Shared) objects(yield func(*object) bool) {
+	if len(s.process.json) > 0 && !yield(&s.process) {
+		return
+	}
+	if len(s.common.json) > 0 {
+		yield(&s.common)
+	}
 }
 
-// object is a JSON object that many lines have in common: a process, or an
-// upstream connection. A segment holds it once, on a line of its own in front of
-// the first record that refers to it. The records have its SHA-256 in its place.
+// object is a JSON object that many lines have in common: a process, or what
+// records say alike. A segment holds it once, on a line of its own in front of the
+// first record that refers to it. What refers to it has its SHA-256 in its place.
 type object struct {
 	sum  Digest // of json
-	json []byte
+	json []byte // empty: there is none
 }
 
-func (o *object) hash() *object {
-	o.sum = sha256.Sum256(o.json)
-	return o
-}
+func (o *object) hash() { o.sum = sha256.Sum256(o.json) }
 
 const (
-	objectKey = `{"object":`
-	objectEnd = "}\n"
+	objectKey  = `{"object":`
+	objectEnd  = "}\n"
+	commonKey  = `,"common":"`  // in a record
+	processKey = `{"process":"` // begins a common object
 )
 
 // size is how long the object's own line is, with the line end.
@@ -67,17 +86,8 @@ func cutObject(line []byte) ([]byte, bool) {
 	return bytes.CutSuffix(rest, []byte{objectEnd[0]})
 }
 
-// References are unmistakable in a line: in a JSON string every quote is escaped.
-var referenceKeys = [...][]byte{[]byte(`,"process":"`), []byte(`,"upstream":"`)}
-
-const (
-	processKey  = `,"process":`
-	upstreamKey = `,"upstream":`
-)
-
 func appendReference(b []byte, key string, sum Digest) []byte {
-	b = append(append(b, key...), '"')
-	return append(hex.AppendEncode(b, sum[:]), '"')
+	return append(hex.AppendEncode(append(b, key...), sum[:]), '"')
 }
 
 var (
@@ -89,7 +99,7 @@ var (
 type objects struct {
 	held  map[Digest][]byte
 	fresh []Digest // since the last record
-	twice bool     // one of the fresh was held before
+	wrong bool     // one of the fresh was held before, or stands in front of its process
 }
 
 // add takes the object of a line.
@@ -98,7 +108,8 @@ func (o *objects) add(json []byte) {
 		o.held = map[Digest][]byte{}
 	}
 	sum := Digest(sha256.Sum256(json))
-	o.twice = o.twice || o.held[sum] != nil
+	process, refers := processOf(json)
+	o.wrong = o.wrong || o.held[sum] != nil || refers && o.held[process] == nil
 	o.held[sum] = json
 	o.fresh = append(o.fresh, sum)
 }
@@ -109,7 +120,7 @@ func (o *objects) parse(line []byte) (link, error) {
 	if err == nil {
 		err = o.settle(line)
 	}
-	o.fresh, o.twice = o.fresh[:0], false
+	o.fresh, o.wrong = o.fresh[:0], false
 	return l, err
 }
 
@@ -117,51 +128,69 @@ func (o *objects) parse(line []byte) (link, error) {
 // those in front of it are new and its own: none can be put in or taken out.
 func (o *objects) settle(line []byte) error {
 	own := 0
-	for _, key := range referenceKeys {
-		sum, _, ok := findReference(line, key)
-		if ok && o.held[sum] == nil {
+	sum, _, ok := commonOf(line)
+	for ok {
+		json := o.held[sum]
+		if json == nil {
 			return errNoObject
 		}
-		if ok && slices.Contains(o.fresh, sum) {
+		if slices.Contains(o.fresh, sum) {
 			own++
 		}
+		sum, ok = processOf(json)
 	}
-	if o.twice || own != len(o.fresh) {
+	if o.wrong || own != len(o.fresh) {
 		return errAloneObject
 	}
 	return nil
 }
 
-// findReference finds a reference and where its value begins, behind the colon.
-func findReference(line, key []byte) (sum Digest, at int, ok bool) {
-	i := bytes.Index(line, key)
-	if i < 0 {
+// commonOf finds what a record's line refers to, and where. The reference is
+// unmistakable: in a JSON string every quote is escaped.
+func commonOf(line []byte) (sum Digest, at int, ok bool) {
+	at = bytes.Index(line, []byte(commonKey))
+	if at < 0 {
 		return Digest{}, 0, false
 	}
-	at = i + len(key) - 1
-	if len(line) < at+referenceLen || line[at+referenceLen-1] != '"' {
-		return Digest{}, 0, false
-	}
-	_, err := hex.Decode(sum[:], line[at+1:at+1+hexLen])
-	return sum, at, err == nil
+	sum, ok = parseReference(line[at+len(commonKey):])
+	return sum, at, ok
 }
 
-const referenceLen = hexLen + 2 // with its quotes
+// processOf gives what a common object refers to.
+func processOf(json []byte) (Digest, bool) {
+	rest, ok := bytes.CutPrefix(json, []byte(processKey))
+	if !ok {
+		return Digest{}, false
+	}
+	return parseReference(rest)
+}
 
-// expand gives the line as a record is shown: with the objects in it.
+// parseReference reads 64 hex digits and a quote.
+func parseReference(b []byte) (sum Digest, ok bool) {
+	if len(b) <= hexLen || b[hexLen] != '"' {
+		return Digest{}, false
+	}
+	_, err := hex.Decode(sum[:], b[:hexLen])
+	return sum, err == nil
+}
+
+// expand gives the line as a record is shown: with what it refers to in it.
 func (o *objects) expand(line []byte) ([]byte, error) {
-	out := make([]byte, 0, 2*len(line))
-	for _, key := range referenceKeys {
-		sum, at, ok := findReference(line, key)
-		if !ok {
-			continue
-		}
-		json := o.held[sum]
-		if json == nil {
+	sum, at, ok := commonOf(line)
+	if !ok {
+		return bytes.Clone(line), nil
+	}
+	common := o.held[sum]
+	if common == nil {
+		return nil, errNoObject
+	}
+	if sum, ok := processOf(common); ok {
+		process := o.held[sum]
+		if process == nil {
 			return nil, errNoObject
 		}
-		out = append(append(out, line[:at]...), json...)
-		line = line[at+referenceLen:]
+		common = slices.Concat([]byte(processKey[:len(processKey)-1]), process, common[len(processKey)+hexLen+1:])
 	}
-	return append(out, line...), nil
+	own := slices.Concat(line[:at], line[at+len(commonKey)+hexLen+1:])
+	return mergeMembers(own, common), nil
 }

@@ -131,7 +131,7 @@ func TestVerifyFinds(t *testing.T) {
 // predecessor too. It is what someone does who knows the format and not the key.
 func rehash(line []byte, prev *Digest) []byte {
 	front, line := line[:len(line)-len(bare(line))-1], bare(line)
-	line = bytes.Replace(line[:len(line)-hashLen], []byte(`"host":"api.partner.example"`), []byte(`"host":"other.example"`), 1)
+	line = bytes.Replace(line[:len(line)-hashLen], []byte(`"method":"POST"`), []byte(`"method":"DELETE"`), 1)
 	if prev != nil {
 		line = appendPrev(line[:len(line)-prevLen], *prev)
 	}
@@ -173,7 +173,10 @@ func forge(last []byte, seq uint64) []byte {
 
 // Every bit of every file that holds the trail is vouched for: scorecard row G2.
 func TestEveryBit(t *testing.T) {
-	base := closedTrail(t, 60, minSegmentSize) // one packed segment and the active one
+	base := closedTrail(t, 150, minSegmentSize) // one packed segment and the active one
+	if files, err := listSegments(base); err != nil || len(files) != 2 {
+		t.Fatalf("%d segments, %v", len(files), err)
+	}
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +245,7 @@ func TestEveryBitOfARecord(t *testing.T) {
 }
 
 func TestVerifyFindsSegments(t *testing.T) {
-	base := closedTrail(t, 450, minSegmentSize)
+	base := closedTrail(t, 900, minSegmentSize)
 	files, err := listSegments(base)
 	if err != nil || len(files) < 6 {
 		t.Fatalf("%d segments: %v", len(files), err)
@@ -256,7 +259,7 @@ func TestVerifyFindsSegments(t *testing.T) {
 	}{
 		{"one removed", func(dir string) error { return os.Remove(at(dir, 2)) }, fmt.Sprintf("records %d to %d: missing", files[2].first, files[3].first-1)},
 		{"the first removed", func(dir string) error { return os.Remove(at(dir, 0)) }, fmt.Sprintf("records 1 to %d: missing", files[1].first-1)},
-		{"the last removed", func(dir string) error { return os.Remove(at(dir, last)) }, fmt.Sprintf("records %d to 450: cut off the end", files[last].first)},
+		{"the last removed", func(dir string) error { return os.Remove(at(dir, last)) }, fmt.Sprintf("records %d to 900: cut off the end", files[last].first)},
 		{"two exchanged", func(dir string) error { return exchange(at(dir, 1), at(dir, 2)) }, "the segment's name says"},
 		{"one emptied", func(dir string) error { return os.Truncate(at(dir, 2), 0) }, "the packed segment was changed"},
 		{"one twice", func(dir string) error {
@@ -275,7 +278,7 @@ func TestVerifyFindsSegments(t *testing.T) {
 				}
 			}
 			return nil
-		}, "records 1 to 450: cut off the end"},
+		}, "records 1 to 900: cut off the end"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

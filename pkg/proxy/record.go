@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/tls"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
-	"github.com/outwarden/outwarden/pkg/upstream"
+	"github.com/outwarden/outwarden/pkg/process"
 )
 
 // recordConnection writes the one record of a connection that carried no
@@ -31,11 +32,16 @@ func (c *conn) recordConnection(r *audit.Record) {
 // describe fills what every record of this connection says.
 func (c *conn) describe(r *audit.Record) {
 	r.Time = time.Now()
-	r.Flow = c.flow.ID()
+	r.Flow = c.flowID()
 	r.Process = c.process
-	if c.flow.Original.IsValid() {
-		r.Original = &audit.Endpoint{IP: c.flow.Original.Addr().String(), Port: c.flow.Original.Port()}
+	r.Original = endpoint(c.flow.Original)
+}
+
+func endpoint(a netip.AddrPort) *audit.Endpoint {
+	if !a.IsValid() {
+		return nil
 	}
+	return &audit.Endpoint{IP: a.Addr().String(), Port: a.Port()}
 }
 
 // recordSilence is the record of an intercepted connection without a request.
@@ -52,86 +58,132 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // leaves two records and allocates nothing for them.
 type entry struct {
 	audit.Record
-	credentials []audit.Credential
-	signature   audit.Signature
+	signature audit.Signature
+	said      [16]*saying // what was said last of processes, by the end of their number
 }
 
 var entries = sync.Pool{New: func() any { return new(entry) }}
 
 // release makes an entry fit for the next record.
 func (e *entry) release() {
-	*e = entry{credentials: e.credentials[:0]}
+	e.Record, e.signature = audit.Record{}, audit.Signature{}
 	entries.Put(e)
 }
 
-// apply is what a record says of the credentials and the signature on a request.
-func (e *entry) apply(a *inject.Applied) {
-	for _, u := range a.Credentials {
-		e.credentials = append(e.credentials, audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form})
+// sign is what a record says of the signature on a request.
+func (e *entry) sign(s *inject.Signature) {
+	if s == nil {
+		return
 	}
-	e.Credentials = e.credentials
-	if s := a.Signature; s != nil {
-		e.signature = audit.Signature{Scheme: s.Scheme, KeyID: s.KeyID, Nonce: s.Nonce, Timestamp: s.Timestamp}
-		e.Signature = &e.signature
-	}
+	e.signature = audit.Signature{Scheme: s.Scheme, KeyID: s.KeyID, Nonce: s.Nonce, Timestamp: s.Timestamp}
+	e.Signature = &e.signature
 }
 
-// said is what the records of one connection's requests have in common, encoded
-// once. Streams of HTTP/2 use it at the same time.
+// known is where the entry keeps what was said last of a process.
+func (e *entry) known(p *process.Identity) **saying {
+	if p == nil {
+		return &e.said[0]
+	}
+	return &e.said[p.PID%uint32(len(e.said))]
+}
+
+// said is what the records of one connection's requests said last. Streams of
+// HTTP/2 use it at the same time.
 type said struct {
-	connection atomic.Pointer[audit.Shared]
-	upstream   atomic.Pointer[saidOfUpstream]
+	flow atomic.Pointer[string]
+	last atomic.Pointer[saying]
 }
 
-// upstreamFacts is what a record says of an upstream connection. Pooled ones to
-// one origin are mostly alike in it.
-type upstreamFacts struct {
-	remote           netip.AddrPort
-	egressIP         netip.Addr
-	tls              uint16
-	alpn             string
-	leaf, clientCert audit.Digest
-}
-
-type saidOfUpstream struct {
-	facts  upstreamFacts
-	shared *audit.Shared
-}
-
-// ofConnection is what every request's record says of the connection.
-func (c *conn) ofConnection() *audit.Shared {
-	if s := c.said.connection.Load(); s != nil {
-		return s
+// flowID is the name of the connection's flow.
+func (c *conn) flowID() string {
+	if id := c.said.flow.Load(); id != nil {
+		return *id
 	}
-	r := audit.Record{SNI: c.hello.ServerName}
-	c.describe(&r)
-	s := audit.ShareConnection(&r)
-	c.said.connection.Store(s)
-	return s
+	id := c.flow.ID()
+	c.said.flow.Store(&id)
+	return id
 }
 
-// ofUpstream is what a record says of an upstream connection.
-func (c *conn) ofUpstream(f *upstream.Facts) *audit.Shared {
-	facts := upstreamFacts{f.Remote, f.EgressIP, f.TLS, f.ALPN, f.Leaf, f.ClientCert}
-	if last := c.said.upstream.Load(); last != nil && last.facts == facts {
-		return last.shared
-	}
-	s := audit.ShareUpstream(facts.record())
-	c.said.upstream.Store(&saidOfUpstream{facts, s})
-	return s
+// saying is what records say alike that one process makes to one API, encoded.
+type saying struct {
+	topic
+	credentials []inject.Use
+	shared      *audit.Shared
 }
 
-func (f *upstreamFacts) record() *audit.Record {
-	r := &audit.Record{Upstream: &audit.Upstream{
-		IP: f.remote.Addr().String(), Port: f.remote.Port(), ALPN: f.alpn, CertSHA256: f.leaf, ClientCert: f.clientCert,
-	}}
-	if f.tls != 0 {
-		r.Upstream.TLS = strings.TrimPrefix(tls.VersionName(f.tls), "TLS ")
+// topic decides, with the credentials, what is said. An identity never changes, so
+// its address stands for it.
+type topic struct {
+	process                    *process.Identity
+	original                   netip.AddrPort
+	sni, host, route, decision string
+	reached                    bool // an upstream
+	remote                     netip.AddrPort
+	egressIP                   netip.Addr
+	tls                        uint16
+	alpn                       string
+	leaf, clientCert           audit.Digest
+}
+
+// share lets what was said before stand for what the record says again: on this
+// connection, or on another of the process.
+func (q *request) share(e *entry) {
+	t, credentials := q.topic(e.Decision), q.applied.Credentials
+	known := e.known(t.process)
+	s := *known
+	if !s.fits(&t, credentials) {
+		s = q.c.said.last.Load()
 	}
-	if f.egressIP.IsValid() {
-		r.EgressIP = f.egressIP.String()
+	if !s.fits(&t, credentials) {
+		s = &saying{t, credentials, audit.Share(t.record(credentials))}
+		q.c.said.last.Store(s)
+	}
+	*known = s
+	e.Share(s.shared)
+}
+
+func (s *saying) fits(t *topic, credentials []inject.Use) bool {
+	return s != nil && s.topic == *t && slices.Equal(s.credentials, credentials)
+}
+
+func (q *request) topic(decision string) topic {
+	t := topic{
+		process: q.c.process, original: q.c.flow.Original, sni: q.c.hello.ServerName,
+		host: q.host, route: q.decision.Name, decision: decision,
+	}
+	if q.up != nil {
+		f := &q.up.Facts
+		t.reached, t.remote, t.egressIP = true, f.Remote, f.EgressIP
+		t.tls, t.alpn, t.leaf, t.clientCert = f.TLS, f.ALPN, f.Leaf, f.ClientCert
+	}
+	return t
+}
+
+// record is one that says just this.
+func (t *topic) record(credentials []inject.Use) *audit.Record {
+	r := &audit.Record{
+		Process: t.process, Original: endpoint(t.original), SNI: t.sni, Host: t.host, Route: t.route, Decision: t.decision,
+	}
+	for _, u := range credentials {
+		r.Credentials = append(r.Credentials, audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form})
+	}
+	if t.reached {
+		r.Upstream = t.upstream()
+	}
+	if t.egressIP.IsValid() {
+		r.EgressIP = t.egressIP.String()
 	}
 	return r
+}
+
+func (t *topic) upstream() *audit.Upstream {
+	u := &audit.Upstream{
+		IP: t.remote.Addr().String(), Port: t.remote.Port(), ALPN: t.alpn, CertSHA256: t.leaf, ClientCert: t.clientCert,
+	}
+	if t.tls != 0 {
+		u.TLS = strings.TrimPrefix(tls.VersionName(t.tls), "TLS ")
+	}
+	return u
 }
 
 // shownPath is the path as records show it.

@@ -194,6 +194,7 @@ func (q *request) intent(now time.Time) *failure {
 	defer e.release()
 	e.Kind = audit.KindCredential
 	q.describe(e, now)
+	q.share(e)
 	if err := q.c.p.o.Records.Append(&e.Record); err != nil {
 		q.c.p.o.OnDefect(err)
 		if !q.c.snap.BlindOK {
@@ -224,24 +225,18 @@ func (q *request) record(f *failure) {
 	if e.Decision == policy.Deny.String() {
 		q.c.p.stats.Denied.Add(1)
 	}
+	q.share(e)
 	if err := q.c.p.o.Records.Append(&e.Record); err != nil {
 		q.c.p.o.OnDefect(err)
 	}
 }
 
-// describe fills what intent and result both say.
+// describe fills what intent and result both say, but for what share adds.
 func (q *request) describe(e *entry, now time.Time) {
-	e.Time = now
-	e.Host, e.Method, e.Path = q.host, q.method, shownPath(q.path, q.query)
-	e.Route, e.Decision, e.Reason = q.decision.Name, q.decision.Action.String(), q.decision.Reason.String()
-	if q.plan != nil {
-		e.apply(&q.applied)
-	}
-	var upstream *audit.Shared
-	if q.up != nil {
-		upstream = q.c.ofUpstream(&q.up.Facts)
-	}
-	e.Share(q.c.ofConnection(), upstream)
+	e.Time, e.Flow = now, q.c.flowID()
+	e.Method, e.Path = q.method, shownPath(q.path, q.query)
+	e.Decision, e.Reason = q.decision.Action.String(), q.decision.Reason.String()
+	e.sign(q.applied.Signature)
 }
 
 // needsBody reports whether a signer wants the digest of the whole body.
