@@ -103,8 +103,10 @@ func (r *Record) Line() []byte {
 	b := append(appendSeq(nil, r.Seq), e.body...)
 	b = appendHash(appendPrev(b, r.Prev), r.Hash)
 	var all objects
-	for o := range e.shared.objects {
-		all.add(o.json)
+	for _, o := range e.shared.objects() {
+		if o != nil {
+			all.add(o.json)
+		}
 	}
 	line, err := all.expand(b)
 	if err != nil { // not so: all that it refers to was added

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -100,34 +99,42 @@ func allocate(f *os.File, size int64) error {
 // segment does not have yet.
 func (s *segment) room(e *encoder) int {
 	n := len(e.body) + around
-	for o := range s.lacks(e.shared) {
-		n += o.size()
+	for _, o := range s.lacks(e.shared) {
+		if o != nil {
+			n += o.size()
+		}
 	}
 	return n
 }
 
 func (s *segment) fits(e *encoder) bool { return len(s.data)-s.end >= s.room(e) }
 
-// lacks yields the objects that the segment does not have yet. Where it has what
+// lacks gives the objects that the segment does not have yet. Where it has what
 // a record refers to, it has what that refers to.
-func (s *segment) lacks(shared *Shared) iter.Seq[*object] {
-	return func(yield func(*object) bool) {
-		if shared.common.sum == s.recent {
-			return
-		}
-		for o := range shared.objects {
-			if _, ok := s.held[o.sum]; !ok && !yield(o) {
-				return
-			}
+func (s *segment) lacks(shared *Shared) (missing [2]*object) {
+	if shared.common.sum == s.recent {
+		return missing
+	}
+	for i, o := range shared.objects() {
+		if o != nil && !s.holds(o) {
+			missing[i] = o
 		}
 	}
+	return missing
+}
+
+func (s *segment) holds(o *object) bool {
+	_, ok := s.held[o.sum]
+	return ok
 }
 
 // write puts one record behind the last and gives its hash. The line end is
 // written last: a line that has one is whole.
 func (s *segment) write(seq uint64, e *encoder, prev Digest) Digest {
-	for o := range s.lacks(e.shared) {
-		s.writeObject(o)
+	for _, o := range s.lacks(e.shared) {
+		if o != nil {
+			s.writeObject(o)
+		}
 	}
 	s.recent = e.shared.common.sum
 	b := s.data[s.end:s.end]

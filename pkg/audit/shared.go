@@ -47,14 +47,15 @@ func (s *Shared) fill(r *Record) {
 	s.reference = appendReference(s.reference, commonKey, s.common.sum)
 }
 
-// objects yields those that there are, a process in front of what refers to it.
-func (s *Shared) objects(yield func(*object) bool) {
-	if len(s.process.json) > 0 && !yield(&s.process) {
-		return
+// objects gives what there is, a process in front of what refers to it.
+func (s *Shared) objects() (all [2]*object) {
+	if len(s.process.json) > 0 {
+		all[0] = &s.process
 	}
 	if len(s.common.json) > 0 {
-		yield(&s.common)
+		all[1] = &s.common
 	}
+	return all
 }
 
 // object is a JSON object that many lines have in common: a process, or what
