@@ -324,3 +324,29 @@ func TestHold(t *testing.T) {
 	_, err = io.ReadFull(peer, got[:3])
 	must(t, err)
 }
+
+// TestPatience sets a deadline only where there is none, too little of it left, or
+// more than was asked for.
+func TestPatience(t *testing.T) {
+	var u until
+	first, due := u.due(time.Hour)
+	if left := time.Until(first); !due || left < 59*time.Minute || left > time.Hour {
+		t.Fatalf("%v left; due: %v", left, due)
+	}
+	for left, want := range map[time.Duration]bool{
+		50 * time.Minute: false, 31 * time.Minute: false, 29 * time.Minute: true, 2 * time.Hour: true, -time.Hour: true,
+	} {
+		u.set(time.Now().Add(left))
+		if _, due := u.due(time.Hour); due != want {
+			t.Errorf("%v left: due %v", left, due)
+		}
+	}
+	u.set(time.Unix(1, 0)) // of the wall clock alone
+	if _, due := u.due(time.Hour); !due {
+		t.Error("a deadline in the past stands")
+	}
+	u.set(time.Time{})
+	if _, due := u.due(time.Hour); !due {
+		t.Error("no deadline is not set")
+	}
+}
