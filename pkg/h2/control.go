@@ -90,7 +90,7 @@ func (c *Conn) apply(p []byte) error {
 func (c *Conn) setting(id http2.SettingID, v uint32) error {
 	switch id {
 	case http2.SettingHeaderTableSize:
-		c.enc.hpack.SetMaxDynamicTableSize(min(v, maxTable))
+		c.enc.resize(v)
 	case http2.SettingEnablePush:
 		if v > 1 || v == 1 && !c.server {
 			return protocol("ENABLE_PUSH out of range")

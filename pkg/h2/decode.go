@@ -15,13 +15,7 @@ var errHPACK = errors.New("a field section that is no HPACK")
 // allocated again.
 type decoder struct {
 	emit func(hpack.HeaderField)
-
-	ring []hpack.HeaderField // its length is a power of two
-	next uint                // where the next entry goes, not reduced
-	n    uint
-	size int
-	max  int // as the peer set it, at most maxTable
-
+	table
 	memo *[memoSize]memo // nil until it is needed
 }
 
@@ -33,7 +27,9 @@ const (
 	memoMost = 128 // bytes; longer literals are not kept
 )
 
-func newDecoder(emit func(hpack.HeaderField)) *decoder { return &decoder{emit: emit, max: maxTable} }
+func newDecoder(emit func(hpack.HeaderField)) *decoder {
+	return &decoder{emit: emit, table: table{max: maxTable}}
+}
 
 // rest frees what is only of use while the connection is busy.
 func (d *decoder) rest() { d.memo = nil }
@@ -84,8 +80,7 @@ func (d *decoder) resize(p []byte) ([]byte, error) {
 	if err != nil || n > maxTable {
 		return nil, errHPACK
 	}
-	d.max = n
-	d.evict(d.max)
+	d.limit(n)
 	return p, nil
 }
 
@@ -112,52 +107,6 @@ func (d *decoder) literal(p []byte, bits uint, index, sensitive bool) ([]byte, e
 	}
 	d.emit(f)
 	return p, nil
-}
-
-// at returns the entry of an index (section 2.3.3).
-func (d *decoder) at(i int) (hpack.HeaderField, bool) {
-	switch {
-	case i <= 0:
-		return hpack.HeaderField{}, false
-	case i <= len(staticTable):
-		return staticTable[i-1], true
-	case uint(i-len(staticTable)) > d.n:
-		return hpack.HeaderField{}, false
-	}
-	return d.ring[(d.next-uint(i-len(staticTable)))&uint(len(d.ring)-1)], true
-}
-
-// add enters f, and what is oldest leaves until there is room (section 4.4).
-func (d *decoder) add(f hpack.HeaderField) {
-	size := int(f.Size())
-	d.evict(d.max - size)
-	if size > d.max {
-		return
-	}
-	if d.n == uint(len(d.ring)) {
-		d.grow()
-	}
-	d.ring[d.next&uint(len(d.ring)-1)] = f
-	d.next++
-	d.n++
-	d.size += size
-}
-
-func (d *decoder) evict(room int) {
-	for d.n > 0 && d.size > room {
-		oldest := &d.ring[(d.next-d.n)&uint(len(d.ring)-1)]
-		d.size -= int(oldest.Size())
-		*oldest = hpack.HeaderField{}
-		d.n--
-	}
-}
-
-func (d *decoder) grow() {
-	bigger := make([]hpack.HeaderField, max(8, 2*len(d.ring)))
-	for i := range d.n {
-		bigger[i] = d.ring[(d.next-d.n+i)&uint(len(d.ring)-1)]
-	}
-	d.ring, d.next = bigger, d.n
 }
 
 // text reads a string literal (section 5.2). One that may not be kept is decoded
@@ -233,13 +182,3 @@ func integer(p []byte, bits uint) (int, []byte, error) {
 	}
 	return 0, nil, errHPACK
 }
-
-// staticTable is RFC 7541 appendix A, as the library knows it. It is never
-// written after it was made.
-var staticTable = func() (t []hpack.HeaderField) {
-	d := hpack.NewDecoder(0, func(f hpack.HeaderField) { t = append(t, f) })
-	for i := byte(1); i <= 61; i++ {
-		_, _ = d.Write([]byte{0x80 | i})
-	}
-	return t
-}()

@@ -1,23 +1,30 @@
 package h2
 
 import (
-	"bytes"
-
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
 // encoder writes field sections for one direction of one connection. The order
-// of its calls is the order on the wire.
+// of its calls is the order on the wire. It differs from x/net's in that it finds
+// what it wrote before without hashing whole strings.
 type encoder struct {
-	hpack *hpack.Encoder
-	block bytes.Buffer
+	table
+	block   []byte
+	resized bool // the peer is to be told of max, and before of least if that is less
+	least   int  // max was, since it was last told
+	memo    [memoSize]uint32
 }
 
-func newEncoder() *encoder {
-	e := &encoder{}
-	e.hpack = hpack.NewEncoder(&e.block)
-	return e
+func newEncoder() *encoder { return &encoder{table: table{max: maxTable}} }
+
+// resize takes what the peer allows the table to be.
+func (e *encoder) resize(size uint32) {
+	e.limit(int(min(size, maxTable)))
+	if !e.resized {
+		e.resized, e.least = true, e.max
+	}
+	e.least = min(e.least, e.max)
 }
 
 // indexing says how a field is represented (RFC 7541 section 6.2).
@@ -49,21 +56,53 @@ func representation(f *hpack.HeaderField) indexing {
 	return indexed
 }
 
-// encode returns the block; it is valid until the next call. The first field is
-// always the library's to write, since a change of the table's size stands before
-// it (RFC 7541 section 4.2).
+// encode returns the block; it is valid until the next call.
 func (e *encoder) encode(fields []hpack.HeaderField) []byte {
-	e.block.Reset()
+	e.block = e.appendSize(e.block[:0])
 	for i := range fields {
 		f := &fields[i]
-		how := representation(f)
-		if how == indexed || i == 0 {
-			_ = e.hpack.WriteField(*f) // a bytes.Buffer takes everything
+		if how := representation(f); how != indexed {
+			e.block = appendLiteral(e.block, f, how)
 			continue
 		}
-		e.block.Write(appendLiteral(e.block.AvailableBuffer(), f, how))
+		e.block = e.appendIndexed(e.block, f)
 	}
-	return e.block.Bytes()
+	return e.block
+}
+
+// appendSize announces a change of the table's size (RFC 7541 section 4.2).
+func (e *encoder) appendSize(dst []byte) []byte {
+	if !e.resized {
+		return dst
+	}
+	e.resized = false
+	if e.least < e.max {
+		dst = appendInteger(dst, 0x20, 5, uint64(e.least))
+	}
+	return appendInteger(dst, 0x20, 5, uint64(e.max))
+}
+
+// appendIndexed writes the index of f, or a literal that will have one (RFC 7541
+// sections 6.1 and 6.2.1).
+func (e *encoder) appendIndexed(dst []byte, f *hpack.HeaderField) []byte {
+	m := &e.memo[pairSlot(f)]
+	index := e.recall(*m, f)
+	if index == 0 {
+		index = staticIndex(f)
+		*m = uint32(index)
+	}
+	if index == 0 {
+		number, name, found := e.search(f)
+		if !found {
+			dst = appendText(appendInteger(dst, 0x40, 6, name), f, name)
+			e.add(*f)
+			*m = uint32(e.next-1) + firstNumber
+			return dst
+		}
+		*m = uint32(number) + firstNumber
+		index = e.indexOf(number)
+	}
+	return appendInteger(dst, 0x80, 7, index)
 }
 
 // appendLiteral writes a literal that leaves the table alone (RFC 7541 sections
@@ -74,7 +113,11 @@ func appendLiteral(dst []byte, f *hpack.HeaderField, how indexing) []byte {
 		first = 0x10
 	}
 	index := staticNames[f.Name]
-	dst = appendInteger(dst, first, 4, index)
+	return appendText(appendInteger(dst, first, 4, index), f, index)
+}
+
+// appendText writes the text of a literal whose name has that index; 0: none.
+func appendText(dst []byte, f *hpack.HeaderField, index uint64) []byte {
 	if index == 0 {
 		dst = appendString(dst, f.Name)
 	}
@@ -118,20 +161,4 @@ func appendBlock(dst, block []byte, id uint32, end bool, most int) []byte {
 		}
 		kind, flags = http2.FrameContinuation, 0
 	}
-}
-
-// staticNames are the names of the static table with their first index
-// (RFC 7541 appendix A). It is never written after it was made.
-var staticNames = map[string]uint64{
-	":authority": 1, ":method": 2, ":path": 4, ":scheme": 6, ":status": 8, "accept-charset": 15,
-	"accept-encoding": 16, "accept-language": 17, "accept-ranges": 18, "accept": 19,
-	"access-control-allow-origin": 20, "age": 21, "allow": 22, "authorization": 23, "cache-control": 24,
-	"content-disposition": 25, "content-encoding": 26, "content-language": 27, "content-length": 28,
-	"content-location": 29, "content-range": 30, "content-type": 31, "cookie": 32, "date": 33, "etag": 34,
-	"expect": 35, "expires": 36, "from": 37, "host": 38, "if-match": 39, "if-modified-since": 40,
-	"if-none-match": 41, "if-range": 42, "if-unmodified-since": 43, "last-modified": 44, "link": 45,
-	"location": 46, "max-forwards": 47, "proxy-authenticate": 48, "proxy-authorization": 49, "range": 50,
-	"referer": 51, "refresh": 52, "retry-after": 53, "server": 54, "set-cookie": 55,
-	"strict-transport-security": 56, "transfer-encoding": 57, "user-agent": 58, "vary": 59, "via": 60,
-	"www-authenticate": 61,
 }

@@ -46,15 +46,15 @@ func TestEncodeDecode(t *testing.T) {
 		for _, fields := range sections(t) {
 			if rapid.IntRange(0, 4).Draw(t, "resize") == 0 {
 				size := rapid.Uint32Range(0, maxTable).Draw(t, "size")
-				ours.hpack.SetMaxDynamicTableSize(size)
+				ours.resize(size)
 				theirEncoder.SetMaxDynamicTableSize(size)
 			}
 			got = nil
 			if _, err := theirs.Write(ours.encode(fields)); err != nil || theirs.Close() != nil {
 				t.Fatal(err)
 			}
-			for i := range fields { // the first field is the library's
-				if i > 0 && got[i].Sensitive != (representation(&fields[i]) == never) {
+			for i := range fields {
+				if got[i].Sensitive != (representation(&fields[i]) == never) {
 					t.Errorf("%v: never indexed %v", fields[i], got[i].Sensitive)
 				}
 				got[i].Sensitive = fields[i].Sensitive
@@ -75,6 +75,29 @@ func TestEncodeDecode(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEncodeRepeats writes a section again: each field is one byte then, more fields
+// than memos and those of the static table too. After the peer has emptied its table
+// they are text again.
+func TestEncodeRepeats(t *testing.T) {
+	fields := []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":status", Value: "404"}}
+	for i := range 60 {
+		fields = append(fields, hpack.HeaderField{Name: "x-" + string(rune('A'+i)), Value: "v"})
+	}
+	e := newEncoder()
+	first := len(e.encode(fields))
+	for range 2 {
+		if n := len(e.encode(fields)); n != len(fields) {
+			t.Errorf("%d bytes for %d fields that were sent before", n, len(fields))
+		}
+	}
+	e.resize(0)
+	e.resize(maxTable)
+	again := e.encode(fields)
+	if want := append([]byte{0x20}, appendInteger(nil, 0x20, 5, maxTable)...); !bytes.HasPrefix(again, want) || len(again) != first+len(want) {
+		t.Errorf("%d bytes behind %x, at first %d", len(again), again[:4], first)
+	}
 }
 
 // FuzzDecode compares with x/net's decoder: what it refuses we refuse, and

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strings"
+	"sync"
 
 	"golang.org/x/net/http2/hpack"
 
@@ -13,6 +14,24 @@ import (
 type streamMessage struct{ s *stream }
 
 var _ inject.Message = streamMessage{}
+
+// someFields hold a head and what is added to it, nearly always.
+type someFields [24]hpack.HeaderField
+
+var fieldSpace = sync.Pool{New: func() any { return new(someFields) }}
+
+func newFields() []hpack.HeaderField { return fieldSpace.Get().(*someFields)[:0] }
+
+// freeFields takes back what newFields returned, once they have left. Their strings
+// may be secrets, so none is kept.
+func freeFields(fields []hpack.HeaderField) {
+	if cap(fields) != len(someFields{}) {
+		return
+	}
+	space := (*someFields)(fields[:cap(fields)])
+	*space = someFields{}
+	fieldSpace.Put(space)
+}
 
 // Method returns :method.
 func (m streamMessage) Method() string { return m.s.method }

@@ -87,7 +87,7 @@ func (s *stream) prepare(q *request) *failure {
 	if q.up.H2() == nil {
 		return refusal(flow.ReasonUpstreamTLS, "the upstream no longer speaks HTTP/2; connect again")
 	}
-	s.out = slices.Clone(s.head)
+	s.out = append(newFields(), s.head...)
 	for i := range s.out {
 		if s.out[i].Name == ":scheme" {
 			s.out[i].Value = schemeOf(q)
@@ -117,6 +117,7 @@ func (s *stream) launch(b *h2.Batch) *failure {
 	headOnly := s.asked && len(s.ahead) == 0 && s.tail == nil
 	to, err := s.up.H2().Open(b, (*upStream)(s), s.out, headOnly)
 	sent := size(s.out)
+	freeFields(s.out)
 	s.out = nil
 	if err != nil {
 		return s.again(err)

@@ -10,6 +10,10 @@ import (
 // their headers and tags.
 const pieceSize = 8 * (16<<10 + 32)
 
+// aMessage is what a burst is more than. What was read as less is sent before it is
+// known whether more has come, since somebody may wait for it.
+const aMessage = 4 << 10
+
 var pieces = sync.Pool{New: func() any { b := make([]byte, pieceSize); return &b }}
 
 // readAhead reads a piece. Before it waits, it has what was gathered sent; while it
@@ -18,6 +22,11 @@ func (c *Conn) readAhead() error {
 	k := &c.call
 	if k.piece == nil {
 		k.piece = c.readPiece
+	}
+	if k.n < aMessage {
+		if err := c.feeds.Flush(); err != nil {
+			return err
+		}
 	}
 	if err := c.raw.Read(k.piece); err != nil {
 		return err
@@ -29,7 +38,7 @@ func (c *Conn) readAhead() error {
 func (c *Conn) readPiece(fd uintptr) bool {
 	k := &c.call
 	b := pieces.Get().(*[]byte)
-	if k.n, k.err = readOnce(fd, *b); k.err == nil {
+	if k.n, k.err = recv(fd, *b); k.err == nil {
 		c.piece, c.ahead = b, (*b)[:k.n]
 		return true
 	}

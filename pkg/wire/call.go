@@ -2,10 +2,7 @@ package wire
 
 import (
 	"errors"
-	"io"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // call is what goes into and comes out of one system call of a connection's
@@ -14,6 +11,7 @@ type call struct {
 	piece   func(fd uintptr) bool
 	try     func(fd uintptr) bool
 	hold    func(fd uintptr) bool
+	some    func(fd uintptr) bool
 	look    func(fd uintptr)
 	probing bool // Read must not wait
 	drained int  // bytes read by the present probe
@@ -38,26 +36,14 @@ func (k *call) read(raw syscall.RawConn, p []byte, f func(fd uintptr) bool) (int
 
 // readNow reads what there is; the runtime need not wait for more.
 func (k *call) readNow(fd uintptr) bool {
-	k.n, k.err = readOnce(fd, k.buf)
+	k.n, k.err = recv(fd, k.buf)
 	return true
 }
 
-// readOnce is one read(2) of a non-blocking socket.
-func readOnce(fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := unix.Read(int(fd), p)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return 0, errWouldBlock
-		case err != nil:
-			return 0, err
-		case n == 0:
-			return 0, io.EOF
-		default:
-			return n, nil
-		}
-	}
+// readSome reports false where the socket has nothing yet.
+func (k *call) readSome(fd uintptr) bool {
+	k.n, k.err = recv(fd, k.buf)
+	return !errors.Is(k.err, errWouldBlock)
 }
 
 // wouldBlock is a temporary net.Error, so that crypto/tls does not take it for

@@ -53,15 +53,26 @@ func (c *Conn) read(p []byte) (int, error) {
 		return c.takeAhead(p), nil
 	case c.call.probing:
 		return c.tryRead(p)
+	case len(p) == 0:
+		return 0, nil
 	case c.holds:
 		return c.readHolding(p)
-	case c.feeds == nil || len(p) == 0:
-		return c.tcp.Read(p)
+	case c.feeds == nil:
+		return c.readSome(p)
 	}
 	if err := c.readAhead(); err != nil {
 		return 0, err
 	}
 	return c.takeAhead(p), nil
+}
+
+// readSome waits for something to read.
+func (c *Conn) readSome(p []byte) (int, error) {
+	k := &c.call
+	if k.some == nil {
+		k.some = k.readSome
+	}
+	return k.read(c.raw, p, k.some)
 }
 
 // Feed makes c read ahead, and has what is written to another connection gathered

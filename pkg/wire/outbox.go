@@ -1,6 +1,9 @@
 package wire
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // outbox gathers what is written. The zero value gathers nothing.
 type outbox struct {
@@ -9,6 +12,10 @@ type outbox struct {
 	buf   []byte  // gathered; lies in whole
 	whole *[]byte // nil: nothing is gathered
 	err   error   // why a part of it never left
+
+	push func(fd uintptr) bool // made once, so that a call does not allocate
+	rest []byte                // what push has still to send
+	flaw error                 // why it does not
 }
 
 // Write writes p, or gathers it while something feeds the connection.
@@ -20,7 +27,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, o.err
 	}
 	if !o.open {
-		return c.tcp.Write(p)
+		return c.transmit(p)
 	}
 	if len(o.buf)+len(p) > pieceSize {
 		if err := c.send(); err != nil {
@@ -28,7 +35,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) > pieceSize {
-		return c.tcp.Write(p)
+		return c.transmit(p)
 	}
 	if o.whole == nil {
 		o.whole = pieces.Get().(*[]byte)
@@ -51,10 +58,37 @@ func (c *Conn) send() error {
 	if o.whole == nil || o.err != nil {
 		return o.err
 	}
-	_, o.err = c.tcp.Write(o.buf)
+	_, o.err = c.transmit(o.buf)
 	pieces.Put(o.whole)
 	o.buf, o.whole = nil, nil
 	return o.err
+}
+
+// transmit writes p to the socket. The lock is held.
+func (c *Conn) transmit(p []byte) (int, error) {
+	o := &c.out
+	if o.push == nil {
+		o.push = o.pushRest
+	}
+	o.rest, o.flaw = p, nil
+	err := c.raw.Write(o.push)
+	if err == nil {
+		err = o.flaw
+	}
+	n := len(p) - len(o.rest)
+	o.rest = nil
+	return n, err
+}
+
+// pushRest reports false where the socket has no room.
+func (o *outbox) pushRest(fd uintptr) bool {
+	n, err := send(fd, o.rest)
+	o.rest = o.rest[n:]
+	if errors.Is(err, errWouldBlock) {
+		return false
+	}
+	o.flaw = err
+	return true
 }
 
 // Gather has what is written kept, for who is going to write many records, until

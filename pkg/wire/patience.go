@@ -5,8 +5,12 @@ import (
 	"time"
 )
 
-// until is when a deadline ends, in Unix nanoseconds; 0: there is none. It is kept
-// beside the socket's, because to set that costs a timer each time.
+// began is what deadlines are counted from: one reading of a clock tells how long
+// ago that was, where time.Now needs two.
+var began = time.Now()
+
+// until is when a deadline ends, in nanoseconds since began; 0: there is none. It is
+// kept beside the socket's, because to set that costs a timer each time.
 type until struct{ at atomic.Int64 }
 
 func (u *until) set(t time.Time) {
@@ -14,15 +18,18 @@ func (u *until) set(t time.Time) {
 		u.at.Store(0)
 		return
 	}
-	u.at.Store(t.UnixNano())
+	u.at.Store(int64(t.Sub(began)))
 }
 
 // due returns the deadline to set so that there is between half of d and d left;
 // false if there is.
 func (u *until) due(d time.Duration) (time.Time, bool) {
-	now := time.Now()
-	left := time.Duration(u.at.Load() - now.UnixNano())
-	return now.Add(d), left < d/2 || left > d
+	now := time.Since(began)
+	left := time.Duration(u.at.Load()) - now
+	if left >= d/2 && left <= d {
+		return time.Time{}, false
+	}
+	return began.Add(now + d), true
 }
 
 // ExtendRead lets the peer be silent for between half of d and d from now on. It

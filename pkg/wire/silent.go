@@ -54,9 +54,7 @@ func (c *Conn) Await() error {
 func (c *Conn) HungUp() bool {
 	gone := true
 	_ = c.raw.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, err := unix.Poll(fds, 0)
-		gone = err == nil && n > 0
+		gone = ready(fd, unix.POLLRDHUP)
 	})
 	return gone
 }

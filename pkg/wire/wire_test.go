@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -112,6 +113,79 @@ func TestGathersUntilDry(t *testing.T) {
 	_, err = io.ReadFull(sink, got)
 	must(t, err)
 	must(t, source.Close())
+}
+
+// TestMessageLeavesFirst sees a small message leave though more has come.
+func TestMessageLeavesFirst(t *testing.T) {
+	from, source := pair(t)
+	to, sink := pair(t)
+	from.Feed(to)
+	buf := make([]byte, 5)
+	for range 3 {
+		_, err := source.Write([]byte("event"))
+		must(t, err)
+		_, err = io.ReadFull(from, buf)
+		must(t, err)
+		_, err = to.Write(buf)
+		must(t, err)
+	}
+	got := make([]byte, 10)
+	_, err := io.ReadFull(sink, got) // from waits for nothing yet
+	must(t, err)
+	if string(got) != "eventevent" {
+		t.Errorf("got %q", got)
+	}
+	must(t, from.Starve())
+}
+
+// TestWritesWait fills the socket: what it took counts, and the deadline ends the
+// wait for room.
+func TestWritesWait(t *testing.T) {
+	c, peer := pair(t)
+	sent := bytes.Repeat([]byte("0123456789"), 4<<20)
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		n, err := c.Write(sent)
+		done <- result{n, err}
+	}()
+	got := make([]byte, 1)
+	_, err := io.ReadFull(peer, got)
+	must(t, err)
+	must(t, c.SetWriteDeadline(time.Unix(1, 0)))
+	r := <-done
+	if !errors.Is(r.err, os.ErrDeadlineExceeded) || r.n == 0 || r.n == len(sent) {
+		t.Fatalf("%d bytes written: %v", r.n, r.err)
+	}
+	must(t, c.CloseWrite())
+	rest, err := io.ReadAll(peer)
+	must(t, err)
+	if got = append(got, rest...); !bytes.Equal(got, sent[:r.n]) {
+		t.Errorf("%d bytes arrived of %d, or others", len(got), r.n)
+	}
+}
+
+// TestReadsWait is the same of a Read that nothing comes for, and of one that is
+// closed under its reader.
+func TestReadsWait(t *testing.T) {
+	c, _ := pair(t)
+	must(t, c.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	if n, err := c.Read(make([]byte, 8)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes: %v", n, err)
+	}
+	must(t, c.SetReadDeadline(time.Time{}))
+	done := make(chan error)
+	go func() {
+		_, err := c.Read(make([]byte, 8))
+		done <- err
+	}()
+	must(t, c.Close())
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("read: %v", err)
+	}
 }
 
 // TestStarveSendsAndKeeps ends a feed with something on either side.
@@ -249,4 +323,30 @@ func TestHold(t *testing.T) {
 	must(t, err)
 	_, err = io.ReadFull(peer, got[:3])
 	must(t, err)
+}
+
+// TestPatience sets a deadline only where there is none, too little of it left, or
+// more than was asked for.
+func TestPatience(t *testing.T) {
+	var u until
+	first, due := u.due(time.Hour)
+	if left := time.Until(first); !due || left < 59*time.Minute || left > time.Hour {
+		t.Fatalf("%v left; due: %v", left, due)
+	}
+	for left, want := range map[time.Duration]bool{
+		50 * time.Minute: false, 31 * time.Minute: false, 29 * time.Minute: true, 2 * time.Hour: true, -time.Hour: true,
+	} {
+		u.set(time.Now().Add(left))
+		if _, due := u.due(time.Hour); due != want {
+			t.Errorf("%v left: due %v", left, due)
+		}
+	}
+	u.set(time.Unix(1, 0)) // of the wall clock alone
+	if _, due := u.due(time.Hour); !due {
+		t.Error("a deadline in the past stands")
+	}
+	u.set(time.Time{})
+	if _, due := u.due(time.Hour); !due {
+		t.Error("no deadline is not set")
+	}
 }
