@@ -183,7 +183,7 @@ func (s *witness) serve(c net.Conn) {
 
 // pathOf is the path as it was written.
 func pathOf(q *http.Request) string {
-	target := q.RequestURI
+	target, _, _ := strings.Cut(q.RequestURI, "?")
 	if i := strings.Index(target, "://"); i > 0 && !strings.HasPrefix(target, "/") {
 		if target = target[i+len("://"):]; strings.Contains(target, "/") {
 			target = target[strings.Index(target, "/"):]
@@ -191,6 +191,5 @@ func pathOf(q *http.Request) string {
 			target = "/"
 		}
 	}
-	path, _, _ := strings.Cut(target, "?")
-	return path
+	return target
 }

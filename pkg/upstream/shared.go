@@ -39,9 +39,10 @@ func giveUpAfter(c *net.TCPConn, d time.Duration) {
 	}
 }
 
-// room reports whether one more stream may be opened.
+// room reports whether one more stream may be opened. A stream that was put back
+// stands on the connection for a moment yet.
 func (c *Conn) room(most int) bool {
-	return c.state != spent && c.streams < min(c.h2.Limit(), most)
+	return c.state != spent && c.streams < min(c.h2.Limit(), most) && c.h2.Room() > 0
 }
 
 // join returns a shared connection with room for a stream. Pool.mu is held.

@@ -150,6 +150,9 @@ func TestH2StreamLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Put(warm)
+	for warm.H2().Room() < 2 { // the stream stands until its end has been told
+		time.Sleep(time.Millisecond)
+	}
 	var wg sync.WaitGroup
 	for i := range 4 {
 		c := mustGet(t, p, to)
