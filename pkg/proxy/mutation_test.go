@@ -93,7 +93,6 @@ func TestMutations(t *testing.T) {
 		to    int
 	}{{"clear text, even", true, 0, n / 2}, {"clear text, odd", true, n / 2, n}, {"TLS", false, n, n + n/10}} {
 		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
 			w := newWorld(t)
 			w.use(policy.Intercept, w.openRoute())
 			refused, accepted, disputed := 0, 0, 0
