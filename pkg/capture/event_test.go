@@ -12,7 +12,7 @@ import (
 
 // TestEvents: what is not redirected is told, with identity and reason.
 func TestEvents(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	events := make(chan Event, 100)

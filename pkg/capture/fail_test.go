@@ -42,7 +42,9 @@ func (w *world) squat() {
 	}
 }
 
-func TestFailPolicy(t *testing.T) {
+func TestFailPolicy(t *testing.T) { eachBackend(t, testFailPolicy) }
+
+func testFailPolicy(t *testing.T, b backend) {
 	addrs := []string{server4, server6, mapped4}
 	for _, open := range []bool{false, true} {
 		t.Run(fmt.Sprintf("open %v", open), func(t *testing.T) {
@@ -50,7 +52,7 @@ func TestFailPolicy(t *testing.T) {
 			if open {
 				want = "direct"
 			}
-			w := newWorld(t, func(c *Config) { c.FailOpen = open })
+			w := newWorld(t, b, func(c *Config) { c.FailOpen = open })
 			check := func(when string) {
 				t.Helper()
 				for _, addr := range addrs {
@@ -86,7 +88,7 @@ func TestFailPolicy(t *testing.T) {
 
 // TestOneListenerGone: as long as one of our listeners lives, it takes all.
 func TestOneListenerGone(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	w.listeners[0].Close()
 	w.listeners[1].Close()
 	for range 10 {
@@ -100,7 +102,7 @@ func TestOneListenerGone(t *testing.T) {
 
 // TestUntagged: between Open and TagListener the fail policy answers.
 func TestUntagged(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	if err := w.capture.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +131,7 @@ func TestUntagged(t *testing.T) {
 // TestBoundDevice: without CAP_NET_RAW a socket cannot be freed from its
 // device, and has no way to our listener.
 func TestBoundDevice(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	steps := []step{{Do: "socket"}, {Do: "device", Addr: w.device()}, {Do: "drop"}, {Do: "connect", Addr: server4}}
 	if got := w.run(w.cgroup, steps...); got[3].Err != refused {
 		t.Errorf("connect: %q, want %q", got[3].Err, refused)
@@ -141,7 +143,7 @@ func TestBoundDevice(t *testing.T) {
 
 // TestMapFull: when records do not fit, the fail policy answers, and all of it is counted.
 func TestMapFull(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	var key outwardenTuple
 	var record outwardenFlow
 	record.At = uint64(sinceBoot())
@@ -168,7 +170,7 @@ func TestMapFull(t *testing.T) {
 
 // TestContested: when two sockets claim a tuple, neither gets the other's identity.
 func TestContested(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Listen = c.Listen[:1] })
+	w := newWorld(t, rewrite, func(c *Config) { c.Listen = c.Listen[:1] })
 	key := toTuple(w.capture.Netns(), w.config.Listen[0], netip.MustParseAddrPort("127.0.0.1:40405"))
 	if err := w.capture.maps.Flows.Put(&key, &outwardenFlow{Cookie: 1, At: uint64(sinceBoot())}); err != nil {
 		t.Fatal(err)

@@ -17,9 +17,11 @@ import (
 // TestManyConnections: 2,000 connections from 50 processes of 5 executables,
 // all at once; each is told by its own process who it is, and the kernel's
 // record must say the same.
-func TestManyConnections(t *testing.T) {
+func TestManyConnections(t *testing.T) { eachBackend(t, testManyConnections) }
+
+func testManyConnections(t *testing.T, b backend) {
 	const processes, each, executables = 50, 40, 5
-	w := newWorld(t)
+	w := newWorld(t, b)
 	gate := newGate(processes * each)
 	for _, l := range w.listeners {
 		l.Close()
@@ -137,8 +139,10 @@ func (g *gate) note(f flow.Flow, ok bool, line string, err error) {
 }
 
 // TestChurn: whatever becomes of a socket, its record goes.
-func TestChurn(t *testing.T) {
-	w := newWorld(t)
+func TestChurn(t *testing.T) { eachBackend(t, testChurn) }
+
+func testChurn(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	ways := [][]step{
 		{{Do: "connect", Addr: server4}, {Do: "close"}},
 		{{Do: "connect", Addr: server4}, {Do: "disconnect"}, {Do: "close"}},
@@ -168,7 +172,7 @@ func TestChurn(t *testing.T) {
 
 // TestClosedBeforeAccept: a workload that says its piece and leaves is still known.
 func TestClosedBeforeAccept(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Listen = c.Listen[:1] })
+	w := newWorld(t, rewrite, func(c *Config) { c.Listen = c.Listen[:1] })
 	// Nobody accepts on this listener until the workload has gone.
 	w.capture.Close()
 	l := listenIn(t, w.host, "127.0.0.1:0")

@@ -105,7 +105,7 @@ func (i ids) left() (programs []ebpf.ProgramID, maps []ebpf.MapID, links []link.
 
 func TestDetachLeavesNothing(t *testing.T) {
 	for _, alive := range []bool{false, true} {
-		w := newWorld(t)
+		w := newWorld(t, rewrite)
 		found := idsOf(t, w.config.PinDir)
 		if len(found.links) != 12 || len(found.programs) != 12 || len(found.maps) < 11 {
 			t.Fatalf("attached: %+v, want 12 links and programs, 10 pinned maps and the constants", found)
@@ -137,8 +137,10 @@ func TestDetachLeavesNothing(t *testing.T) {
 }
 
 // TestTakeOver: a second process gets the links and maps of the first and gives them its programs.
-func TestTakeOver(t *testing.T) {
-	w := newWorld(t)
+func TestTakeOver(t *testing.T) { eachBackend(t, testTakeOver) }
+
+func testTakeOver(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	before := idsOf(t, w.config.PinDir)
 	if _, err := Open(w.config); !errors.Is(err, ErrInUse) {
 		t.Errorf("open while another holds it: %v, want %v", err, ErrInUse)
@@ -171,7 +173,7 @@ func TestTakeOver(t *testing.T) {
 
 // TestNamesOutliveTheInterceptor: a captured connection goes on telling the truth after its interceptor is gone.
 func TestNamesOutliveTheInterceptor(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	got := w.runAround(w.leave,
 		[]step{{Do: "socket"}, {Do: "connect", Addr: server4}, {Do: "read"}},
 		[]step{{Do: "names"}})
@@ -181,7 +183,7 @@ func TestNamesOutliveTheInterceptor(t *testing.T) {
 }
 
 func TestUnknownLayout(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	var s outwardenState
 	if err := w.capture.maps.State.Lookup(uint32(0), &s); err != nil {
 		t.Fatal(err)
@@ -203,7 +205,7 @@ func TestUnknownLayout(t *testing.T) {
 
 // TestFailedOpenLeavesNothing: neither a directory nor half of one.
 func TestFailedOpenLeavesNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	config := w.config
 	config.PinDir += "-failed"
 	config.CgroupRoot = t.TempDir() // no cgroup: attaching fails half way
@@ -219,7 +221,7 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 
 // TestHalfBuiltState: what a process that died in Open left, the next Open and Detach remove it.
 func TestHalfBuiltState(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	half := w.config.PinDir + buildSuffix
 	leave := func() {
 		t.Helper()

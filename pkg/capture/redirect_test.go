@@ -18,8 +18,10 @@ import (
 
 // TestNamesAreTrue compares what getpeername and getsockname say with capture
 // to what they say without.
-func TestNamesAreTrue(t *testing.T) {
-	w := newWorld(t)
+func TestNamesAreTrue(t *testing.T) { eachBackend(t, testNamesAreTrue) }
+
+func testNamesAreTrue(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	tests := []struct {
 		name  string
 		steps []step
@@ -114,8 +116,10 @@ func ends(t *testing.T, results []result, where string) pair {
 	return pair{netip.MustParseAddrPort(names.Peer), netip.MustParseAddrPort(names.Local)}
 }
 
-func TestIdentity(t *testing.T) {
-	w := newWorld(t)
+func TestIdentity(t *testing.T) { eachBackend(t, testIdentity) }
+
+func testIdentity(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	before := time.Now()
 	results := w.run(w.cgroup, step{Do: "self"}, step{Do: "socket"}, step{Do: "connect", Addr: server4}, step{Do: "read"})
 	var pid uint32
@@ -147,8 +151,10 @@ func TestIdentity(t *testing.T) {
 }
 
 // TestReconnect: a socket that connects anew is captured anew, with its new destination, and tells the new truth.
-func TestReconnect(t *testing.T) {
-	w := newWorld(t)
+func TestReconnect(t *testing.T) { eachBackend(t, testReconnect) }
+
+func testReconnect(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	results := w.run(w.cgroup, step{Do: "socket"},
 		step{Do: "connect", Addr: server4}, step{Do: "read"}, step{Do: "disconnect"},
 		step{Do: "connect", Addr: "203.0.113.10:80"}, step{Do: "read"}, step{Do: "names"}, step{Do: "disconnect"},
@@ -166,8 +172,10 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-func TestLoopbackPasses(t *testing.T) {
-	w := newWorld(t)
+func TestLoopbackPasses(t *testing.T) { eachBackend(t, testLoopbackPasses) }
+
+func testLoopbackPasses(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	for _, addr := range []string{"127.0.0.1:443", "127.9.9.9:80", "[::1]:443", "[::ffff:127.0.0.1]:443", "0.0.0.0:80", "[::]:443"} {
 		if got := w.answer(w.cgroup, addr); got != "connection refused" {
 			t.Errorf("%s: %q, want it refused by nobody listening", addr, got)
@@ -179,8 +187,10 @@ func TestLoopbackPasses(t *testing.T) {
 }
 
 // TestDirectDial: a workload that dials our listener has no record and is reset.
-func TestDirectDial(t *testing.T) {
-	w := newWorld(t)
+func TestDirectDial(t *testing.T) { eachBackend(t, testDirectDial) }
+
+func testDirectDial(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	for _, l := range w.listeners {
 		if got := w.answer(w.cgroup, l.Addr().String()); got != "connection reset by peer" {
 			t.Errorf("captured workload dials %s: %q", l.Addr(), got)

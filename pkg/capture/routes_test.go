@@ -82,7 +82,7 @@ func TestSources(t *testing.T) {
 
 // TestRouteChange: an address that changes shows in getsockname.
 func TestRouteChange(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	w.host.Address(w.device(), prefixes("10.9.0.200/24")...)
 	source := netlink.Route{Dst: ipNet("198.51.100.0/24"), Gw: netip.MustParseAddr("10.9.0.2").AsSlice(), Src: netip.MustParseAddr("10.9.0.200").AsSlice()}
 	w.host.Do(func() {

@@ -15,8 +15,10 @@ import (
 )
 
 // TestScope: the nearest ancestor that says anything decides.
-func TestScope(t *testing.T) {
-	w := newWorld(t)
+func TestScope(t *testing.T) { eachBackend(t, testScope) }
+
+func testScope(t *testing.T, by backend) {
+	w := newWorld(t, by)
 	b := netnstest.Subgroup(t, w.cgroup, "b") // nothing said: as its parent
 	c := netnstest.Subgroup(t, b, "c")        // exempt
 	d := netnstest.Subgroup(t, c, "d")        // captured again
@@ -40,8 +42,10 @@ func TestScope(t *testing.T) {
 }
 
 // TestSetScope: a path may leave out the mount, and what is not named again is forgotten.
-func TestSetScope(t *testing.T) {
-	w := newWorld(t)
+func TestSetScope(t *testing.T) { eachBackend(t, testSetScope) }
+
+func testSetScope(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	root := netnstest.CgroupMount(t)
 	if err := w.capture.SetScope([]string{strings.TrimPrefix(w.outside, root)}, nil); err != nil {
 		t.Fatal(err)
@@ -59,8 +63,10 @@ func TestSetScope(t *testing.T) {
 	}
 }
 
-func TestSetPorts(t *testing.T) {
-	w := newWorld(t)
+func TestSetPorts(t *testing.T) { eachBackend(t, testSetPorts) }
+
+func testSetPorts(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	if err := w.capture.SetPorts([]uint16{5432}); err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +79,10 @@ func TestSetPorts(t *testing.T) {
 
 // TestSocketOlderThanScope: what counts is the cgroup of the caller at connect(),
 // not the one in which the socket was made.
-func TestSocketOlderThanScope(t *testing.T) {
-	w := newWorld(t)
+func TestSocketOlderThanScope(t *testing.T) { eachBackend(t, testSocketOlderThanScope) }
+
+func testSocketOlderThanScope(t *testing.T, b backend) {
+	w := newWorld(t, b)
 	got := w.run(w.outside, step{Do: "socket"}, step{Do: "join", Addr: w.cgroup}, step{Do: "connect", Addr: server4}, step{Do: "read"})
 	if !strings.HasPrefix(got[3].Text, "captured") {
 		t.Errorf("process that has come into the scope: %v", got)
@@ -93,7 +101,7 @@ func TestOwnTraffic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(c *Config) { c.OwnCgroup = id })
+	w := newWorld(t, rewrite, func(c *Config) { c.OwnCgroup = id })
 	if err := w.capture.AddScope(own); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +128,7 @@ func TestOwnTraffic(t *testing.T) {
 
 // TestControl: our dialer's sockets carry the mark.
 func TestControl(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	var got int
 	dialer := net.Dialer{Control: func(network, address string, rc syscall.RawConn) error {
 		if err := w.capture.Control(network, address, rc); err != nil {
@@ -157,7 +165,7 @@ func requireNetnsCookie(t *testing.T) {
 // TestAskNetnsCookie: the way of kernels without SO_NETNS_COOKIE finds what that option says.
 func TestAskNetnsCookie(t *testing.T) {
 	requireNetnsCookie(t)
-	w := newWorld(t)
+	w := newWorld(t, rewrite)
 	for _, l := range w.listeners {
 		want, err := NetnsOf(l)
 		if err != nil {
@@ -178,9 +186,9 @@ func TestAskNetnsCookie(t *testing.T) {
 
 // TestTwoCaptures: several at the root cgroup at once do not meddle with one another.
 func TestTwoCaptures(t *testing.T) {
-	a, b := newWorld(t), &world{}
+	a, b := newWorld(t, rewrite), &world{}
 	t.Run("second", func(t *testing.T) {
-		b = newWorld(t)
+		b = newWorld(t, rewrite)
 		for range 3 {
 			for _, w := range []*world{a, b} {
 				if got := w.answer(w.cgroup, server4); got != "captured "+server4 {

@@ -28,6 +28,7 @@ import (
 //	                                           203.0.113.10, 2001:db8:f::10
 type world struct {
 	t         *testing.T
+	backend   backend
 	host      *netnstest.NS
 	internet  *netnstest.NS
 	cgroup    string // captured
@@ -48,9 +49,22 @@ const (
 	other4  = "203.0.113.10:5432" // a port that is not captured
 )
 
-func newWorld(t *testing.T, change ...func(*Config)) *world {
+// backend is a way to bring a connection to our listener. The suite is one: what
+// holds for workloads holds for each of them.
+type backend string
+
+const rewrite backend = "rewrite"
+
+// eachBackend runs a test on every backend.
+func eachBackend(t *testing.T, test func(*testing.T, backend)) {
+	for _, b := range []backend{rewrite} {
+		t.Run(string(b), func(t *testing.T) { test(t, b) })
+	}
+}
+
+func newWorld(t *testing.T, b backend, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, host: netnstest.New(t), internet: netnstest.New(t), cgroup: netnstest.Cgroup(t), outside: netnstest.Cgroup(t)}
+	w := &world{t: t, backend: b, host: netnstest.New(t), internet: netnstest.New(t), cgroup: netnstest.Cgroup(t), outside: netnstest.Cgroup(t)}
 	w.wire()
 	w.listen()
 	w.config = Config{PinDir: pinDir(t), Ports: []uint16{80, 443}}
