@@ -119,7 +119,7 @@ func TestUntagged(t *testing.T) {
 		t.Errorf("before the tag: %q", got)
 	}
 	for _, l := range w.listeners {
-		if err := c.TagListener(l); err != nil {
+		if _, err := c.TagListener(l); err != nil {
 			t.Fatal(err)
 		}
 	}

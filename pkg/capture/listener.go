@@ -14,41 +14,41 @@ import (
 
 // TagListener makes a listener ours in the eyes of the hooks; from then on
 // connects in its network namespace are redirected to it. It must be one of
-// Config.Listen and must not speak MPTCP. The tag goes with the socket.
-func (c *Capture) TagListener(l *net.TCPListener) error {
+// Config.Listen and must not speak MPTCP. The tag goes with the socket. The
+// result is the cookie of the namespace, for [Capture.LookupIn].
+func (c *Capture) TagListener(l *net.TCPListener) (netns uint64, err error) {
 	rc, err := l.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var failed error
-	err = rc.Control(func(fd uintptr) { failed = c.tag(int(fd), l.Addr()) })
+	err = rc.Control(func(fd uintptr) { netns, failed = c.tag(int(fd), l.Addr()) })
 	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("tag listener %s: %w", l.Addr(), err)
+		return 0, fmt.Errorf("tag listener %s: %w", l.Addr(), err)
 	}
-	return nil
+	return netns, nil
 }
 
-func (c *Capture) tag(fd int, addr net.Addr) error {
+func (c *Capture) tag(fd int, addr net.Addr) (netns uint64, err error) {
 	if proto, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || proto != unix.IPPROTO_TCP {
-		return fmt.Errorf("protocol %d, want plain TCP (ListenConfig.SetMultipathTCP(false))", proto)
+		return 0, fmt.Errorf("protocol %d, want plain TCP (ListenConfig.SetMultipathTCP(false))", proto)
 	}
-	cookie, err := c.netnsCookie(fd, addr)
-	if err != nil {
-		return err
+	if netns, err = c.netnsCookie(fd, addr); err != nil {
+		return 0, err
 	}
 	// Routes first: the first captured socket may ask for its name at once.
-	if err := c.feedRoutes(fd, cookie); err != nil {
-		return err
+	if err := c.feedRoutes(fd, netns); err != nil {
+		return 0, err
 	}
 	if err := c.maps.Tags.Put(uint32(fd), uint32(1)); err != nil {
-		return err
+		return 0, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.home == 0 {
-		c.home = cookie
+		c.home = netns
 	}
-	return nil
+	return netns, nil
 }
 
 // NetnsOf is the cookie of the network namespace of a socket, for LookupIn.

@@ -19,7 +19,7 @@ func (c *Capture) Lookup(local, remote netip.AddrPort) (flow.Flow, bool) {
 }
 
 // LookupIn is Lookup for a connection accepted in the network namespace with
-// this cookie; see [NetnsOf].
+// this cookie; see [Capture.TagListener].
 func (c *Capture) LookupIn(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool) {
 	c.open.RLock()
 	defer c.open.RUnlock()

@@ -187,7 +187,7 @@ func (w *world) open() {
 	w.mu.Unlock()
 	w.t.Cleanup(func() { c.Close() })
 	for _, l := range w.listeners {
-		if err := c.TagListener(l); err != nil {
+		if _, err := c.TagListener(l); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -46,7 +46,7 @@ type Daemon struct {
 	processes *process.Resolver
 	resolver  resolver
 	capture   *capture.Capture
-	listeners []*net.TCPListener
+	listeners listeners
 	upstreams *upstream.Pool
 	proxy     *proxy.Proxy
 	scopes    *scopes
@@ -90,9 +90,8 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var work sync.WaitGroup
-	for _, l := range d.listeners {
-		work.Go(func() { d.report("accept", d.proxy.Serve(l)) })
-	}
+	d.listeners.serve(func(l *net.TCPListener, netns uint64) { d.report("accept", d.proxy.Serve(l, netns)) })
+	work.Go(d.listeners.wait)
 	work.Go(func() { d.report("control socket", d.control.Serve()) })
 	work.Go(func() { d.watchKernel(ctx) })
 	work.Go(func() { d.watchSecrets(ctx) })

@@ -15,8 +15,8 @@ import (
 type flows struct{ d *Daemon }
 
 // Lookup finds the record of a connect, once.
-func (f flows) Lookup(local, remote netip.AddrPort) (flow.Flow, bool) {
-	return f.d.capture.Lookup(local, remote)
+func (f flows) Lookup(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool) {
+	return f.d.capture.LookupIn(netns, local, remote)
 }
 
 // watchKernel keeps identities fresh, and records what the hooks decided

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
@@ -18,9 +17,12 @@ import (
 // so each port adds another range of source ports.
 const listenPorts = 4
 
-// listen opens the listeners on both loopback addresses. A host without IPv6
-// has only the first half.
+// listen opens the home set on both loopback addresses. A host without IPv6 has
+// only the first half.
 func (d *Daemon) listen(ctx context.Context) error {
+	d.later(d.listeners.close)
+	home := &set{}
+	d.listeners.add(home)
 	ports := d.loaded.config.Capture.Listen
 	if len(ports) == 0 {
 		ports = make([]uint16, listenPorts)
@@ -28,29 +30,25 @@ func (d *Daemon) listen(ctx context.Context) error {
 	lc := net.ListenConfig{KeepAlive: -1} // who connects is on this host: its kernel never leaves without a word
 	lc.SetMultipathTCP(false)             // an MPTCP listener hides the tuple that the hooks published
 	for _, port := range ports {
-		if err := d.listenOn(ctx, &lc, "127.0.0.1", port); err != nil {
+		if err := home.listen(ctx, &lc, "127.0.0.1", port); err != nil {
 			return err
 		}
-		if err := d.listenOn(ctx, &lc, "::1", port); err != nil && !noIPv6(err) {
+		if err := home.listen(ctx, &lc, "::1", port); err != nil && !noIPv6(err) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *Daemon) listenOn(ctx context.Context, lc *net.ListenConfig, host string, port uint16) error {
+// listen opens one more listener. The set is not in use yet.
+func (s *set) listen(ctx context.Context, lc *net.ListenConfig, host string, port uint16) error {
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
 		return fmt.Errorf("open listener: %w", err)
 	}
-	tcp := l.(*net.TCPListener)
-	d.listeners = append(d.listeners, tcp)
-	d.later(func() { _ = tcp.Close() })
+	s.sockets = append(s.sockets, l.(*net.TCPListener))
 	return nil
 }
-
-// addrOf is where a listener listens.
-func addrOf(l *net.TCPListener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
 
 func noIPv6(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
@@ -59,23 +57,24 @@ func noIPv6(err error) bool {
 // openCapture attaches the hooks and makes the listeners known to them.
 func (d *Daemon) openCapture(context.Context) error {
 	c := d.loaded.config.Capture
-	var addrs []netip.AddrPort
-	for _, l := range d.listeners {
-		addrs = append(addrs, addrOf(l))
-	}
 	pins := d.pins()
 	_, before := os.Stat(pins)
 	hooks, err := capture.Open(capture.Config{
-		PinDir: pins, Ports: c.Ports, Listen: addrs, FailOpen: c.FailOpen, Mark: c.Mark,
+		PinDir: pins, Ports: c.Ports, Listen: d.listeners.addrs(), FailOpen: c.FailOpen, Mark: c.Mark,
 	})
 	if err != nil {
 		return err
 	}
 	d.capture = hooks
 	d.later(func() { d.letGo(hooks, pins, before == nil) })
-	for _, l := range d.listeners {
-		if err := hooks.TagListener(l); err != nil {
-			return fmt.Errorf("tag listener %s: %w", l.Addr(), err)
+	return tag(hooks, d.listeners.home())
+}
+
+// tag makes a set known to the hooks.
+func tag(hooks *capture.Capture, s *set) (err error) {
+	for _, l := range s.sockets {
+		if s.netns, err = hooks.TagListener(l); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -45,8 +45,8 @@ func (d *Daemon) captureStatus() control.CaptureStatus {
 	if c.FailOpen {
 		s.Fail = "open"
 	}
-	for _, l := range d.listeners {
-		s.Listeners = append(s.Listeners, l.Addr().String())
+	for _, a := range d.listeners.addrs() {
+		s.Listeners = append(s.Listeners, a.String())
 	}
 	s.Scopes, s.Excluded = d.scopes.list()
 	return s

@@ -68,14 +68,7 @@ func (d *Daemon) openUpstreams(context.Context) error {
 	return nil
 }
 
-func (d *Daemon) isListener(a netip.AddrPort) bool {
-	for _, l := range d.listeners {
-		if addrOf(l) == a {
-			return true
-		}
-	}
-	return false
-}
+func (d *Daemon) isListener(a netip.AddrPort) bool { return d.listeners.home().has(a) }
 
 func (d *Daemon) buildProxy(ctx context.Context) error {
 	d.loaded.readings = newReadings(d.loaded.config)

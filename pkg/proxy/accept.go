@@ -27,6 +27,7 @@ type conn struct {
 	wire *wire.Conn // what reads and writes raw
 
 	// accept
+	netns uint64 // of the listener
 	flow  flow.Flow
 	share *share // nil: not admitted
 
@@ -64,8 +65,8 @@ type conn struct {
 }
 
 // Serve accepts until l is closed and returns nil then. Several listeners may
-// be served at once.
-func (p *Proxy) Serve(l *net.TCPListener) error {
+// be served at once; netns names to Flows the network namespace of this one.
+func (p *Proxy) Serve(l *net.TCPListener, netns uint64) error {
 	if addr, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
 		p.ours.Store(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), struct{}{})
 	}
@@ -75,7 +76,7 @@ func (p *Proxy) Serve(l *net.TCPListener) error {
 		raw, err := l.AcceptTCP()
 		if err == nil {
 			backoff = 0
-			p.start(raw)
+			p.start(raw, netns)
 			continue
 		}
 		<-p.slots
@@ -90,14 +91,14 @@ func (p *Proxy) Serve(l *net.TCPListener) error {
 	}
 }
 
-func (p *Proxy) start(raw *net.TCPConn) {
+func (p *Proxy) start(raw *net.TCPConn, netns uint64) {
 	w, err := wire.New(raw)
 	if err != nil { // closed, which nobody else can have done
 		p.o.OnDefect(err)
 		<-p.slots
 		return
 	}
-	c := &conn{p: p, snap: p.snap.Load(), raw: raw, wire: w, started: time.Now()}
+	c := &conn{p: p, snap: p.snap.Load(), raw: raw, wire: w, netns: netns, started: time.Now()}
 	p.stats.Accepted.Add(1)
 	p.mu.Lock()
 	p.open[c] = struct{}{}
@@ -156,7 +157,7 @@ func (c *conn) begin() stage {
 // share.
 func (c *conn) accept() bool {
 	local, remote := addrPort(c.raw.LocalAddr()), addrPort(c.raw.RemoteAddr())
-	f, ok := c.p.o.Flows.Lookup(local, remote)
+	f, ok := c.p.o.Flows.Lookup(c.netns, local, remote)
 	reason := flow.ReasonNone
 	switch {
 	case !ok:

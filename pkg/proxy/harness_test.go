@@ -121,7 +121,7 @@ func (w *world) listen() {
 	must(w.t, err)
 	w.ln = l.(*net.TCPListener)
 	served := make(chan error, 1)
-	go func() { served <- w.proxy.Serve(w.ln) }()
+	go func() { served <- w.proxy.Serve(w.ln, 0) }()
 	w.t.Cleanup(func() {
 		_ = w.ln.Close()
 		if err := errors.Join(<-served, w.proxy.Close()); err != nil {
@@ -343,7 +343,7 @@ func (f *flows) add(r flow.Flow) {
 	f.m[r.Source] = r
 }
 
-func (f *flows) Lookup(_, remote netip.AddrPort) (flow.Flow, bool) {
+func (f *flows) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r, ok := f.m[remote]

@@ -19,10 +19,10 @@ import (
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
-// Flows finds the kernel's record of a connect by the tuple of the accepted
-// connection. A record is given out once.
+// Flows finds the kernel's record of a connect by the network namespace and the
+// tuple of the accepted connection. A record is given out once.
 type Flows interface {
-	Lookup(local, remote netip.AddrPort) (flow.Flow, bool)
+	Lookup(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool)
 }
 
 // Processes tells who is behind a flow.

@@ -143,7 +143,7 @@ func (w *world) until(what string, ok func() bool) {
 // everybody takes each connection for one that was captured.
 type everybody struct{ original netip.AddrPort }
 
-func (e *everybody) Lookup(_, remote netip.AddrPort) (flow.Flow, bool) {
+func (e *everybody) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
 	return flow.Flow{
 		Cgroup: noisy, Source: remote, Original: e.original, At: time.Now(), Verdict: flow.VerdictRedirect, Caller: flow.Caller{PID: appPID},
 	}, true

@@ -94,7 +94,7 @@ func (w *world) testssl(checks ...string) []finding {
 // and all are the application's.
 type anyone struct{ original netip.AddrPort }
 
-func (a *anyone) Lookup(_, remote netip.AddrPort) (flow.Flow, bool) {
+func (a *anyone) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
 	return flow.Flow{
 		Cookie: uint64(remote.Port()), Source: remote, Original: a.original, At: time.Now(), Verdict: flow.VerdictRedirect,
 		Caller: flow.Caller{PID: appPID, Start: time.Second, Comm: "client"},
