@@ -31,7 +31,7 @@ var house = []struct {
 }{
 	{"L0", []string{"flow", "match", "secret", "clienthello", "http1", "hmacsig", "sigv4", "httpsig", "replay"}},
 	{"L1", []string{"capture", "netfilter", "egress", "dns", "process", "authority", "trust", "vault", "geo", "h2", "wire", "relay"}},
-	{"L2", []string{"policy", "inject", "scrub", "upstream", "audit", "anomaly", "workload"}},
+	{"L2", []string{"policy", "inject", "scrub", "upstream", "audit", "anomaly", "workload", "verify"}},
 	{"L3", []string{"proxy"}},
 	{"L4", []string{"config", "control"}},
 	{"L5", []string{"daemon"}},

@@ -24,6 +24,7 @@ type Verified struct {
 	Params     Params
 	Components []Component
 	Key        *Key
+	Signature  []byte // as it came
 	// Canonical is the signature in the one form that all its spellings and, with
 	// ECDSA, its twin have: for a replay cache, together with the key's id.
 	Canonical []byte
@@ -85,7 +86,7 @@ func Verify(m *Message, label string, keys func(Params) (*Key, error), p Policy,
 	if err := p.check(&in, now); err != nil {
 		return Verified{}, err
 	}
-	return Verified{label, in.params, in.components, key, key.canonical(signature)}, nil
+	return Verified{label, in.params, in.components, key, signature, key.canonical(signature)}, nil
 }
 
 // pick chooses the signature's input.

@@ -1,0 +1,107 @@
+package verify
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/httpsig"
+)
+
+// HTTPSig checks message signatures (RFC 9421). Of several signatures one that
+// holds is enough.
+type HTTPSig struct {
+	Keys []*httpsig.Key // found by their id
+	// Required are components that a signature must cover beside the request line
+	// (@method and the whole target) and, where there is a body, its digest.
+	Required []httpsig.Component
+	Tag      string // "": any
+	Nonce    bool   // there must be one
+	// Partial asks for Required alone, as web-bot-auth covers no more than @authority.
+	Partial bool
+}
+
+var _ Scheme = (*HTTPSig)(nil)
+
+// most is how many signatures of one request are tried.
+const most = 8
+
+// Check implements Scheme. Its errors are those of httpsig, ErrKey and ErrUncovered.
+func (h *HTTPSig) Check(r *Request, now time.Time) (Proof, error) {
+	m := httpsig.Message{Method: r.Method, Scheme: r.Scheme, Authority: r.Host, Target: r.Target}
+	m.Fields = append(m.Fields, httpsig.Field{Name: "Host", Value: r.Host})
+	for _, f := range r.Fields {
+		m.Fields = append(m.Fields, httpsig.Field(f))
+	}
+	labels, err := httpsig.Labels(&m)
+	if err != nil {
+		return Proof{}, err
+	}
+	refused := error(httpsig.ErrUnsigned)
+	for _, label := range labels[:min(len(labels), most)] {
+		v, err := h.verify(r, &m, label, now)
+		if err == nil {
+			return Proof{"httpsig", v.Key.ID(), v.Params.Nonce, v.Params.Created, v.Canonical}, nil
+		}
+		if refused == httpsig.ErrUnsigned || errors.Is(refused, ErrKey) {
+			refused = err
+		}
+	}
+	return Proof{}, refused
+}
+
+func (h *HTTPSig) verify(r *Request, m *httpsig.Message, label string, now time.Time) (httpsig.Verified, error) {
+	// The window is the Verifier's, so created has no limit here but expires does.
+	policy := httpsig.Policy{Required: h.Required, Tag: h.Tag, Nonce: h.Nonce, Skew: forever}
+	v, err := httpsig.Verify(m, label, h.find, policy, now)
+	switch {
+	case err != nil:
+		return v, err
+	case !spelt(m, &v):
+		return v, fmt.Errorf("%w: the signature is not in its one spelling", httpsig.ErrMalformed)
+	case h.Partial:
+		return v, nil
+	}
+	return v, h.covers(r, m, v.Components)
+}
+
+// spelt reports whether the signature stands in its field as a signer writes it.
+// Base64 may have spare bits, and a lenient parser takes it without padding.
+func spelt(m *httpsig.Message, v *httpsig.Verified) bool {
+	want := v.Label + "=:" + base64.StdEncoding.EncodeToString(v.Signature) + ":"
+	return slices.ContainsFunc(m.Fields, func(f httpsig.Field) bool {
+		return strings.EqualFold(f.Name, "signature") && strings.Contains(f.Value, want)
+	})
+}
+
+const forever = 100 * 365 * 24 * time.Hour
+
+func (h *HTTPSig) find(p httpsig.Params) (*httpsig.Key, error) {
+	for _, k := range h.Keys {
+		if k.ID() == p.KeyID || p.KeyID == "" && len(h.Keys) == 1 {
+			return k, nil
+		}
+	}
+	return nil, ErrKey
+}
+
+// covers wants the request line and the body covered, and the body to be the one of
+// the digest.
+func (h *HTTPSig) covers(r *Request, m *httpsig.Message, list []httpsig.Component) error {
+	has := func(name string) bool {
+		return slices.ContainsFunc(list, func(c httpsig.Component) bool { return c.String() == `"`+name+`"` })
+	}
+	target := has("@target-uri") || has("@authority") && (has("@request-target") || has("@path") && has("@query"))
+	switch {
+	case !has("@method"), !target:
+		return fmt.Errorf("%w: method, authority, path and query", ErrUncovered)
+	case has("content-digest"):
+		return httpsig.CheckDigest(m, "content-digest", r.Body)
+	case len(r.Body) > 0:
+		return fmt.Errorf("%w: no digest of the body", ErrUncovered)
+	}
+	return nil
+}
