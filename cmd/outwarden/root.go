@@ -37,7 +37,7 @@ never holds, and keeps a trail that can be verified.`,
 	root.AddCommand(
 		newRunCmd(e), newDaemonCmd(e), newStatusCmd(e), newReloadCmd(e), newCheckCmd(e), newDetachCmd(e),
 		newExplainCmd(e), newEnterCmd(),
-		newFlowsCmd(e), newFlowCmd(e), newTrailCmd(e), newAuditCmd(e), newCACmd(e), newCompletionCmd(e), newVersionCmd(e),
+		newFlowsCmd(e), newFlowCmd(e), newTrailCmd(e), newAuditCmd(e), newCACmd(e), newVerifyCmd(e), newCompletionCmd(e), newVersionCmd(e),
 	)
 	return root
 }

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"outwarden": func() { os.Exit(execute(context.Background(), osEnv(), os.Args[1:])) },
 		"mktrail":   func() { os.Exit(tool(writeSample(filepath.Join(os.Args[1], "audit")))) },
+		"mksigned":  func() { os.Exit(tool(writeSigned(os.Args[1]))) },
 		"mkca":      func() { os.Exit(tool(writeAuthority(os.Args[1]))) },
 		"spoil":     func() { os.Exit(tool(spoil(os.Args[1], os.Args[2]))) },
 	})
