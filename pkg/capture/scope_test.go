@@ -95,8 +95,8 @@ func testSocketOlderThanScope(t *testing.T, b backend) {
 
 // TestOwnTraffic: cgroup and mark together make our own traffic; neither does alone.
 func TestOwnTraffic(t *testing.T) {
-	requireNetnsCookie(t) // without it we must be in the own cgroup ourselves to find the namespace
 	own := netnstest.Cgroup(t)
+	netnstest.Join(t, own) // as the daemon does; kernels without SO_NETNS_COOKIE tell us our namespace only there
 	id, err := cgroupID(own)
 	if err != nil {
 		t.Fatal(err)
@@ -149,39 +149,41 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// requireNetnsCookie skips on kernels before 5.14.
-func requireNetnsCookie(t *testing.T) {
-	t.Helper()
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
+// TestAskNetnsCookie: the way of kernels without SO_NETNS_COOKIE finds what
+// that option says; where there is none, one cookie for each namespace.
+func TestAskNetnsCookie(t *testing.T) {
+	w := newWorld(t, rewrite)
+	home := w.capture.Netns()
+	for _, l := range w.listeners {
+		if got := w.askNetns(l); got != home {
+			t.Errorf("listener %s: namespace %d, want %d", l.Addr(), got, home)
+		}
+		cookie, err := NetnsOf(l)
+		switch {
+		case errors.Is(err, unix.ENOPROTOOPT):
+			netnstest.Refused(t, "SO_NETNS_COOKIE, the connect hook tells it", err)
+		case err != nil || cookie != home:
+			t.Errorf("listener %s: the kernel says namespace %d, %v; want %d", l.Addr(), cookie, err, home)
+		}
 	}
-	defer l.Close()
-	if _, err := NetnsOf(l); err != nil {
-		t.Skipf("this kernel has no SO_NETNS_COOKIE: %v", err)
+	other := listenIn(t, w.internet, w.listeners[0].Addr().String())
+	if got := w.askNetns(other); got == home || got == 0 {
+		t.Errorf("another namespace: %d, want neither zero nor %d", got, home)
 	}
 }
 
-// TestAskNetnsCookie: the way of kernels without SO_NETNS_COOKIE finds what that option says.
-func TestAskNetnsCookie(t *testing.T) {
-	requireNetnsCookie(t)
-	w := newWorld(t, rewrite)
-	for _, l := range w.listeners {
-		want, err := NetnsOf(l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rc, err := l.SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got uint64
-		var failed error
-		rc.Control(func(fd uintptr) { got, failed = w.capture.askNetnsCookie(int(fd), l.Addr()) })
-		if failed != nil || got != want {
-			t.Errorf("listener %s: namespace %d, %v; want %d", l.Addr(), got, failed, want)
-		}
+// askNetns asks the connect hook for the namespace of a listener.
+func (w *world) askNetns(l *net.TCPListener) (cookie uint64) {
+	w.t.Helper()
+	rc, err := l.SyscallConn()
+	if err != nil {
+		w.t.Fatal(err)
 	}
+	var failed error
+	if err := rc.Control(func(fd uintptr) { cookie, failed = w.capture.askNetnsCookie(int(fd), l.Addr()) }); err != nil || failed != nil {
+		w.t.Fatal(err, failed)
+	}
+	return cookie
 }
 
 // TestTwoCaptures: several at the root cgroup at once do not meddle with one another.

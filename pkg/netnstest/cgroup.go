@@ -35,6 +35,28 @@ func Subgroup(t testing.TB, parent, name string) string {
 	return dir
 }
 
+// Join moves the whole test process into a cgroup until the test ends.
+func Join(t testing.TB, cgroup string) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, home, ok := strings.Cut("\n"+string(b), "\n0::")
+	if !ok {
+		t.Fatal("no cgroup2 line in /proc/self/cgroup")
+	}
+	home, _, _ = strings.Cut(home, "\n")
+	enter := func(dir string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0o644); err != nil {
+			t.Fatalf("enter a cgroup: %v", err)
+		}
+	}
+	enter(cgroup)
+	t.Cleanup(func() { enter(filepath.Join(CgroupMount(t), home)) })
+}
+
 // CgroupMount is where cgroup2 is mounted; on hybrid hosts not at /sys/fs/cgroup.
 func CgroupMount(t testing.TB) string {
 	t.Helper()

@@ -26,3 +26,11 @@ func Skip(t testing.TB, reason string) {
 	}
 	t.Skip(reason)
 }
+
+// Refused notes that a test found a thing refused by this kernel, after it made
+// sure of that: what stands for it, why is the kernel's word. The report of
+// `make test-kernels` lists these lines; a test that notes nothing has passed in full.
+func Refused(t testing.TB, what string, why error) {
+	t.Helper()
+	t.Logf("refused: %s: %v", what, why)
+}
