@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test conformance-tls lint fuzz bench bench-profile bench-compare abuse soak clean install
+.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ demo: build ## show the whole way of a call, on network namespaces of its own (r
 
 test: ## run every test; as root it prepares the machine, else it says what it skipped
 	scripts/test $(TESTFLAGS)
+
+test-kernels: ## the tests of capture in Debian's kernels, 5.10 to the newest, emulated; KERNELTESTS="-short trixie" chooses
+	scripts/kernels/run $(KERNELTESTS)
 
 conformance-tls: ## BetterTLS in full and everything of testssl.sh, minutes; `make test` has a short form (root)
 	scripts/setup test
