@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/Netflix/bettertls v0.0.0-20250909192348-e1e99e353074
+	github.com/andybalholm/brotli v1.3.0
 	github.com/cilium/ebpf v0.22.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/dunglas/httpsfv v1.1.2
