@@ -139,6 +139,7 @@ type Sign struct {
 // Limits of one route.
 type Limits struct {
 	SignedBody int64 // bytes of a body that a signer holds at most
+	EditedBody int64 // and of one that a credential is written into, decoded
 }
 
 // Position is a place in a file; lines and columns count from 1. The zero

@@ -151,6 +151,7 @@ type hmacDoc struct {
 type limitsDoc struct {
 	At                Position `json:"-"`
 	SignedBody        size     `json:"signed_body" jsonschema_description:"largest body that a signer holds; default 16MiB"`
+	EditedBody        size     `json:"edited_body" jsonschema_description:"largest body that a credential is written into, decoded; default 1MiB"`
 	RequestsPerMinute later    `json:"requests_per_minute"`
 	BytesOutPerDay    later    `json:"bytes_out_per_day"`
 }

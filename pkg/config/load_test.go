@@ -68,7 +68,7 @@ func TestExample(t *testing.T) {
 			},
 			Inject: []config.Inject{{Form: config.Bearer, Secret: "partner-token"}},
 			Sign:   &config.Sign{Secret: "partner-hmac", Preset: "knoxcall"},
-			Limits: config.Limits{SignedBody: 16 << 20},
+			Limits: config.Limits{SignedBody: 16 << 20, EditedBody: 1 << 20},
 		}},
 	}
 	if diff := cmp.Diff(want, c, byText); diff != "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/hex"
 	"net/netip"
 	"slices"
@@ -13,12 +14,13 @@ import (
 
 const (
 	defaultSignedBody = 16 << 20
+	defaultEditedBody = 1 << 20
 	maxUID            = 1<<32 - 1
 	sha256Size        = 32
 )
 
 func (b *builder) route(doc *routeDoc) {
-	r := Route{Position: doc.Name.at, Limits: Limits{SignedBody: defaultSignedBody}}
+	r := Route{Position: doc.Name.at, Limits: Limits{defaultSignedBody, defaultEditedBody}}
 	r.Action = policy.Intercept
 	b.routeName(doc, &r)
 	b.choice(doc.Action, policy.ParseAction, &r.Action)
@@ -37,8 +39,9 @@ func (b *builder) route(doc *routeDoc) {
 	}
 	r.Inject = b.injects(doc)
 	r.Sign = b.sign(doc.Sign)
-	if doc.Limits != nil && doc.Limits.SignedBody.value > 0 {
-		r.Limits.SignedBody = doc.Limits.SignedBody.value
+	if doc.Limits != nil {
+		r.Limits.SignedBody = cmp.Or(doc.Limits.SignedBody.value, r.Limits.SignedBody)
+		r.Limits.EditedBody = cmp.Or(doc.Limits.EditedBody.value, r.Limits.EditedBody)
 	}
 	b.checkRoute(doc, &r)
 	b.config.Routes = append(b.config.Routes, r)

@@ -42,7 +42,7 @@ func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *reading
 }
 
 func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
-	plan := proxy.Plan{Hosts: r.To.Hosts, Cleartext: r.Cleartext, SignedBody: r.Limits.SignedBody}
+	plan := proxy.Plan{Hosts: r.To.Hosts, Cleartext: r.Cleartext, SignedBody: r.Limits.SignedBody, EditedBody: r.Limits.EditedBody}
 	var err error
 	if plan.Inject, err = b.inject(r); err != nil {
 		return plan, err
@@ -63,6 +63,9 @@ func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 			Field: in.Field, Username: in.Username, Prefix: in.Prefix, Value: value,
 		}
 	}
+	if r.Sign == nil {
+		return inject.NewPlan(credentials)
+	}
 	signer, err := b.signer(r.Sign)
 	if err != nil {
 		return nil, err
@@ -74,10 +77,7 @@ var forms = map[config.Form]inject.Form{
 	config.Bearer: inject.Bearer, config.Basic: inject.Basic, config.Header: inject.Header, config.Query: inject.Query,
 }
 
-func (b *builder) signer(s *config.Sign) (*inject.Signer, error) {
-	if s == nil {
-		return nil, nil
-	}
+func (b *builder) signer(s *config.Sign) (inject.Signer, error) {
 	scheme, err := hmacsig.Preset(s.Preset)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (b *builder) signer(s *config.Sign) (*inject.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inject.Signer{Name: s.Secret, Version: version, Scheme: scheme, Key: key, KeyID: s.KeyID, Nonce: s.Nonce}, nil
+	return &inject.HMAC{Name: s.Secret, Version: version, Scheme: scheme, Key: key, KeyID: s.KeyID, Nonce: s.Nonce}, nil
 }
 
 func (b *builder) secret(name string) (secret.Value, string, error) {

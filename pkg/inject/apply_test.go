@@ -22,6 +22,8 @@ var now = time.Unix(1_700_000_000, 0)
 type head struct {
 	method, authority, target string
 	fields                    [][2]string
+	content                   []byte     // set by SetContent
+	rewriting                 *Rewriting // by Rewrite
 }
 
 func (h *head) Method() string         { return h.method }
@@ -30,11 +32,33 @@ func (h *head) Target() string         { return h.target }
 func (h *head) SetTarget(t []byte)     { h.target = string(t) }
 func (h *head) Add(n string, v []byte) { h.fields = append(h.fields, [2]string{n, string(v)}) }
 
+func (h *head) SetContent(c []byte) { h.content = append([]byte{}, c...) }
+func (h *head) Rewrite(r Rewriting) { h.rewriting = &r }
+
+func (h *head) Field(name string) (value string, count int) {
+	for n, v := range h.Fields {
+		if strings.EqualFold(n, name) {
+			if count++; count == 1 {
+				value = v
+			}
+		}
+	}
+	return value, count
+}
+
+func (h *head) Fields(yield func(name, value string) bool) {
+	for _, f := range h.fields {
+		if !yield(f[0], f[1]) {
+			return
+		}
+	}
+}
+
 func (h *head) Strip(s *Sieve) {
 	h.fields = slices.DeleteFunc(h.fields, func(f [2]string) bool {
-		copied := *s // Content-Type is counted once
+		copied := *s
 		asString := copied.DropString(f[0], f[1])
-		if asBytes := s.Drop([]byte(f[0]), []byte(f[1])); asBytes != asString || s.nominated != copied.nominated || s.contentType != copied.contentType || s.types != copied.types {
+		if asBytes := s.Drop([]byte(f[0]), []byte(f[1])); asBytes != asString || s.nominated != copied.nominated {
 			panic("Drop and DropString differ")
 		}
 		return asString
@@ -73,7 +97,7 @@ func permit(p *Plan, m Message) Permit { return Permit{true, p, m.Method(), m.Au
 
 func apply(t test, p *Plan, m Message) Applied {
 	t.Helper()
-	done, err := p.Apply(permit(p, m), m, sha256.Sum256([]byte("body")), now)
+	done, err := p.Apply(permit(p, m), m, Content{Bytes: []byte("body")}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +209,7 @@ func TestConnectionCannotTakeItOff(t *testing.T) {
 	} {
 		for _, name := range []string{"Connection", "connection", "CONNECTION"} {
 			h := request("/x", "Connection: close", name+": "+option)
-			_, err := p.Apply(permit(p, h), h, [32]byte{}, now)
+			_, err := p.Apply(permit(p, h), h, Content{}, now)
 			if errors.Is(err, flow.ReasonBadRequest) != refused {
 				t.Errorf("%s: %s: %v", name, option, err)
 			}
@@ -208,7 +232,7 @@ func TestSignatureCoversWhatIsSent(t *testing.T) {
 			Method: "POST", Target: h.target, ContentType: "application/json", BodySHA256: sha256.Sum256([]byte("body")), Time: now,
 			Nonce: strings.Join(h.values("x-nonce"), ","),
 		}
-		if err := p.signer.Scheme.Verify([]byte("key"), in, strings.Join(h.values("x-signature"), ",")); err != nil {
+		if err := p.signers[0].(*HMAC).Scheme.Verify([]byte("key"), in, strings.Join(h.values("x-signature"), ",")); err != nil {
 			t.Errorf("nonce %v: %v", nonce, err)
 		}
 		if (in.Nonce != "") != nonce || nonce && len(in.Nonce) != 32 {
@@ -260,7 +284,7 @@ func TestRequestsThatCannotBeSigned(t *testing.T) {
 		for _, p := range []*Plan{p, onlySigned} {
 			copied := *h
 			copied.fields = slices.Clone(h.fields)
-			if _, err := p.Apply(permit(p, &copied), &copied, [32]byte{}, now); !errors.Is(err, flow.ReasonBadRequest) {
+			if _, err := p.Apply(permit(p, &copied), &copied, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -281,14 +305,14 @@ func TestPermitIsForOnePlanAndRequest(t *testing.T) {
 		"another method":  {true, p, "TRACE", "api.partner.example"},
 		"another request": {true, p, "POST", "evil.example"},
 	} {
-		if done, err := p.Apply(wrong, h, [32]byte{}, now); !errors.Is(err, ErrPermit) || done.Credentials != nil || h.String() != before {
+		if done, err := p.Apply(wrong, h, Content{}, now); !errors.Is(err, ErrPermit) || done.Credentials != nil || h.String() != before {
 			t.Errorf("%s: %v %v\n%s", name, done, err, h)
 		}
 	}
 	e := whole(t)
 	good, _ := Bind(e)
 	m := &head{method: e.Method, authority: e.Authority, target: "/"}
-	if _, err := e.Plan.Apply(good, m, [32]byte{}, now); err != nil || m.values("authorization") == nil {
+	if _, err := e.Plan.Apply(good, m, Content{}, now); err != nil || m.values("authorization") == nil {
 		t.Errorf("a permit of Bind: %v", err)
 	}
 }
@@ -297,10 +321,10 @@ func TestEmptyPlanChangesNothing(t *testing.T) {
 	for _, p := range []*Plan{nil, {}} {
 		h := request("/x", "Authorization: mine")
 		before := h.String()
-		if done, err := p.Apply(permit(p, h), h, [32]byte{}, now); err != nil || done.Credentials != nil || h.String() != before {
+		if done, err := p.Apply(permit(p, h), h, Content{}, now); err != nil || done.Credentials != nil || h.String() != before {
 			t.Errorf("%+v %v\n%s", done, err, h)
 		}
-		if _, err := p.Apply(Permit{}, h, [32]byte{}, now); !errors.Is(err, ErrPermit) {
+		if _, err := p.Apply(Permit{}, h, Content{}, now); !errors.Is(err, ErrPermit) {
 			t.Errorf("zero permit: %v", err)
 		}
 	}
@@ -334,6 +358,12 @@ func (*quiet) Authority() string  { return "api.partner.example" }
 func (*quiet) Target() string     { return "/api/v1/transfers?id=7" }
 func (*quiet) SetTarget([]byte)   {}
 func (*quiet) Add(string, []byte) {}
+func (*quiet) SetContent([]byte)  {}
+func (*quiet) Rewrite(Rewriting)  {}
+
+func (*quiet) Field(string) (string, int)       { return "application/json", 1 }
+func (*quiet) Fields(func(string, string) bool) {}
+
 func (q *quiet) Strip(s *Sieve) {
 	for i := range q.fields {
 		s.Drop(q.fields[i][0], q.fields[i][1])
@@ -353,7 +383,7 @@ func TestApplyDoesNotAllocate(t *testing.T) {
 	p, q := plan(t, Credential{Form: Bearer, Value: value("t")}, header("X-Key", "k")), quietMessage()
 	permit := permit(p, q)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := p.Apply(permit, q, [32]byte{}, now); err != nil {
+		if _, err := p.Apply(permit, q, Content{}, now); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0.5 { // the pool may be emptied by the collector once
@@ -373,10 +403,26 @@ func BenchmarkApply(b *testing.B) {
 			q := quietMessage()
 			permit := permit(p, q)
 			for b.Loop() {
-				if _, err := p.Apply(permit, q, [32]byte{}, now); err != nil {
+				if _, err := p.Apply(permit, q, Content{}, now); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+// TestAppliedNamesWhatWentOut: for who looks for it in the response; a key that
+// only signs did not go out.
+func TestAppliedNamesWhatWentOut(t *testing.T) {
+	p, err := NewPlan([]Credential{{Name: "a", Form: Basic, Username: "u", Value: value("one")}, query("q", "two")}, signer(t, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, i := range apply(t, p, request("/x")).Injected {
+		got = append(got, i.Name+"="+string(i.Value.Reveal()))
+	}
+	if !slices.Equal(got, []string{"a=one", "q=two"}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/outwarden/outwarden/pkg/hmacsig"
 	"github.com/outwarden/outwarden/pkg/secret"
 )
 
@@ -60,25 +59,18 @@ type Credential struct {
 	Value         secret.Value
 }
 
-// Signer is the key and scheme of a request signature.
-type Signer struct {
-	Name, Version string // of the key
-	Scheme        hmacsig.Scheme
-	Key           secret.Value
-	KeyID         string // for the record; "": Name
-	Nonce         bool   // sign a nonce too
-}
-
 // Plan is what a route injects. It is immutable, and may be used by several
 // goroutines.
 type Plan struct {
 	fields  []rendered // name and value, ready to be written
 	queries []rendered // value is "name=value", escaped
-	signer  *Signer
+	signers []Signer
 	slots   slots    // folded names of every field that is written
 	names   []string // decoded names of every parameter that is written
 	uses    []Use
-	key     string
+
+	injected []Injected
+	key      string
 }
 
 type rendered struct {
@@ -93,10 +85,11 @@ type Use struct {
 	Form    string
 }
 
-// NewPlan checks and renders credentials, and a signer if it is not nil. A value
-// with a control byte gives secret.ErrControlByte; the sentinels of this package
-// tell what else is wrong. No error holds a value.
-func NewPlan(credentials []Credential, signer *Signer) (*Plan, error) {
+// NewPlan checks and renders credentials. The signers sign in their order, so each
+// covers what those before it wrote; nil ones are left out. A value with a control
+// byte gives secret.ErrControlByte; the sentinels of this package tell what else is
+// wrong. No error holds a value.
+func NewPlan(credentials []Credential, signers ...Signer) (*Plan, error) {
 	p := &Plan{}
 	for i := range credentials {
 		c := &credentials[i]
@@ -104,9 +97,12 @@ func NewPlan(credentials []Credential, signer *Signer) (*Plan, error) {
 			return nil, fmt.Errorf("credential %q: %w", c.Name, err)
 		}
 	}
-	if signer != nil {
-		if err := p.addSigner(*signer); err != nil {
-			return nil, fmt.Errorf("signing key %q: %w", signer.Name, err)
+	for _, s := range signers {
+		if s == nil {
+			continue
+		}
+		if err := p.addSigner(s); err != nil {
+			return nil, fmt.Errorf("signing key %q: %w", s.Use().Name, err)
 		}
 	}
 	p.key = joinUses(p.uses)
@@ -115,9 +111,6 @@ func NewPlan(credentials []Credential, signer *Signer) (*Plan, error) {
 
 // Empty reports whether there is nothing to inject. A nil Plan is empty.
 func (p *Plan) Empty() bool { return p == nil || len(p.uses) == 0 }
-
-// NeedsBody reports whether Apply wants the SHA-256 of the whole body.
-func (p *Plan) NeedsBody() bool { return p != nil && p.signer != nil }
 
 // Key names the credentials and their versions; it is upstream.Key.Credentials
 // of every connection that they may be sent on. "" for an empty plan.
@@ -151,6 +144,7 @@ func (p *Plan) add(c *Credential) error {
 		return err
 	}
 	p.uses = append(p.uses, Use{c.Name, c.Version, c.Form.String()})
+	p.injected = append(p.injected, Injected{Name: c.Name, Value: c.Value})
 	if c.Form == Query {
 		return p.addQuery(c)
 	}
@@ -176,23 +170,19 @@ func (p *Plan) addQuery(c *Credential) error {
 }
 
 func (p *Plan) addSigner(s Signer) error {
-	if s.Key.IsZero() {
-		return ErrEmpty
+	if err := s.Check(); err != nil {
+		return err
 	}
-	names := s.Scheme.Fields()
-	if len(names) == 0 {
-		return hmacsig.ErrUnknownPreset
+	if len(p.signers) == mostSigners {
+		return fmt.Errorf("over %d on one route: %w", mostSigners, ErrSlotTaken)
 	}
-	for _, name := range names {
+	for _, name := range s.Fields() {
 		if err := p.take(name); err != nil {
 			return err
 		}
 	}
-	if s.KeyID == "" {
-		s.KeyID = s.Name
-	}
-	p.signer = &s
-	p.uses = append(p.uses, Use{s.Name, s.Version, Signed.String()})
+	p.signers = append(p.signers, s)
+	p.uses = append(p.uses, s.Use())
 	return nil
 }
 

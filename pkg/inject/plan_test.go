@@ -10,13 +10,13 @@ import (
 	"github.com/outwarden/outwarden/pkg/secret"
 )
 
-func signer(t testing.TB, nonce bool) *Signer {
+func signer(t testing.TB, nonce bool) *HMAC {
 	t.Helper()
 	s, err := hmacsig.Preset("knoxcall")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Signer{Name: "hmac", Version: "3", Scheme: s, Key: value("key"), Nonce: nonce}
+	return &HMAC{Name: "hmac", Version: "3", Scheme: s, Key: value("key"), Nonce: nonce}
 }
 
 func header(field, v string) Credential {
@@ -57,7 +57,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		credentials []Credential
-		signer      *Signer
+		signer      Signer
 		want        error
 	}{
 		{"empty secret", []Credential{{Name: "b", Form: Bearer}}, nil, ErrEmpty},
@@ -86,8 +86,8 @@ func TestPlansThatAreRefused(t *testing.T) {
 		{"one parameter twice", []Credential{query("key", "a"), query("key", "b")}, nil, ErrSlotTaken},
 		{"header of the signer", []Credential{header("x-signature", "a")}, signer(t, false), ErrSlotTaken},
 		{"nonce of the signer", []Credential{header("X_Nonce", "a")}, signer(t, false), ErrSlotTaken},
-		{"signer without a key", nil, &Signer{Scheme: signer(t, false).Scheme}, ErrEmpty},
-		{"signer without a scheme", nil, &Signer{Key: value("k")}, hmacsig.ErrUnknownPreset},
+		{"signer without a key", nil, &HMAC{Scheme: signer(t, false).Scheme}, ErrEmpty},
+		{"signer without a scheme", nil, &HMAC{Key: value("k")}, hmacsig.ErrUnknownPreset},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if p, err := NewPlan(tt.credentials, tt.signer); !errors.Is(err, tt.want) || p != nil {
@@ -97,6 +97,15 @@ func TestPlansThatAreRefused(t *testing.T) {
 	}
 }
 
+func gathers(t testing.TB, p *Plan) Gathering {
+	t.Helper()
+	why, err := p.Gathers(request("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return why
+}
+
 func TestPlanTellsWhatItWillDo(t *testing.T) {
 	p, err := NewPlan([]Credential{
 		{Name: "token", Version: "1", Form: Bearer, Value: value("t")}, query("api key", "q"), header("X-Tenant", "x"),
@@ -104,8 +113,8 @@ func TestPlanTellsWhatItWillDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Empty() || !p.NeedsBody() {
-		t.Error("Empty or NeedsBody")
+	if p.Empty() || gathers(t, p) != GatherToSign {
+		t.Error("Empty, or nothing is gathered for the signature")
 	}
 	if got, want := fmt.Sprint(p.Uses()), "[{token 1 bearer} {api key  query} {X-Tenant  header} {hmac 3 signature}]"; got != want {
 		t.Errorf("uses %s, want %s", got, want)
@@ -119,7 +128,7 @@ func TestPlanTellsWhatItWillDo(t *testing.T) {
 		}
 	}
 	for _, empty := range []*Plan{nil, {}} {
-		if !empty.Empty() || empty.NeedsBody() || empty.Key() != "" || empty.Uses() != nil || empty.OwnsString("authorization") {
+		if !empty.Empty() || gathers(t, empty) != GatherNothing || empty.Key() != "" || empty.Uses() != nil || empty.OwnsString("authorization") {
 			t.Error("an empty plan does something")
 		}
 	}
@@ -153,7 +162,7 @@ func TestPlanDoesNotPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
-		out := fmt.Sprintf(verb, p) + fmt.Sprintf(verb, *p) + fmt.Sprintf(verb, p.fields) + fmt.Sprintf(verb, *p.signer)
+		out := fmt.Sprintf(verb, p) + fmt.Sprintf(verb, *p) + fmt.Sprintf(verb, p.fields) + fmt.Sprintf(verb, *p.signers[0].(*HMAC))
 		if strings.Contains(out, "canary") || strings.Contains(out, fmt.Sprintf("%x", "canary")) || strings.Contains(out, "99 97 110") {
 			t.Errorf("%s prints %s", verb, out)
 		}

@@ -67,11 +67,9 @@ func equalFold[T text](s T, lower string) bool {
 // Sieve tells a Message which of the workload's fields must go. It is valid
 // during the call of Strip that it was handed to.
 type Sieve struct {
-	slots       slots
-	signs       bool
-	contentType string
-	types       int  // Content-Type fields seen
-	nominated   bool // a Connection option names a field of ours
+	slots     slots
+	signs     bool
+	nominated bool // a Connection option names a field of ours
 }
 
 // Drop reports whether a field must not be forwarded. It is called once for each
@@ -82,14 +80,11 @@ func (s *Sieve) Drop(name, value []byte) bool { return drop(s, name, value) }
 func (s *Sieve) DropString(name, value string) bool { return drop(s, name, value) }
 
 func drop[T text](s *Sieve, name, value T) bool {
-	switch {
-	case has(s.slots, name):
+	if has(s.slots, name) {
 		return true
-	case equalFold(name, "connection"):
+	}
+	if equalFold(name, "connection") {
 		s.nominated = s.nominated || nominates(s, value)
-	case s.signs && equalFold(name, "content-type"):
-		s.types++
-		s.contentType = string(trimSpace(value))
 	}
 	return false
 }

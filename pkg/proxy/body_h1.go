@@ -2,10 +2,10 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/sha256"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/http1"
+	"github.com/outwarden/outwarden/pkg/inject"
 )
 
 // guardTrailers keeps the workload from sending in a trailer what the route
@@ -16,37 +16,53 @@ func (x *exchange) guardTrailers() {
 	}
 }
 
-// gather takes what of the content came with the head. A signer that covers
-// the content needs all of it before anything is sent, so then it waits.
+// gather takes what of the content came with the head. Who signs or edits the
+// content needs all of it before anything is sent, so then it waits.
 func (x *exchange) gather() *failure {
-	var data func([]byte)
-	if x.needsBody() {
-		x.digest = sha256.New()
-		data = func(p []byte) { x.digest.Write(p) }
+	if f := x.gathers(headMessage{x}); f != nil {
+		return f
 	}
-	n, done, err := x.body.Scan(x.in.bytes(), data)
+	n, done, err := x.body.Scan(x.in.bytes(), x.unchunk())
 	if err != nil {
 		return requestFailure(err)
 	}
 	x.ahead = x.in.bytes()[:n]
 	x.in.take(n)
-	if done || data == nil {
+	if x.gathering == inject.GatherNothing {
 		return nil
 	}
-	return x.spool(data)
+	if x.req.Length > x.mostContent() || int64(n) > x.mostContent() {
+		return x.tooLarge()
+	}
+	if done {
+		return nil
+	}
+	return x.spool()
+}
+
+// unchunk is where gathered content goes that does not stand in ahead as it is.
+func (x *exchange) unchunk() func([]byte) {
+	if x.gathering == inject.GatherNothing || x.req.Body != http1.BodyChunked {
+		return nil
+	}
+	return func(p []byte) { x.plain = append(x.plain, p...) }
+}
+
+// gathered is the content without its framing.
+func (x *exchange) gathered() []byte {
+	if x.req.Body == http1.BodyChunked {
+		return x.plain
+	}
+	return x.ahead
 }
 
 // spool reads the rest of the content into memory.
-func (x *exchange) spool(data func([]byte)) *failure {
-	limit := x.plan.SignedBody
-	if x.req.Length > limit {
-		return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
-	}
+func (x *exchange) spool() *failure {
 	if f := x.inviteBody(); f != nil {
 		return f
 	}
 	spool := bytes.NewBuffer(append(make([]byte, 0, len(x.ahead)+bulkSize), x.ahead...))
-	buf := bulk.get()
+	buf, data := bulk.get(), x.unchunk()
 	defer bulk.put(buf)
 	for done := false; !done; {
 		x.awaitContent(int64(spool.Len()))
@@ -59,14 +75,45 @@ func (x *exchange) spool(data func([]byte)) *failure {
 			return requestFailure(err)
 		}
 		spool.Write((*buf)[:n])
-		if int64(spool.Len()) > limit {
-			return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
+		if int64(spool.Len()) > x.mostContent() {
+			return x.tooLarge()
 		}
 		x.next = append(x.next, (*buf)[n:got]...)
 	}
 	x.ahead = spool.Bytes()
 	return nil
 }
+
+// appendContent puts behind the head what of the content is here.
+func (x *exchange) appendContent() *failure {
+	switch {
+	case x.rewrite == nil:
+		x.out = append(x.out, x.ahead...)
+		return nil
+	case x.rewrite.whole != nil:
+		x.out = append(x.out, x.rewrite.whole...)
+		return nil
+	}
+	if x.rewrite.chunked && x.req.Minor == 0 {
+		return refusal(flow.ReasonBadRequest, "HTTP/1.0 has no chunks, and the content changes its length on its way")
+	}
+	var f *failure
+	var from http1.Body
+	from.Reset(x.req.Body, x.req.Length)
+	_, done, _ := from.Scan(x.ahead, func(p []byte) { // it was scanned before
+		if f == nil {
+			f = x.rewrite.take(p, false)
+		}
+	})
+	if f == nil && done {
+		f = x.rewrite.take(nil, true)
+	}
+	x.out = append(x.out, x.rewrite.leaves()...)
+	return f
+}
+
+// invited reports whether the workload was asked for its content by us.
+func (x *exchange) invited() bool { return x.gathering != inject.GatherNothing && x.req.Expect100 }
 
 // inviteBody answers Expect: 100-continue ourselves, as the upstream can't be
 // asked before the content is here. The field then has nothing left to say.

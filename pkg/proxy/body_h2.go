@@ -14,21 +14,17 @@ import (
 // a request it did not look at can be sent again (RFC 9113 section 8.7).
 const replayMost = 16 << 10
 
-// gatherBody waits for all of the content, which a signer covers. Who waits to
+// gatherBody waits for all of the content, which is signed or edited. Who waits to
 // be invited to send it is invited by us, as the upstream can't be asked yet.
 func (s *stream) gatherBody(b *h2.Batch) *failure {
 	s.gather = true
-	if s.length > s.plan.SignedBody {
-		return tooLarge()
+	if s.length > s.mostContent() {
+		return s.tooLarge()
 	}
 	if slices.ContainsFunc(s.head, expectation) {
 		_ = s.down.WriteHead(b, []hpack.HeaderField{{Name: ":status", Value: "100"}}, false)
 	}
 	return nil
-}
-
-func tooLarge() *failure {
-	return refusal(flow.ReasonBodyTooLarge, "the route's signature covers the body; see limits.signed_body")
 }
 
 // data takes a piece of the content.
@@ -41,8 +37,7 @@ func (s *stream) data(e *h2.Event) {
 		s.ahead = append(s.ahead, e.Data...)
 	default:
 		s.keep(e.Data)
-		s.bytesOut += int64(len(e.Data))
-		s.pass(e.Batch, e.Data, e.End)
+		s.forward(e.Batch, e.Data, e.End)
 	}
 }
 
@@ -50,8 +45,8 @@ func (s *stream) data(e *h2.Event) {
 func (s *stream) gathered(e *h2.Event) {
 	s.ahead = append(s.ahead, e.Data...)
 	s.down.Consumed(e.Batch, len(e.Data))
-	if int64(len(s.ahead)) > s.plan.SignedBody {
-		s.end(e.Batch, tooLarge())
+	if int64(len(s.ahead)) > s.mostContent() {
+		s.end(e.Batch, s.tooLarge())
 		return
 	}
 	if e.End {
@@ -71,12 +66,45 @@ func (s *stream) keep(p []byte) {
 	}
 }
 
+// forward sends content on, as it came or as the route changes it.
+func (s *stream) forward(b *h2.Batch, p []byte, end bool) {
+	w := s.rewrite
+	if !w.passing() {
+		s.pass(b, p, end)
+		return
+	}
+	w.owed += len(p)
+	if f := w.take(p, end); f != nil {
+		s.end(b, f)
+		return
+	}
+	if p = w.leaves(); len(p) > 0 || end {
+		s.pass(b, p, end)
+		return
+	}
+	s.freed(b, 0)
+}
+
 // pass hands content to the upstream's stream. What its windows have no room for
 // stays there, and the workload may send more as that leaves.
 func (s *stream) pass(b *h2.Batch, p []byte, end bool) {
+	s.bytesOut += int64(len(p))
 	n, err := s.to.Write(b, p, end)
 	if err == nil {
 		s.behind += len(p) - n
+	}
+	s.freed(b, n)
+}
+
+// freed lets the workload send more, as n bytes have left. Where content is
+// changed, what leaves has not the length of what came: all of that is paid back
+// when nothing is left behind.
+func (s *stream) freed(b *h2.Batch, n int) {
+	if w := s.rewrite; w != nil {
+		if s.behind > 0 {
+			return
+		}
+		n, w.owed = w.owed, 0
 	}
 	s.down.Consumed(b, n)
 }
@@ -92,6 +120,10 @@ func (s *stream) trailers(e *h2.Event) {
 	}
 	if s.gather {
 		s.gathered(e)
+		return
+	}
+	if s.to != nil && s.rewrite != nil {
+		s.forward(e.Batch, nil, true)
 		return
 	}
 	s.tail = slices.Clone(e.Fields)

@@ -24,7 +24,7 @@ func TestCompressedBodiesStayCompressed(t *testing.T) {
 	bomb, key := gzipBomb(t), []byte("signing key of the test")
 	scheme, err := hmacsig.Preset("knoxcall")
 	must(t, err)
-	plan, err := inject.NewPlan(nil, &inject.Signer{Name: "hmac", Version: "1", Scheme: scheme, Key: secret.New(key)})
+	plan, err := inject.NewPlan(nil, &inject.HMAC{Name: "hmac", Version: "1", Scheme: scheme, Key: secret.New(key)})
 	must(t, err)
 	for _, alpn := range versions {
 		t.Run(alpn, func(t *testing.T) {

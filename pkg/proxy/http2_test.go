@@ -187,7 +187,7 @@ func TestSignedBodies(t *testing.T) {
 	scheme, err := hmacsig.Preset("knoxcall")
 	must(t, err)
 	key := []byte("signing key of the test")
-	plan, err := inject.NewPlan(nil, &inject.Signer{Name: "hmac", Version: "1", Scheme: scheme, Key: secret.New(key), Nonce: true})
+	plan, err := inject.NewPlan(nil, &inject.HMAC{Name: "hmac", Version: "1", Scheme: scheme, Key: secret.New(key), Nonce: true})
 	must(t, err)
 	w := newWorld(t)
 	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}

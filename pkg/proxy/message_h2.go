@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -58,6 +60,27 @@ func (m streamMessage) SetTarget(target []byte) {
 	}
 }
 
+// Field returns the first field of that name that leaves.
+func (m streamMessage) Field(name string) (value string, count int) {
+	for i := range m.s.out {
+		if m.s.out[i].Name == name {
+			if count++; count == 1 {
+				value = m.s.out[i].Value
+			}
+		}
+	}
+	return value, count
+}
+
+// Fields yields the fields that leave.
+func (m streamMessage) Fields(yield func(name, value string) bool) {
+	for _, f := range m.s.out {
+		if f.Name[0] != ':' && !yield(f.Name, f.Value) {
+			return
+		}
+	}
+}
+
 // Strip takes out the fields that the sieve names.
 func (m streamMessage) Strip(s *inject.Sieve) {
 	kept := m.s.out[:0]
@@ -72,4 +95,27 @@ func (m streamMessage) Strip(s *inject.Sieve) {
 // Add appends a field. No hop may keep it in a table.
 func (m streamMessage) Add(name string, value []byte) {
 	m.s.out = append(m.s.out, hpack.HeaderField{Name: strings.ToLower(name), Value: string(value), Sensitive: true})
+}
+
+// SetContent sends content in the place of what was gathered.
+func (m streamMessage) SetContent(content []byte) {
+	m.s.rewrite = &rewrite{whole: append([]byte{}, content...)}
+	m.measure(int64(len(content)))
+}
+
+// Rewrite sends the content through r.
+func (m streamMessage) Rewrite(r inject.Rewriting) {
+	m.s.rewrite = beginRewrite(r, false)
+	m.measure(r.Length)
+}
+
+// measure makes the head say how long the content is; -1: nothing.
+func (m streamMessage) measure(length int64) {
+	if m.s.length == length {
+		return
+	}
+	m.s.out = slices.DeleteFunc(m.s.out, func(f hpack.HeaderField) bool { return f.Name == "content-length" || f.Name == "trailer" })
+	if length >= 0 {
+		m.s.out = append(m.s.out, hpack.HeaderField{Name: "content-length", Value: strconv.FormatInt(length, 10)})
+	}
 }

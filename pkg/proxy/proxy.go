@@ -54,8 +54,9 @@ type Plan struct {
 	Hosts     []match.Host      // the hosts that the route names
 	Cleartext bool              // the route allows plain HTTP from the workload
 
-	// SignedBody is how many bytes of a body a signer may hold in memory.
-	SignedBody int64
+	// How many bytes of a body may be held in memory: to sign it, and to write a
+	// credential into it.
+	SignedBody, EditedBody int64
 }
 
 // Snapshot is one loaded configuration. It is immutable.

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"slices"
 
@@ -10,7 +9,19 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/h2"
+	"github.com/outwarden/outwarden/pkg/inject"
 )
+
+// wants asks the plan what it wants of the content, with the head as it came.
+func (s *stream) wants() *failure {
+	if s.plan == nil || s.plan.Inject.Empty() {
+		return nil
+	}
+	s.out = s.head
+	f := s.gathers(streamMessage{s})
+	s.out = nil
+	return f
+}
 
 // begin decides, and sends the request on if nothing has to be waited for.
 func (s *stream) begin(b *h2.Batch) *failure {
@@ -20,7 +31,10 @@ func (s *stream) begin(b *h2.Batch) *failure {
 	if f := s.guardTrailers(); f != nil {
 		return f
 	}
-	if s.needsBody() && !s.asked {
+	if f := s.wants(); f != nil {
+		return f
+	}
+	if s.gathering != inject.GatherNothing && !s.asked {
 		return s.gatherBody(b)
 	}
 	return s.reach(b)
@@ -93,12 +107,11 @@ func (s *stream) prepare(q *request) *failure {
 			s.out[i].Value = schemeOf(q)
 		}
 	}
-	var sum [32]byte
-	if q.needsBody() {
+	if q.gathering != inject.GatherNothing {
 		s.out = slices.DeleteFunc(s.out, expectation) // we have answered it
-		sum = sha256.Sum256(s.ahead)
 	}
-	return q.authorize(streamMessage{s}, sum)
+	s.rewrite = nil
+	return q.authorize(streamMessage{s}, q.handed(s.ahead))
 }
 
 // schemeOf is what the upstream leg makes of the request, whatever the workload
@@ -114,7 +127,8 @@ func expectation(f hpack.HeaderField) bool { return f.Name == "expect" }
 
 // launch sends the fields, and the content that is here.
 func (s *stream) launch(b *h2.Batch) *failure {
-	headOnly := s.asked && len(s.ahead) == 0 && s.tail == nil
+	content, tail := s.leaving()
+	headOnly := s.asked && len(content) == 0 && tail == nil && !s.rewrite.passing()
 	to, err := s.up.H2().Open(b, (*upStream)(s), s.out, headOnly)
 	sent := size(s.out)
 	freeFields(s.out)
@@ -122,15 +136,26 @@ func (s *stream) launch(b *h2.Batch) *failure {
 	if err != nil {
 		return s.again(err)
 	}
-	s.to, s.bytesOut = to, sent+int64(len(s.ahead))
-	if len(s.ahead) > 0 {
-		s.pass(b, s.ahead, s.asked && s.tail == nil)
+	s.to, s.bytesOut = to, sent
+	if len(content) > 0 || s.rewrite.passing() {
+		s.forward(b, content, s.asked && tail == nil)
 	}
-	if s.tail != nil {
-		s.bytesOut += size(s.tail)
-		_ = to.WriteTrailers(b, s.tail)
+	if tail != nil {
+		s.bytesOut += size(tail)
+		_ = to.WriteTrailers(b, tail)
 	}
 	return nil
+}
+
+// leaving is the content that is here, and the trailers behind it.
+func (s *stream) leaving() (content []byte, tail []hpack.HeaderField) {
+	switch w := s.rewrite; {
+	case w == nil:
+		return s.ahead, s.tail
+	case w.whole != nil:
+		return w.whole, nil
+	}
+	return s.ahead, nil
 }
 
 // again sends the request once more, if all of it is still here and twice does

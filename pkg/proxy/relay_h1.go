@@ -7,6 +7,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/http1"
+	"github.com/outwarden/outwarden/pkg/inject"
 )
 
 // relay takes the response, interim ones first, to the workload.
@@ -60,7 +61,7 @@ func responseFailure(err error) *failure {
 // relayInterim passes 100, 103 and their kind on. HTTP/1.0 knows none of them
 // (RFC 9110 section 15.2), and our own 100 was enough where we sent one.
 func (x *exchange) relayInterim(from *window) *failure {
-	if x.req.Minor == 0 || x.digest != nil && x.res.Status == http.StatusContinue {
+	if x.req.Minor == 0 || x.gathering != inject.GatherNothing && x.res.Status == http.StatusContinue {
 		return nil
 	}
 	x.edit.Reset()

@@ -29,7 +29,7 @@ func (u *upStream) Handle(to *h2.Stream, e *h2.Event) {
 		_ = s.down.WriteTrailers(e.Batch, e.Fields)
 	case h2.Room:
 		s.behind -= e.N
-		s.down.Consumed(e.Batch, e.N)
+		s.freed(e.Batch, e.N)
 	case h2.Closed:
 		s.lost(e)
 	}

@@ -29,6 +29,8 @@ type request struct {
 	up       *upstream.Conn
 	applied  inject.Applied
 
+	gathering inject.Gathering // why all of the content is here before the head leaves
+
 	status            int
 	bytesIn, bytesOut int64 // from and to the upstream, heads included
 }
@@ -151,7 +153,7 @@ func (q *request) connectAfresh(ctx context.Context) *failure {
 // authorize lets the binding invariant judge, and only then lets the plan
 // write on the message. It ends with the intent in the trail: the credential
 // has not left yet.
-func (q *request) authorize(m inject.Message, body [32]byte) *failure {
+func (q *request) authorize(m inject.Message, content inject.Content) *failure {
 	if !q.plan.identifies() {
 		return nil
 	}
@@ -161,7 +163,7 @@ func (q *request) authorize(m inject.Message, body [32]byte) *failure {
 		return refusal(reason, "")
 	}
 	now := time.Now()
-	applied, err := q.plan.Inject.Apply(permit, m, body, now)
+	applied, err := q.plan.Inject.Apply(permit, m, content, now)
 	if err != nil {
 		return applyFailure(err)
 	}
@@ -238,6 +240,3 @@ func (q *request) describe(e *entry, now time.Time) {
 	e.Decision, e.Reason = q.decision.Action.String(), q.decision.Reason.String()
 	e.sign(q.applied.Signature)
 }
-
-// needsBody reports whether a signer wants the digest of the whole body.
-func (q *request) needsBody() bool { return q.plan != nil && q.plan.Inject.NeedsBody() }

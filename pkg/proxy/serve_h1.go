@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"hash"
 	"io"
 	"sync"
 	"time"
@@ -31,10 +30,11 @@ type turn struct {
 	in   *window    // what the workload sent
 	body http1.Body // its content
 
-	ahead  []byte    // raw content that is known before anything is sent
-	digest hash.Hash // of the content, where a signer wants it
-	next   []byte    // what came behind the content, and was read with it
-	owed   int64     // how much of the content has to come before there is more time for it
+	ahead   []byte   // raw content that is known before anything is sent
+	plain   []byte   // gathered content out of its chunks
+	rewrite *rewrite // what leaves in its place; nil: it leaves as it came
+	next    []byte   // what came behind the content, and was read with it
+	owed    int64    // how much of the content has to come before there is more time for it
 
 	content  http1.Body // of the response
 	answered bool       // the workload has seen a part of the final response
@@ -161,18 +161,15 @@ func idempotent(method string) bool {
 // what the plan injects comes. A retry begins from the head as received.
 func (x *exchange) prepare() *failure {
 	x.edit.Reset()
+	x.rewrite = nil
 	if !x.mayUpgrade() {
 		x.req.Upgrade = nil // a server may ignore an Upgrade; a tunnel nobody reads may not be had
 	}
 	x.req.Hop(&x.edit)
-	if x.digest != nil && x.req.Expect100 {
+	if x.invited() {
 		x.edit.DropName(x.req.Fields, "expect")
 	}
-	var sum [32]byte
-	if x.digest != nil {
-		sum = [32]byte(x.digest.Sum(nil))
-	}
-	return x.authorize(headMessage{x}, sum)
+	return x.authorize(headMessage{x}, x.handed(x.gathered()))
 }
 
 // mayUpgrade allows WebSocket (RFC 6455) and no other protocol, and no content
@@ -185,7 +182,10 @@ func (x *exchange) mayUpgrade() bool {
 // still to come is sent by a goroutine, because the upstream may answer before
 // it has all of it.
 func (x *exchange) sendAndRelay() *failure {
-	x.out = append(x.req.Append(x.out[:0], &x.edit), x.ahead...)
+	x.out = x.req.Append(x.out[:0], &x.edit)
+	if f := x.appendContent(); f != nil {
+		return f
+	}
 	x.up.Wire().ExtendWrite(x.c.p.o.Timeouts.BodyStall)
 	n, err := x.up.Write(x.out)
 	x.bytesOut += int64(n)

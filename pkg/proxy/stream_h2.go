@@ -26,7 +26,8 @@ type stream struct {
 	// The request's content.
 	length  int64               // content-length, -1 without
 	asked   bool                // all of it came
-	gather  bool                // a signer wants all of it before anything is sent
+	gather  bool                // all of it is wanted before anything is sent
+	rewrite *rewrite            // what leaves in its place; nil: it leaves as it came
 	ahead   []byte              // what came before it could be sent, or may have to be sent again
 	tail    []hpack.HeaderField // trailers, likewise
 	spilled bool                // ahead is not all that came: it cannot be sent again

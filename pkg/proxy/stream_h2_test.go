@@ -149,7 +149,7 @@ func TestCodesGoThrough(t *testing.T) {
 func TestInvitedBody(t *testing.T) {
 	scheme, err := hmacsig.Preset("knoxcall")
 	must(t, err)
-	plan, err := inject.NewPlan(nil, &inject.Signer{Name: "hmac", Version: "1", Scheme: scheme, Key: secret.New([]byte("key")), Nonce: true})
+	plan, err := inject.NewPlan(nil, &inject.HMAC{Name: "hmac", Version: "1", Scheme: scheme, Key: secret.New([]byte("key")), Nonce: true})
 	must(t, err)
 	got := make(chan string, 1)
 	w, o := overHTTP2(t, func(_ http.ResponseWriter, r *http.Request) {

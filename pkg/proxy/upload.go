@@ -13,7 +13,8 @@ type upload struct {
 	x    *exchange
 	stop atomic.Bool
 	done chan *failure
-	n    int64
+	n    int64  // bytes that were sent
+	came int64  // and of the workload's content
 	next []byte // what the workload sent behind the content
 
 	notTaken bool // the upstream broke it off; what it has to say may still be read
@@ -37,7 +38,8 @@ func (u *upload) run() {
 		u.done <- f
 		return
 	}
-	u.done <- f // first, so that the relay's end is not taken for the cause
+	u.done <- f                     // first, so that the relay's end is not taken for the cause
+	_ = up.SetReadDeadline(longAgo) // the upstream may answer the end of what it has
 	_ = up.Close()
 }
 
@@ -57,7 +59,7 @@ func (x *exchange) awaitContent(got int64) {
 }
 
 func (u *upload) copy() (f *failure) {
-	x, stall := u.x, u.x.c.p.o.Timeouts.BodyStall
+	x := u.x
 	x.c.wire.Feed(x.up.Wire())
 	defer func() {
 		if err := x.c.wire.Starve(); err != nil {
@@ -68,7 +70,7 @@ func (u *upload) copy() (f *failure) {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.awaitContent(u.n)
+		x.awaitContent(u.came)
 		if u.stop.Load() {
 			return refusal(flow.ReasonUpstreamClosed, "the upstream answered before the end of the body")
 		}
@@ -76,20 +78,57 @@ func (u *upload) copy() (f *failure) {
 		if got == 0 && err != nil {
 			return readFailure(err)
 		}
-		n, ended, err := x.body.Scan((*buf)[:got], nil)
-		if err != nil {
-			return requestFailure(err)
+		n, ended, f := u.scan((*buf)[:got])
+		if f != nil {
+			return f
 		}
-		x.up.Wire().ExtendWrite(stall)
-		sent, err := x.up.Write((*buf)[:n])
-		u.n += int64(sent)
-		if err != nil {
-			u.notTaken = true
-			return upstreamBroke(err)
+		u.came += int64(n)
+		if f := u.send((*buf)[:n]); f != nil {
+			return f
 		}
 		if done = ended; done {
 			u.next = append(u.next, (*buf)[n:got]...)
 		}
+	}
+	return nil
+}
+
+// scan finds the content in what was read, and rewrites it where the route does.
+func (u *upload) scan(p []byte) (n int, ended bool, f *failure) {
+	x := u.x
+	if x.rewrite == nil {
+		n, ended, err := x.body.Scan(p, nil)
+		if err != nil {
+			return n, ended, requestFailure(err)
+		}
+		return n, ended, nil
+	}
+	n, ended, err := x.body.Scan(p, func(p []byte) {
+		if f == nil {
+			f = x.rewrite.take(p, false)
+		}
+	})
+	switch {
+	case err != nil:
+		return n, ended, requestFailure(err)
+	case f == nil && ended:
+		f = x.rewrite.take(nil, true)
+	}
+	return n, ended, f
+}
+
+// send writes content, or what the route has made of it by now.
+func (u *upload) send(p []byte) *failure {
+	x := u.x
+	if x.rewrite != nil {
+		p = x.rewrite.leaves()
+	}
+	x.up.Wire().ExtendWrite(x.c.p.o.Timeouts.BodyStall)
+	sent, err := x.up.Write(p)
+	u.n += int64(sent)
+	if err != nil {
+		u.notTaken = true
+		return upstreamBroke(err)
 	}
 	return nil
 }
