@@ -9,7 +9,7 @@
 #include "flow.h"
 
 /* Counts up with every change of a pinned map; pkg/capture refuses others. */
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 volatile const __u32 layout_version = LAYOUT_VERSION;
 
 #define MAX_LISTENERS 8	 /* per family; a power of two */
@@ -19,6 +19,7 @@ volatile const __u64 own_cgroup;
 volatile const __u32 own_mark;
 volatile const __u8 fail_open;
 volatile const __u8 refuse_quic;
+volatile const __u8 refuse_raw;
 
 volatile const __u32 listeners_ipv4;
 volatile const __u32 listeners_ipv6;

@@ -53,6 +53,12 @@ static __always_inline struct decision unavailable(__u8 reason)
 	return (struct decision){fail_open ? VERDICT_PASS : VERDICT_DENY, reason};
 }
 
+/* In scope and to be redirected, but its owner has seen to it that it would not arrive. */
+static __always_inline struct decision refuse(__u8 reason)
+{
+	return (struct decision){VERDICT_DENY, reason};
+}
+
 struct facts {
 	__u8 scope;    /* of the nearest ancestor cgroup that has one */
 	__u8 own;      /* our own traffic: cgroup and mark both say so */

@@ -29,6 +29,9 @@ enum reason {
 	REASON_CONNECTS_TO_US,
 	REASON_DESTINATION_DENIED,
 	REASON_QUIC_REFUSED,
+	REASON_RAW_SOCKET,
+	REASON_SOURCE_ROUTE,
+	REASON_STRAYED,
 	REASON_END = 32, /* numbers from here on belong to user space */
 };
 

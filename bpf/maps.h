@@ -63,6 +63,19 @@ struct {
 } tags SEC(".maps");
 
 /*
+ * noted: socket -> a bit for each reason that its packets have been reported
+ * for, so that there is one event for a socket and not one for a packet.
+ * Written and read by on_egress. Dies with the socket.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, int);
+	__type(value, __u32);
+} noted SEC(".maps");
+
+/*
  * scopes: cgroup id -> enum scope. Written by user space, read by every hook.
  * An entry outlives its cgroup until the scope is set anew; ids are not reused.
  */

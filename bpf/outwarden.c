@@ -8,7 +8,11 @@
  * a 5.10 kernel has is used.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -21,11 +25,13 @@
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
+#define AF_INET		2
 #define SOCK_STREAM	1
 #define SOCK_DGRAM	2
 #define SOL_SOCKET	1
 #define SO_BINDTODEVICE 25
 #define HTTPS		443
+#define LOOPBACK	1 /* the index of this device in every namespace */
 #define SECOND		1000000000ULL
 
 #define ALLOW  1
@@ -47,6 +53,31 @@ static __always_inline void count(__u32 index)
 
 /* ---- connect ---- */
 
+/* Begin the event of a verdict; null, and counted, where there is no room. */
+static __always_inline struct event *begin(const struct addr *original, __u16 port,
+					   struct decision d)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		count(COUNTER_EVENTS_LOST);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = d.verdict == VERDICT_DENY ? EVENT_DENY : EVENT_PASS;
+	e->flow.original = *original;
+	e->flow.original_port = port;
+	e->flow.verdict = d.verdict;
+	e->flow.reason = d.reason;
+	return e;
+}
+
+static __always_inline void count_verdict(struct decision d)
+{
+	count(d.reason & (REASON_END - 1));
+	count(d.verdict == VERDICT_DENY ? COUNTER_DENIED : COUNTER_PASSED);
+}
+
 /* Report a verdict other than redirect, and count it. */
 static __always_inline int conclude(struct bpf_sock_addr *ctx, const struct addr *original,
 				    __u16 port, struct decision d)
@@ -55,23 +86,14 @@ static __always_inline int conclude(struct bpf_sock_addr *ctx, const struct addr
 
 	if (d.reason == REASON_NONE)
 		return ALLOW;
-	count(d.reason & (REASON_END - 1));
-	count(d.verdict == VERDICT_DENY ? COUNTER_DENIED : COUNTER_PASSED);
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count(COUNTER_EVENTS_LOST);
-		return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
+	count_verdict(d);
+	e = begin(original, port, d);
+	if (e) {
+		identify(&e->flow);
+		e->flow.cookie = bpf_get_socket_cookie(ctx);
+		e->flow.netns = bpf_get_netns_cookie(ctx);
+		bpf_ringbuf_submit(e, 0);
 	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = d.verdict == VERDICT_DENY ? EVENT_DENY : EVENT_PASS;
-	identify(&e->flow);
-	e->flow.cookie = bpf_get_socket_cookie(ctx);
-	e->flow.netns = bpf_get_netns_cookie(ctx);
-	e->flow.original = *original;
-	e->flow.original_port = port;
-	e->flow.verdict = d.verdict;
-	e->flow.reason = d.reason;
-	bpf_ringbuf_submit(e, 0);
 	return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
 }
 
@@ -176,8 +198,51 @@ static __always_inline __u8 check(struct bpf_sock_addr *ctx, const struct listen
 	return tag ? REASON_NONE : REASON_LISTENER_FOREIGN;
 }
 
-/* One of our listeners, by chance, so that source ports last for each of them. */
-static __always_inline __u8 choose(struct bpf_sock_addr *ctx, int ipv4, struct listener *l)
+/*
+ * Whether a connection from the port that a socket is bound to stands at a
+ * listener already: its owner means another destination with the same port,
+ * which is no clash where it thinks to be, but would be one here.
+ */
+static __always_inline int is_taken(struct bpf_sock_addr *ctx, const struct bpf_sock *from,
+				    const struct listener *l, int ipv4)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+	int listens;
+
+	if (!from->src_port)
+		return 0;
+	if (ipv4) {
+		t.ipv4.saddr = from->src_ip4 ?: bpf_htonl(0x7f000001);
+		t.ipv4.sport = bpf_htons(from->src_port);
+		t.ipv4.daddr = l->addr.word[3];
+		t.ipv4.dport = bpf_htons(l->port);
+		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		t.ipv6.saddr[0] = from->src_ip6[0];
+		t.ipv6.saddr[1] = from->src_ip6[1];
+		t.ipv6.saddr[2] = from->src_ip6[2];
+		t.ipv6.saddr[3] = from->src_ip6[3];
+		if (!(t.ipv6.saddr[0] | t.ipv6.saddr[1] | t.ipv6.saddr[2] | t.ipv6.saddr[3]))
+			t.ipv6.saddr[3] = bpf_htonl(1);
+		t.ipv6.sport = bpf_htons(from->src_port);
+		__builtin_memcpy(t.ipv6.daddr, l->addr.word, sizeof(t.ipv6.daddr));
+		t.ipv6.dport = bpf_htons(l->port);
+		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	listens = sk->state == BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return !listens;
+}
+
+/*
+ * One of our listeners, by chance, so that source ports last for each of them.
+ * Where all are taken the kernel tells the owner so, as it does at any port.
+ */
+static __always_inline __u8 choose(struct bpf_sock_addr *ctx, const struct bpf_sock *from, int ipv4,
+				   struct listener *l)
 {
 	__u32 n = ipv4 ? listeners_ipv4 : listeners_ipv6;
 	__u32 first = bpf_get_prandom_u32();
@@ -185,14 +250,17 @@ static __always_inline __u8 choose(struct bpf_sock_addr *ctx, int ipv4, struct l
 
 	for (__u32 i = 0; i < MAX_LISTENERS && i < n; i++) {
 		__u32 at = ((first + i) % n) & (MAX_LISTENERS - 1);
-		__u8 reason;
+		struct listener next = ipv4 ? listener_ipv4[at] : listener_ipv6[at];
+		__u8 reason = check(ctx, &next, ipv4);
 
-		*l = ipv4 ? listener_ipv4[at] : listener_ipv6[at];
-		reason = check(ctx, l, ipv4);
-		if (reason == REASON_NONE)
-			return reason;
-		if (reason == REASON_LISTENER_FOREIGN)
+		if (reason == REASON_LISTENER_FOREIGN && worst == REASON_LISTENER_GONE)
 			worst = reason;
+		if (reason != REASON_NONE)
+			continue;
+		*l = next;
+		worst = reason;
+		if (!is_taken(ctx, from, l, ipv4))
+			break;
 	}
 	return worst;
 }
@@ -261,11 +329,13 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 		return d;
 	if (is_full())
 		return unavailable(REASON_MAP_FULL);
-	d.reason = choose(ctx, ipv4, l);
+	d.reason = choose(ctx, sk, ipv4, l);
 	if (d.reason != REASON_NONE)
 		return unavailable(d.reason);
+	if (is_source_routed(sk))
+		return refuse(REASON_SOURCE_ROUTE);
 	if (unbind_device(ctx, sk))
-		return unavailable(REASON_BOUND_DEVICE);
+		return refuse(REASON_BOUND_DEVICE);
 	if (remember(ctx, sk, ipv4, to, port, l))
 		return unavailable(REASON_MAP_FULL);
 	count(COUNTER_REDIRECTED);
@@ -534,8 +604,9 @@ int on_release(struct bpf_sock *sk)
 
 /*
  * QUIC is refused at once, so that clients fall back to TCP. Only unconnected
- * sockets come here. A UDP connect() to 443 must pass: that is how getaddrinfo
- * asks for source addresses, and it would sort them wrongly.
+ * sockets come here; the packets of the others meet on_egress. A UDP connect()
+ * to 443 must pass: that is how getaddrinfo asks for source addresses, and it
+ * would sort them wrongly.
  */
 static __always_inline int udp(struct bpf_sock_addr *ctx, const struct addr *to)
 {
@@ -563,6 +634,153 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 	struct addr to = user_ip6(ctx);
 
 	return udp(ctx, &to);
+}
+
+/* ---- packets ---- */
+
+/*
+ * on_egress alone is not at the root: it stands at the cgroups in scope, so
+ * that the packets of all others cost nothing. What it sees are packets of
+ * sockets that were made there.
+ */
+
+/* The scope of the cgroup in which a packet's socket was made. */
+static __always_inline __u32 socket_scope(struct __sk_buff *skb)
+{
+	__u32 scope = SCOPE_NONE;
+
+	for (int level = 0; level < MAX_DEPTH; level++) {
+		__u64 id = bpf_skb_ancestor_cgroup_id(skb, level);
+		__u32 *said;
+
+		if (!id)
+			break;
+		said = bpf_map_lookup_elem(&scopes, &id);
+		if (said)
+			scope = *said;
+	}
+	return scope;
+}
+
+static __always_inline struct addr destination_of(struct __sk_buff *skb)
+{
+	struct addr a = {};
+	__u32 ip = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		bpf_skb_load_bytes(skb, offsetof(struct ipv6hdr, daddr), &a, sizeof(a));
+		return a;
+	}
+	bpf_skb_load_bytes(skb, offsetof(struct iphdr, daddr), &ip, sizeof(ip));
+	return mapped(ip);
+}
+
+/* The UDP destination port; 0 where an extension or IPsec stands before it. */
+static __always_inline __u16 port_of(struct __sk_buff *skb)
+{
+	__u32 at = sizeof(struct ipv6hdr);
+	__u8 protocol = 0, first = 0;
+	__u16 port = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		bpf_skb_load_bytes(skb, offsetof(struct ipv6hdr, nexthdr), &protocol, 1);
+	} else {
+		bpf_skb_load_bytes(skb, 0, &first, 1);
+		bpf_skb_load_bytes(skb, offsetof(struct iphdr, protocol), &protocol, 1);
+		at = (first & 0xf) * 4;
+	}
+	if (protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE)
+		return 0;
+	bpf_skb_load_bytes(skb, at + offsetof(struct udphdr, dest), &port, sizeof(port));
+	return bpf_ntohs(port);
+}
+
+/*
+ * QUIC of a connected socket. Both are asked: the socket may be connected anew
+ * while the packet is on its way.
+ */
+static __always_inline int is_quic(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	return bpf_ntohs(sk->dst_port) == HTTPS || port_of(skb) == HTTPS;
+}
+
+/* Whether a TCP connection is one to loopback, as every redirected one is. */
+static __always_inline int ends_on_loopback(struct bpf_sock *sk)
+{
+	struct addr to;
+
+	if (sk->family == AF_INET)
+		return (bpf_ntohl(sk->dst_ip4) >> 24) == 127;
+	to.word[0] = sk->dst_ip6[0];
+	to.word[1] = sk->dst_ip6[1];
+	to.word[2] = sk->dst_ip6[2];
+	to.word[3] = sk->dst_ip6[3];
+	return is_local(&to) && !is_zero(&to);
+}
+
+/* What is wrong with a packet that leaves this host, as far as its socket tells. */
+static __always_inline struct decision judge(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	if (sk->type == SOCK_STREAM && sk->protocol == IPPROTO_TCP)
+		return ends_on_loopback(sk) ? refuse(REASON_STRAYED) : pass(REASON_NONE);
+	if (sk->type == SOCK_DGRAM &&
+	    (sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_UDPLITE))
+		return refuse_quic && is_quic(skb, sk) && is_captured(HTTPS)
+			       ? refuse(REASON_QUIC_REFUSED)
+			       : pass(REASON_NONE);
+	return refuse_raw ? refuse(REASON_RAW_SOCKET) : pass(REASON_RAW_SOCKET);
+}
+
+/* Whether this is the first time that a socket is reported for a reason. */
+static __always_inline int is_news(struct bpf_sock *sk, __u8 reason)
+{
+	__u32 *seen = bpf_sk_storage_get(&noted, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	__u32 bit = 1U << (reason & (REASON_END - 1));
+
+	if (!seen)
+		return 1;
+	if (*seen & bit)
+		return 0;
+	*seen |= bit;
+	return 1;
+}
+
+static __always_inline void report_packet(struct __sk_buff *skb, struct bpf_sock *sk,
+					  struct decision d)
+{
+	struct addr to = destination_of(skb);
+	struct event *e;
+
+	count_verdict(d);
+	if (!is_news(sk, d.reason))
+		return;
+	e = begin(&to, port_of(skb), d);
+	if (!e)
+		return;
+	e->flow.cookie = bpf_get_socket_cookie(skb);
+	identify_sender(&e->flow, bpf_skb_cgroup_id(skb));
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* The caller sees EPERM from send(), except TCP, which tries again in vain. */
+SEC("cgroup_skb/egress")
+int on_egress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct decision d;
+
+	if (!sk || skb->ifindex == LOOPBACK)
+		return ALLOW;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return ALLOW;
+	d = judge(skb, sk);
+	if (d.reason == REASON_NONE || socket_scope(skb) != SCOPE_INCLUDE)
+		return ALLOW;
+	if (own_mark && (sk->mark & own_mark) == own_mark && bpf_skb_cgroup_id(skb) == own_cgroup)
+		return ALLOW;
+	report_packet(skb, sk, d);
+	return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
 }
 
 /* ---- processes ---- */

@@ -68,6 +68,8 @@ struct signal_struct {
 };
 
 struct task_struct {
+	int tgid;
+	char comm[16];
 	struct mm_struct *mm;
 	struct task_struct *group_leader;
 	__u64 start_boottime;
@@ -80,23 +82,67 @@ struct tcp_sock {
 	_Bool is_mptcp;
 };
 
+struct ip_options {
+	unsigned char srr;
+};
+
+struct ip_options_rcu {
+	struct ip_options opt;
+};
+
+struct ipv6_txoptions {
+	void *srcrt; /* the routing header */
+};
+
+struct ipv6_pinfo {
+	struct ipv6_txoptions *opt;
+};
+
+struct inet_sock {
+	struct ip_options_rcu *inet_opt;
+	struct ipv6_pinfo *pinet6;
+};
+
 #pragma clang attribute pop
 
-/* Fill in the caller. An executable that cannot be read stays zero. */
-static __always_inline void identify(struct flow *f)
+static __always_inline void describe(struct flow *f, struct task_struct *task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct inode *exe = BPF_CORE_READ(task, mm, exe_file, f_inode);
 
-	f->at = bpf_ktime_get_boot_ns();
-	f->pid = bpf_get_current_pid_tgid() >> 32;
 	f->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	f->uid = BPF_CORE_READ(task, cred, euid.val);
 	f->gid = BPF_CORE_READ(task, cred, egid.val);
 	f->exe_inode = BPF_CORE_READ(exe, i_ino);
 	f->exe_dev = BPF_CORE_READ(exe, i_sb, s_dev);
+}
+
+/* Fill in the caller. An executable that cannot be read stays zero. */
+static __always_inline void identify(struct flow *f)
+{
+	f->at = bpf_ktime_get_boot_ns();
+	f->pid = bpf_get_current_pid_tgid() >> 32;
 	f->cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(f->comm, sizeof(f->comm));
+	describe(f, (void *)bpf_get_current_task());
+}
+
+/*
+ * Fill in who sends a packet, by what a program of packets may ask. The current
+ * task is the sender where a system call sends; whether it is one can be told
+ * by its cgroup only, which must be the one that the socket was made in. Of
+ * another nothing is said.
+ */
+static __always_inline void identify_sender(struct flow *f, __u64 cgroup)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	f->at = bpf_ktime_get_boot_ns();
+	f->cgroup = cgroup;
+	if (BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) != cgroup)
+		return;
+	f->pid = BPF_CORE_READ(task, tgid);
+	BPF_CORE_READ_INTO(&f->comm, task, comm);
+	describe(f, task);
 }
 
 /* The scope of the current task: from the root down, the last one said wins. */
@@ -143,6 +189,22 @@ static __always_inline int is_group_dead(void)
 	struct task_struct *task = (void *)bpf_get_current_task();
 
 	return BPF_CORE_READ(task, signal, live.counter) == 0;
+}
+
+/*
+ * Whether a socket asks for its packets to go by another address than their
+ * destination: IPv6 lets everybody do so. The routing header decides then where
+ * a packet goes, and a destination on loopback is only what stands at its end.
+ */
+static __always_inline int is_source_routed(struct bpf_sock *sk)
+{
+	struct inet_sock *inet = 0;
+
+	if (bpf_probe_read_kernel(&inet, sizeof(inet), &sk))
+		return 0;
+	if (BPF_CORE_READ(inet, inet_opt, opt.srr))
+		return 1;
+	return bpf_core_field_exists(inet->pinet6) && BPF_CORE_READ(inet, pinet6, opt, srcrt);
 }
 
 /*

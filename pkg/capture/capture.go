@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,6 +37,7 @@ type Config struct {
 	Mark       uint32           // mark of our own sockets; DefaultMark if zero
 	OwnCgroup  uint64           // cgroup id of this process; read from /proc if zero
 	AllowQUIC  bool             // let UDP to port 443 pass; otherwise it is refused, so that clients fall back to TCP
+	AllowRaw   bool             // let the packets of raw, ICMP and other sockets beside TCP and UDP pass, with an event; otherwise they are refused
 }
 
 // Capture is the attached kernel side, held by this process alone. Its methods
@@ -42,11 +45,17 @@ type Config struct {
 type Capture struct {
 	config Config
 	maps   outwardenMaps
-	pinned *os.File // the directory; its flock says that we hold it
+	pinned *os.File    // the directory; its flock says that we hold it
+	links  []link.Link // of the hooks, so that they stay where the pins are wiped
+	fence  *ebpf.Program
 
 	mu    sync.Mutex
 	home  uint64           // network namespace of the first tagged listener
 	feeds map[uint64]*feed // routes by network namespace
+
+	scoping sync.Mutex           // one change of the scope at a time
+	scopes  map[uint64]scope     // what this process has said, by cgroup id
+	fences  map[uint64]link.Link // the egress program where it stands, by cgroup id
 
 	open   sync.RWMutex // held for reading while Lookup uses the maps
 	closed bool
@@ -72,7 +81,19 @@ func (c *Capture) Close() error {
 	}
 	c.mu.Unlock()
 	c.work.Wait()
-	return errors.Join(c.maps.Close(), c.pinned.Close())
+	return errors.Join(c.release(), c.pinned.Close())
+}
+
+// release closes what load opened; the pins stay.
+func (c *Capture) release() error {
+	failed := []error{c.maps.Close(), c.fence.Close()}
+	for _, l := range c.links {
+		failed = append(failed, l.Close())
+	}
+	for _, l := range c.fences {
+		failed = append(failed, l.Close())
+	}
+	return errors.Join(failed...)
 }
 
 // Control is for net.Dialer.Control and net.ListenConfig.Control: it marks a

@@ -8,6 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,8 +35,7 @@ func TestMain(m *testing.M) {
 type step struct {
 	Do    string // a case of child.do
 	Addr  string `json:",omitempty"`
-	MPTCP bool   `json:",omitempty"`
-	UDP   bool   `json:",omitempty"`
+	Kind  string `json:",omitempty"` // of the socket; TCP if empty
 	IPv6  bool   `json:",omitempty"`
 	Count int    `json:",omitempty"`
 }
@@ -52,9 +54,11 @@ func runChild(program string) {
 	if err := json.Unmarshal([]byte(program), &steps); err != nil {
 		panic(err)
 	}
-	c := child{fd: -1}
+	runtime.LockOSThread() // capabilities belong to a thread
+	c := child{fd: inheritedSocket()}
 	out := json.NewEncoder(os.Stdout)
-	for _, s := range steps {
+	for i, s := range steps {
+		c.rest = steps[i+1:]
 		r := result{Do: s.Do}
 		if err := c.do(s, &r); err != nil {
 			r.Err = err.Error()
@@ -63,7 +67,10 @@ func runChild(program string) {
 	}
 }
 
-type child struct{ fd int }
+type child struct {
+	fd   int
+	rest []step // those to come
+}
 
 func (c *child) do(s step, r *result) (err error) {
 	switch s.Do {
@@ -97,6 +104,33 @@ func (c *child) do(s step, r *result) (err error) {
 		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	case "join":
 		return os.WriteFile(s.Addr+"/cgroup.procs", []byte("0"), 0o644)
+	case "exec": // becomes another program, with the socket and the steps to come
+		return unix.Exec(s.Addr, []string{s.Addr}, c.inherit())
+	case "fork": // leaves all that to a child
+		cmd := exec.Command(s.Addr)
+		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.inherit(), os.Stdin, os.Stdout, os.Stderr
+		cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(c.fd), "socket")}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		os.Exit(0)
+	case "receive": // a socket that another process made
+		c.fd, err = receive()
+		return err
+	case "uring":
+		return c.uringConnect(s)
+	case "fast": // TCP fast open by sendto
+		return unix.Sendto(c.fd, []byte("x"), unix.MSG_FASTOPEN, c.sockaddr(s.Addr))
+	case "faster": // and by connect, which then waits for the first write
+		return unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
+	case "detour":
+		return c.detour(s.Addr)
+	case "become": // nobody, with these capabilities alone
+		return become(s.Count)
+	case "mark?":
+		mark, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_MARK)
+		r.Text = strconv.Itoa(mark)
+		return err
 	case "mark":
 		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_MARK, s.Count)
 	case "linger": // close resets
@@ -105,7 +139,9 @@ func (c *child) do(s step, r *result) (err error) {
 		_, err = os.Stdin.Read(make([]byte, 1))
 		return err
 	case "sendto":
-		return unix.Sendto(c.fd, []byte("x"), 0, c.sockaddr(s.Addr))
+		return unix.Sendto(c.fd, c.payload(s), 0, c.sockaddr(s.Addr))
+	case "frame":
+		return frame(s)
 	case "close":
 		return unix.Close(c.fd)
 	case "many":
@@ -118,19 +154,34 @@ func (c *child) do(s step, r *result) (err error) {
 }
 
 func (c *child) socket(s step) (err error) {
-	family, kind, proto := unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP
+	family := unix.AF_INET
 	if s.IPv6 {
 		family = unix.AF_INET6
 	}
-	if s.MPTCP {
-		proto = unix.IPPROTO_MPTCP
+	k, ok := socketKinds[s.Kind]
+	if !ok {
+		return fmt.Errorf("no kind of socket %q", s.Kind)
 	}
-	if s.UDP {
-		kind, proto = unix.SOCK_DGRAM, unix.IPPROTO_UDP
+	if s.Kind == "ping" && s.IPv6 {
+		k.protocol = unix.IPPROTO_ICMPV6
 	}
-	c.fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, proto)
+	c.fd, err = unix.Socket(family, k.kind|unix.SOCK_CLOEXEC, k.protocol)
 	return err
 }
+
+// socketKinds are what steps call by these names.
+var socketKinds = map[string]struct{ kind, protocol int }{
+	"":        {unix.SOCK_STREAM, unix.IPPROTO_TCP},
+	"mptcp":   {unix.SOCK_STREAM, unix.IPPROTO_MPTCP},
+	"udp":     {unix.SOCK_DGRAM, unix.IPPROTO_UDP},
+	"udplite": {unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE},
+	"ping":    {unix.SOCK_DGRAM, unix.IPPROTO_ICMP},
+	"raw":     {unix.SOCK_RAW, experimental},
+	"header":  {unix.SOCK_RAW, unix.IPPROTO_RAW}, // the owner writes the IP header
+}
+
+// experimental is a protocol number that means nothing (RFC 3692).
+const experimental = 253
 
 // sockaddr gives an address in the family that the socket has.
 func (c *child) sockaddr(s string) unix.Sockaddr {

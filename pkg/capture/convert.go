@@ -90,7 +90,7 @@ func toFlow(f *outwardenFlow, booted time.Time) flow.Flow {
 			Exe:   flow.ExeID{Dev: toDevice(f.ExeDev), Inode: f.ExeInode},
 		},
 	}
-	if f.OriginalPort != 0 {
+	if f.OriginalPort != 0 || f.Original != (outwardenAddr{}) { // a raw packet has no port
 		out.Original = netip.AddrPortFrom(fromAddr(f.Original), f.OriginalPort)
 	}
 	return out

@@ -20,8 +20,8 @@ var counterNames = [...]string{
 }
 
 // Counters gives what the kernel side has counted since it was first attached:
-// by the name of each reason, how many connects were denied or passed for it;
-// redirected, passed (in scope, with a reason) and denied connects; events_lost
+// by the name of each reason, how many connects and packets were denied or passed
+// for it; redirected, passed (in scope, with a reason) and denied ones of them; events_lost
 // (the ring buffer was full), records_lost and records_contested (redirected
 // connections that Lookup will not find).
 func (c *Capture) Counters() (map[string]uint64, error) {
@@ -57,4 +57,4 @@ func counterName(i uint32) string {
 }
 
 // lastKernelReason is the last entry of enum reason before REASON_END.
-const lastKernelReason = flow.ReasonQUICRefused
+const lastKernelReason = flow.ReasonStrayed

@@ -12,7 +12,9 @@
 // stranger on our port is told from us. Programs stand at the root cgroup, but
 // a process is only captured when the nearest ancestor of its cgroup that is in
 // the scope says so. The caller's own traffic passes only with the mark of
-// [Capture.Control] and from the own cgroup, both. Listeners must not speak
+// [Capture.Control] and from the own cgroup, both. Packets are looked at where a cgroup in scope made their
+// socket, so one that was made elsewhere and handed in can send what its maker
+// could send. Listeners must not speak
 // MPTCP. A flow is looked up by tuple and network namespace: [Capture.Lookup]
 // means the namespace of the first tagged listener, [Capture.LookupIn] any.
 // Executables on overlay file systems have the device and inode of the overlay

@@ -20,7 +20,7 @@ func TestEvents(t *testing.T) {
 	go func() { ended <- w.capture.Events(ctx, func(e Event) { events <- e }) }()
 
 	got := w.run(w.cgroup, step{Do: "self"}, step{Do: "socket"}, step{Do: "connect", Addr: other4}, step{Do: "read"},
-		step{Do: "socket", UDP: true}, step{Do: "sendto", Addr: server4}, step{Do: "sendto", Addr: "203.0.113.10:53"})
+		step{Do: "socket", Kind: "udp"}, step{Do: "sendto", Addr: server4}, step{Do: "sendto", Addr: "203.0.113.10:53"})
 	if !strings.HasPrefix(got[3].Text, "direct") || got[5].Err != refused || got[6].Err != "" {
 		t.Errorf("workload: %+v", got)
 	}

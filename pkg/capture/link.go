@@ -41,43 +41,59 @@ func hooks(p *outwardenPrograms) []hook {
 }
 
 // linkAll attaches every program, by the link that is pinned in dir or by a new one.
-func linkAll(p *outwardenPrograms, cgroupRoot, dir string) error {
+func (c *Capture) linkAll(p *outwardenPrograms, dir string) error {
 	for _, h := range hooks(p) {
-		if err := h.link(cgroupRoot, filepath.Join(dir, linkPrefix+h.name)); err != nil {
+		l, err := h.link(c.config.CgroupRoot, filepath.Join(dir, linkPrefix+h.name))
+		if err != nil {
 			return fmt.Errorf("attach %s: %v", h.name, err)
 		}
+		c.links = append(c.links, l)
 	}
 	return nil
 }
 
-// link attaches one program. The pin keeps it; no descriptor does.
-func (h hook) link(cgroupRoot, pin string) error {
+// link attaches one program and pins it. The descriptor holds it as well, for
+// who wipes the directory must not take the hooks away under a living process.
+func (h hook) link(cgroupRoot, pin string) (link.Link, error) {
 	if h.tracepoint != "" {
 		return h.replace(pin)
 	}
 	l, err := link.LoadPinnedLink(pin, nil)
 	if err == nil {
-		return errors.Join(l.Update(h.program), l.Close())
+		return orClose(l, l.Update(h.program))
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		return err
+		return nil, err
 	}
-	l, err = link.AttachCgroup(link.CgroupOptions{Path: cgroupRoot, Attach: h.attach, Program: h.program})
+	return attachCgroup(cgroupRoot, h.attach, h.program, pin)
+}
+
+// attachCgroup attaches a program to a cgroup by a new link, and pins that.
+func attachCgroup(dir string, at ebpf.AttachType, program *ebpf.Program, pin string) (link.Link, error) {
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: at, Program: program})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(l.Pin(pin), l.Close())
+	return orClose(l, l.Pin(pin))
 }
 
 // replace attaches a tracepoint program anew: such a link cannot be updated.
 // Only events are at stake, and nobody reads them at this moment.
-func (h hook) replace(pin string) error {
+func (h hook) replace(pin string) (link.Link, error) {
 	if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.tracepoint, Program: h.program})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(l.Pin(pin), l.Close())
+	return orClose(l, l.Pin(pin))
+}
+
+// orClose gives the link, or closes it where something with it went wrong.
+func orClose(l link.Link, err error) (link.Link, error) {
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -33,7 +34,7 @@ func Open(config Config) (*Capture, error) {
 		return nil, err
 	}
 	defer parent.Close()
-	c := &Capture{config: config, feeds: map[uint64]*feed{}}
+	c := &Capture{config: config, feeds: map[uint64]*feed{}, scopes: map[uint64]scope{}, fences: map[uint64]link.Link{}}
 	if err := c.attach(); err != nil {
 		return nil, err
 	}
@@ -98,6 +99,7 @@ func (c *Config) spec() (*ebpf.CollectionSpec, error) {
 		"own_mark":       c.Mark,
 		"fail_open":      c.FailOpen,
 		"refuse_quic":    !c.AllowQUIC,
+		"refuse_raw":     !c.AllowRaw,
 		"listeners_ipv4": uint32(len(ipv4)),
 		"listeners_ipv6": uint32(len(ipv6)),
 		"listener_ipv4":  listenerArray(ipv4),
@@ -144,7 +146,7 @@ func (c *Capture) create() (err error) {
 		if err = os.Rename(building, c.config.PinDir); err == nil {
 			return nil
 		}
-		c.maps.Close()
+		c.release()
 	}
 	c.pinned.Close()
 	return err
@@ -181,16 +183,28 @@ func (c *Capture) load(dir string) error {
 	if err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
-	// A link holds its program, so the descriptors need not live on.
+	// A link holds its program, so the descriptors need not live on but for
+	// the one that is attached later.
 	defer objects.outwardenPrograms.Close()
-	if err := linkAll(&objects.outwardenPrograms, c.config.CgroupRoot, dir); err != nil {
-		return errors.Join(err, objects.outwardenMaps.Close())
-	}
 	c.maps = objects.outwardenMaps
-	if err := errors.Join(c.SetPorts(c.config.Ports), c.forgetRoutes(), writeLayout(c.maps.State)); err != nil {
+	if c.fence, err = objects.OnEgress.Clone(); err != nil {
 		return errors.Join(err, c.maps.Close())
 	}
+	if err := c.settle(&objects.outwardenPrograms, dir); err != nil {
+		return errors.Join(err, c.release())
+	}
 	return nil
+}
+
+// settle puts the programs in place and the maps in order.
+func (c *Capture) settle(p *outwardenPrograms, dir string) error {
+	if err := c.linkAll(p, dir); err != nil {
+		return err
+	}
+	if err := c.takeFences(dir); err != nil {
+		return err
+	}
+	return errors.Join(c.SetPorts(c.config.Ports), c.forgetRoutes(), writeLayout(c.maps.State))
 }
 
 // layoutPath is the pinned map that says which layout the others have.

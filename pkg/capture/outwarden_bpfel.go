@@ -100,6 +100,7 @@ const (
 	outwardenMapCounters      = "counters"
 	outwardenMapEvents        = "events"
 	outwardenMapFlows         = "flows"
+	outwardenMapNoted         = "noted"
 	outwardenMapPeers         = "peers"
 	outwardenMapPorts         = "ports"
 	outwardenMapRoutes        = "routes"
@@ -109,6 +110,7 @@ const (
 	outwardenMapTags          = "tags"
 	outwardenProgOnConnect4   = "on_connect4"
 	outwardenProgOnConnect6   = "on_connect6"
+	outwardenProgOnEgress     = "on_egress"
 	outwardenProgOnExec       = "on_exec"
 	outwardenProgOnExit       = "on_exit"
 	outwardenProgOnRelease    = "on_release"
@@ -128,6 +130,7 @@ const (
 	outwardenVarOwnCgroup     = "own_cgroup"
 	outwardenVarOwnMark       = "own_mark"
 	outwardenVarRefuseQuic    = "refuse_quic"
+	outwardenVarRefuseRaw     = "refuse_raw"
 )
 
 // loadOutwarden returns the embedded CollectionSpec for outwarden.
@@ -174,6 +177,7 @@ type outwardenSpecs struct {
 type outwardenProgramSpecs struct {
 	OnConnect4 *ebpf.ProgramSpec `ebpf:"on_connect4"`
 	OnConnect6 *ebpf.ProgramSpec `ebpf:"on_connect6"`
+	OnEgress   *ebpf.ProgramSpec `ebpf:"on_egress"`
 	OnExec     *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit     *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnRelease  *ebpf.ProgramSpec `ebpf:"on_release"`
@@ -193,6 +197,7 @@ type outwardenMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
+	Noted    *ebpf.MapSpec `ebpf:"noted"`
 	Peers    *ebpf.MapSpec `ebpf:"peers"`
 	Ports    *ebpf.MapSpec `ebpf:"ports"`
 	Routes   *ebpf.MapSpec `ebpf:"routes"`
@@ -215,6 +220,7 @@ type outwardenVariableSpecs struct {
 	OwnCgroup     *ebpf.VariableSpec `ebpf:"own_cgroup"`
 	OwnMark       *ebpf.VariableSpec `ebpf:"own_mark"`
 	RefuseQuic    *ebpf.VariableSpec `ebpf:"refuse_quic"`
+	RefuseRaw     *ebpf.VariableSpec `ebpf:"refuse_raw"`
 }
 
 // outwardenObjects contains all objects after they have been loaded into the kernel.
@@ -240,6 +246,7 @@ type outwardenMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
 	Flows    *ebpf.Map `ebpf:"flows"`
+	Noted    *ebpf.Map `ebpf:"noted"`
 	Peers    *ebpf.Map `ebpf:"peers"`
 	Ports    *ebpf.Map `ebpf:"ports"`
 	Routes   *ebpf.Map `ebpf:"routes"`
@@ -254,6 +261,7 @@ func (m *outwardenMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Flows,
+		m.Noted,
 		m.Peers,
 		m.Ports,
 		m.Routes,
@@ -277,6 +285,7 @@ type outwardenVariables struct {
 	OwnCgroup     *ebpf.Variable `ebpf:"own_cgroup"`
 	OwnMark       *ebpf.Variable `ebpf:"own_mark"`
 	RefuseQuic    *ebpf.Variable `ebpf:"refuse_quic"`
+	RefuseRaw     *ebpf.Variable `ebpf:"refuse_raw"`
 }
 
 // outwardenPrograms contains all programs after they have been loaded into the kernel.
@@ -285,6 +294,7 @@ type outwardenVariables struct {
 type outwardenPrograms struct {
 	OnConnect4 *ebpf.Program `ebpf:"on_connect4"`
 	OnConnect6 *ebpf.Program `ebpf:"on_connect6"`
+	OnEgress   *ebpf.Program `ebpf:"on_egress"`
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
 	OnExit     *ebpf.Program `ebpf:"on_exit"`
 	OnRelease  *ebpf.Program `ebpf:"on_release"`
@@ -301,6 +311,7 @@ func (p *outwardenPrograms) Close() error {
 	return _OutwardenClose(
 		p.OnConnect4,
 		p.OnConnect6,
+		p.OnEgress,
 		p.OnExec,
 		p.OnExit,
 		p.OnRelease,

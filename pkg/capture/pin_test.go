@@ -107,15 +107,15 @@ func TestDetachLeavesNothing(t *testing.T) {
 	for _, alive := range []bool{false, true} {
 		w := newWorld(t, rewrite)
 		found := idsOf(t, w.config.PinDir)
-		if len(found.links) != 12 || len(found.programs) != 12 || len(found.maps) < 11 {
-			t.Fatalf("attached: %+v, want 12 links and programs, 10 pinned maps and the constants", found)
+		if len(found.links) != 13 || len(found.programs) != 13 || len(found.maps) < 12 {
+			t.Fatalf("attached: %+v, want 13 links and programs, 11 pinned maps and the constants", found)
 		}
 		if !alive {
 			w.leave()
 		}
 		removed, err := Detach(w.config.PinDir)
-		if err != nil || len(removed) != 12+10+1 {
-			t.Errorf("detach removed %q, %v; want 12 links, 10 maps and a directory", removed, err)
+		if err != nil || len(removed) != 13+11+1 {
+			t.Errorf("detach removed %q, %v; want 13 links, 11 maps and a directory", removed, err)
 		}
 		if _, err := os.Stat(w.config.PinDir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("directory after detach: %v", err)
@@ -156,8 +156,8 @@ func testTakeOver(t *testing.T, b backend) {
 			kept++
 		}
 	}
-	if kept != 10 || len(after.links) != 12 {
-		t.Errorf("%d of %d links were kept, want the 10 of cgroup hooks", kept, len(after.links))
+	if kept != 11 || len(after.links) != 13 {
+		t.Errorf("%d of %d links were kept, want the 11 of cgroup hooks", kept, len(after.links))
 	}
 	for _, id := range after.programs {
 		if slices.Contains(before.programs, id) {

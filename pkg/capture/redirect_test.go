@@ -34,14 +34,14 @@ func testNamesAreTrue(t *testing.T, b backend) {
 		{"bound IPv6", []step{{Do: "socket", IPv6: true}, {Do: "bind", Addr: "[2001:db8:9::1]:0"}, {Do: "connect", Addr: server6}}},
 		{"bound port", []step{{Do: "socket"}, {Do: "reuse"}, {Do: "bind", Addr: "0.0.0.0:40404"}, {Do: "connect", Addr: server4}}},
 		{"non-blocking", []step{{Do: "socket"}, {Do: "nonblock"}, {Do: "connect", Addr: server4}, {Do: "wait"}, {Do: "block"}}},
-		{"MPTCP", []step{{Do: "socket", MPTCP: true}, {Do: "connect", Addr: server4}}},
-		{"MPTCP IPv6", []step{{Do: "socket", MPTCP: true, IPv6: true}, {Do: "connect", Addr: server6}}},
-		{"MPTCP mapped", []step{{Do: "socket", MPTCP: true, IPv6: true}, {Do: "connect", Addr: mapped4}}},
+		{"MPTCP", []step{{Do: "socket", Kind: "mptcp"}, {Do: "connect", Addr: server4}}},
+		{"MPTCP IPv6", []step{{Do: "socket", Kind: "mptcp", IPv6: true}, {Do: "connect", Addr: server6}}},
+		{"MPTCP mapped", []step{{Do: "socket", Kind: "mptcp", IPv6: true}, {Do: "connect", Addr: mapped4}}},
 		{"device", []step{{Do: "socket"}, {Do: "device", Addr: w.device()}, {Do: "connect", Addr: server4}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if test.steps[0].MPTCP && !w.hasMPTCP() {
+			if test.steps[0].Kind == "mptcp" && !w.hasMPTCP() {
 				return
 			}
 			steps := append(test.steps, step{Do: "read"}, step{Do: "names"})
@@ -54,7 +54,7 @@ func testNamesAreTrue(t *testing.T, b backend) {
 			if f.Source.Port() != got.local.Port() {
 				t.Errorf("port shown is %d, real is %d", got.local.Port(), f.Source.Port())
 			}
-			if test.steps[0].MPTCP != w.hasPeer(f) {
+			if (test.steps[0].Kind == "mptcp") != w.hasPeer(f) {
 				t.Errorf("the record for the names of MPTCP sockets: %v", w.hasPeer(f))
 			}
 			if want := netip.AddrPortFrom(want.peer.Addr().Unmap(), want.peer.Port()); f.Original != want {
@@ -73,7 +73,7 @@ func (w *world) hasMPTCP() bool {
 		unix.Close(fd)
 		return true
 	}
-	if got := w.run(w.cgroup, step{Do: "socket", MPTCP: true}); got[0].Err != unix.EPROTONOSUPPORT.Error() {
+	if got := w.run(w.cgroup, step{Do: "socket", Kind: "mptcp"}); got[0].Err != unix.EPROTONOSUPPORT.Error() {
 		w.t.Errorf("a workload's MPTCP socket: %+v, while ours is refused: %v", got[0], err)
 	}
 	netnstest.Refused(w.t, "MPTCP sockets", err)

@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 
@@ -14,6 +15,12 @@ const (
 	scopeInclude uint32 = 1 + iota
 	scopeExclude
 )
+
+// scope is what was said about a cgroup.
+type scope struct {
+	dir  string
+	says uint32
+}
 
 // AddScope captures the processes of a cgroup and of those below it, unless a
 // nearer ancestor says otherwise. The path is one under the cgroup mount, with
@@ -31,29 +38,52 @@ func (c *Capture) RemoveScope(cgroupPath string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.maps.Scopes.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("remove scope %s: %v", cgroupPath, err)
-	}
-	return nil
+	c.scoping.Lock()
+	defer c.scoping.Unlock()
+	next := maps.Clone(c.scopes)
+	delete(next, id)
+	return c.rescope(next, func() error {
+		if err := c.maps.Scopes.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("remove scope %s: %v", cgroupPath, err)
+		}
+		return nil
+	})
 }
 
 // SetScope makes the scope exactly these subtrees, for a start or a reload:
 // what is new is added before what is gone is removed, so nothing slips through.
 func (c *Capture) SetScope(include, exclude []string) error {
-	want := map[uint64]uint32{}
+	next, says := map[uint64]scope{}, map[uint64]uint32{}
 	for _, list := range []struct {
 		paths []string
 		says  uint32
 	}{{include, scopeInclude}, {exclude, scopeExclude}} {
 		for _, path := range list.paths {
-			id, err := cgroupID(c.cgroupDir(path))
+			dir := c.cgroupDir(path)
+			id, err := cgroupID(dir)
 			if err != nil {
 				return err
 			}
-			want[id] = list.says
+			next[id], says[id] = scope{dir, list.says}, list.says
 		}
 	}
-	return reconcile(c.maps.Scopes, want)
+	c.scoping.Lock()
+	defer c.scoping.Unlock()
+	return c.rescope(next, func() error { return reconcile(c.maps.Scopes, says) })
+}
+
+// rescope makes next the scope; write tells the hooks. The egress program
+// stands before they are told and stays until they have been. c.scoping is held.
+func (c *Capture) rescope(next map[uint64]scope, write func() error) error {
+	want := outermost(next)
+	if err := c.raiseFences(want); err != nil {
+		return err
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	c.scopes = next
+	return c.dropFences(want)
 }
 
 // SetPorts makes the redirected TCP destination ports exactly these.
@@ -66,14 +96,21 @@ func (c *Capture) SetPorts(ports []uint16) error {
 }
 
 func (c *Capture) setScope(path string, says uint32) error {
-	id, err := cgroupID(c.cgroupDir(path))
+	dir := c.cgroupDir(path)
+	id, err := cgroupID(dir)
 	if err != nil {
 		return err
 	}
-	if err := c.maps.Scopes.Put(id, says); err != nil {
-		return fmt.Errorf("set scope %s: %v", path, err)
-	}
-	return nil
+	c.scoping.Lock()
+	defer c.scoping.Unlock()
+	next := maps.Clone(c.scopes)
+	next[id] = scope{dir, says}
+	return c.rescope(next, func() error {
+		if err := c.maps.Scopes.Put(id, says); err != nil {
+			return fmt.Errorf("set scope %s: %v", path, err)
+		}
+		return nil
+	})
 }
 
 // cgroupDir is the directory of a cgroup, by its path with or without the mount.

@@ -371,3 +371,8 @@ func ipNet(s string) *net.IPNet {
 	}
 	return n
 }
+
+// who is what a flow says of its caller, as a workload says of itself.
+func who(f flow.Flow) string {
+	return fmt.Sprintf("%d %d %d", f.Caller.PID, f.Caller.Exe.Dev, f.Caller.Exe.Inode)
+}

@@ -14,10 +14,13 @@ const (
 	ReasonListenerForeign          // our port is held by a socket without our tag
 	ReasonMapFull                  // no room for one more record
 	ReasonPortNotCaptured          // in scope, recorded, but not redirected: the port is not in capture.ports
-	ReasonBoundDevice              // the socket is bound to a device and could not be unbound
+	ReasonBoundDevice              // the socket is bound to a device and could not be unbound: it would wait for an answer in vain
 	ReasonConnectsToUs             // a workload dialled our listener directly
 	ReasonDestinationDenied        // a route denies the destination address
 	ReasonQUICRefused              // UDP to port 443: the client is to fall back to TCP
+	ReasonRawSocket                // a packet of a socket that is neither TCP nor UDP: raw, ICMP, SCTP
+	ReasonSourceRoute              // the socket has a routing header, so its packets would go where that says
+	ReasonStrayed                  // a packet of a redirected connection was about to leave by another device than loopback
 )
 
 // Reasons user space gives.
@@ -78,6 +81,9 @@ var reasonNames = map[Reason]string{
 	ReasonConnectsToUs:        "connects_to_us",
 	ReasonDestinationDenied:   "destination_denied",
 	ReasonQUICRefused:         "quic_refused",
+	ReasonRawSocket:           "raw_socket",
+	ReasonSourceRoute:         "source_route",
+	ReasonStrayed:             "strayed",
 	ReasonNoRecord:            "no_record",
 	ReasonIdentityGone:        "identity_gone",
 	ReasonNoServerName:        "no_server_name",
