@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // linkPrefix tells pinned links from pinned maps.
@@ -45,7 +46,7 @@ func (c *Capture) linkAll(p *outwardenPrograms, dir string) error {
 	for _, h := range hooks(p) {
 		l, err := h.link(c.config.CgroupRoot, filepath.Join(dir, linkPrefix+h.name))
 		if err != nil {
-			return fmt.Errorf("attach %s: %v", h.name, err)
+			return fmt.Errorf("attach %s: %w", h.name, h.blocked(c.config.CgroupRoot, err))
 		}
 		c.links = append(c.links, l)
 	}
@@ -60,9 +61,13 @@ func (h hook) link(cgroupRoot, pin string) (link.Link, error) {
 	}
 	l, err := link.LoadPinnedLink(pin, nil)
 	if err == nil {
-		return orClose(l, l.Update(h.program))
+		l, err = orClose(l, l.Update(h.program))
+		if !errors.Is(err, unix.ENOLINK) {
+			return l, err
+		}
+		err = os.Remove(pin) // somebody has detached it and left the pin
 	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	return attachCgroup(cgroupRoot, h.attach, h.program, pin)

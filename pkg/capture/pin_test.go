@@ -171,6 +171,32 @@ func testTakeOver(t *testing.T, b backend) {
 	}
 }
 
+// TestTakeOverSevered: links that somebody has detached are made anew by the next process.
+func TestTakeOverSevered(t *testing.T) {
+	w := newWorld(t, rewrite)
+	for _, hook := range []string{"connect4", "sockops", "getpeername4"} {
+		w.sever(hook)
+	}
+	if got := w.answer(w.cgroup, server4); !strings.HasPrefix(got, "direct") {
+		t.Errorf("severed: %q", got)
+	}
+	w.leave()
+	w.relisten()
+	w.open()
+	if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
+		t.Errorf("taken over: %q", got)
+	}
+	states, err := Hooks(w.config.PinDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		if s.Err != nil {
+			t.Errorf("%s: %v", s.Hook, s.Err)
+		}
+	}
+}
+
 // TestNamesOutliveTheInterceptor: a captured connection goes on telling the truth after its interceptor is gone.
 func TestNamesOutliveTheInterceptor(t *testing.T) {
 	w := newWorld(t, rewrite)

@@ -1,0 +1,69 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// What can be wrong with a hook.
+var (
+	ErrUnpinned = errors.New("its link is not pinned")
+	ErrSevered  = errors.New("its link is pinned, but detached from the cgroup")
+)
+
+// HookState is one of our hooks as it really stands in the kernel.
+type HookState struct {
+	Hook string
+	Err  error // nil: in force; else ErrUnpinned, ErrSevered or what kept us from knowing
+}
+
+// Hooks tells how the hooks stand that are pinned in pinDir. A pin alone says
+// nothing: whoever may detach a link leaves its pin behind. It needs no daemon;
+// where there is no such directory, nothing is attached and the error is that
+// of a file that does not exist.
+func Hooks(pinDir string) ([]HookState, error) {
+	names, err := pins(pinDir)
+	if err != nil {
+		return nil, err
+	}
+	expected := map[string]bool{}
+	var states []HookState
+	look := func(hook string) {
+		expected[hook] = true
+		states = append(states, HookState{hook, attachedAt(filepath.Join(pinDir, linkPrefix+hook))})
+	}
+	for _, h := range hooks(&outwardenPrograms{}) {
+		look(h.name)
+	}
+	for _, name := range names { // of what is attached only at times
+		if hook, ok := strings.CutPrefix(name, linkPrefix); ok && !expected[hook] {
+			look(hook)
+		}
+	}
+	return states, nil
+}
+
+// attachedAt tells what is wrong with a pinned link.
+func attachedAt(pin string) error {
+	l, err := link.LoadPinnedLink(pin, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return ErrUnpinned
+	}
+	if err != nil {
+		return fmt.Errorf("open its link: %w", err)
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil {
+		return fmt.Errorf("look at its link: %w", err)
+	}
+	if cgroup := info.Cgroup(); cgroup != nil && cgroup.CgroupId == 0 {
+		return ErrSevered
+	}
+	return nil
+}
