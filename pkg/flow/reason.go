@@ -71,7 +71,7 @@ const (
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
 
-var reasonNames = map[Reason]string{
+var reasonNames = [...]string{
 	ReasonNone:                "",
 	ReasonListenerGone:        "listener_gone",
 	ReasonListenerForeign:     "listener_foreign",
@@ -132,8 +132,8 @@ var reasonNames = map[Reason]string{
 
 // String is the name used in the audit trail; "" for ReasonNone.
 func (r Reason) String() string {
-	if name, ok := reasonNames[r]; ok {
-		return name
+	if r == ReasonNone || int(r) < len(reasonNames) && reasonNames[r] != "" {
+		return reasonNames[r]
 	}
 	return "reason(" + strconv.Itoa(int(r)) + ")"
 }

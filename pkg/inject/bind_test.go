@@ -170,8 +170,8 @@ func TestBindRefuses(t *testing.T) {
 		{"pool: credentials of an older version", func(e *Evidence) {
 			e.Plan = plan(t, Credential{Name: "token", Version: "2", Form: Bearer, Value: value("abc")})
 		}, flow.ReasonPoolMismatch},
-		{"pool: profile", func(e *Evidence) { e.Upstream.Key.Profile = "partner@v0" }, flow.ReasonPoolMismatch},
-		{"pool: key of another profile", both(func(k *upstream.Key) { k.Profile = "partner@v0" }), flow.ReasonPoolMismatch},
+		{"pool: profile", func(e *Evidence) { e.Upstream.Key.Profile = upstream.ProfileID{Name: "partner", Version: "v0"} }, flow.ReasonPoolMismatch},
+		{"pool: key of another profile", both(func(k *upstream.Key) { k.Profile = upstream.ProfileID{Name: "partner", Version: "v0"} }), flow.ReasonPoolMismatch},
 		{"pool: egress IP", func(e *Evidence) { e.Upstream.EgressIP = netip.MustParseAddr("198.51.100.21") }, flow.ReasonPoolMismatch},
 		{"pool: egress IP not bound", func(e *Evidence) { e.Upstream.EgressIP = netip.Addr{} }, flow.ReasonPoolMismatch},
 		{"pool: certificate nobody asked for", func(e *Evidence) { e.Profile.Certificate = nil }, flow.ReasonPoolMismatch},

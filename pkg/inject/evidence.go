@@ -146,7 +146,7 @@ func bindPool(e *Evidence, host string) flow.Reason {
 	switch {
 	case u.Key != e.Key, u.Key.Host != host, u.Remote.Port() != u.Key.Port:
 		return flow.ReasonPoolMismatch
-	case u.Key.Credentials != e.Plan.Key(), !isProfile(u.Key.Profile, e.Profile):
+	case u.Key.Credentials != e.Plan.Key(), u.Key.Profile != e.Profile.ID():
 		return flow.ReasonPoolMismatch
 	case u.EgressIP != egressIP(e.Profile):
 		return flow.ReasonPoolMismatch
@@ -154,15 +154,6 @@ func bindPool(e *Evidence, host string) flow.Reason {
 		return flow.ReasonPoolMismatch
 	}
 	return flow.ReasonNone
-}
-
-// isProfile reports whether id is p.ID(), without building it.
-func isProfile(id string, p *upstream.Profile) bool {
-	if p == nil || p.Name == "" && p.Version == "" {
-		return id == ""
-	}
-	at := len(p.Name)
-	return len(id) == at+1+len(p.Version) && id[:at] == p.Name && id[at] == '@' && id[at+1:] == p.Version
 }
 
 func egressIP(p *upstream.Profile) netip.Addr {

@@ -128,7 +128,7 @@ func (c *cards) evidence(t testing.TB, plans [3]*Plan) *Evidence {
 	key := upstream.Key{Route: "r", Host: plainName(host), Port: 443, Credentials: plans[2].Key(), Profile: profile.ID()}
 	pooled := upstream.Key{
 		Route: c.poolRoute, Host: c.poolHost, Port: uint16(c.poolPort),
-		Credentials: plans[c.poolCredential].Key(), Profile: "p@" + c.poolProfile,
+		Credentials: plans[c.poolCredential].Key(), Profile: upstream.ProfileID{Name: "p", Version: c.poolProfile},
 	}
 	return &Evidence{
 		Plan: plans[2], Flow: f, Terminated: c.tls, ServerName: c.sni, Method: c.method, Authority: c.authority,

@@ -39,34 +39,9 @@ const none = -1
 
 // Connection decides before anything of the connection is decrypted, by process,
 // host and port; r.Method and r.Path are ignored.
-//
-// The routes that could decide a request on it are those up to the first that
-// does not look inside. If one of them looks inside, the connection is
-// intercepted, in the name of the first of them that injects, else of the first
-// that looks inside; Decide then has the word. Routes in mode observe never cause
-// an interception.
 func (p *Policy) Connection(r *Request) Decision {
-	inside, observed, missed := none, none, flow.ReasonNoRoute
-	for c := p.candidates(r.Host); ; {
-		i := c.next()
-		if i == none {
-			return p.undecided(inside, observed, missed)
-		}
-		route := &p.routes[i]
-		switch looks := route.To.looksInside(); {
-		case !route.To.matchesPort(r.Port):
-		case !route.From.matches(r.Process):
-			missed = flow.ReasonIdentityMismatch
-		case looks && route.Mode == Observe:
-			observed = first(observed, i)
-		case looks:
-			inside = p.speaker(inside, i)
-		case inside == none:
-			return p.decided(i)
-		default:
-			return p.intercepted(p.speaker(inside, i))
-		}
-	}
+	s := p.Shortlist(r)
+	return s.Connection()
 }
 
 // undecided is the answer where every route that is for the connection looks
@@ -104,28 +79,9 @@ func first(current, next int) int {
 // nearest miss as the reason: no route for the destination (NoRoute), one for
 // another process (IdentityMismatch), or one for another method or path
 // (RequestMismatch).
-//
-// An ambiguous path is refused by the first route that would have to match it.
-// If that one does not enforce, a later route may still refuse, but none adds a
-// credential.
 func (p *Policy) Decide(r *Request) Decision {
-	missed, doubt := flow.ReasonNoRoute, none
-	for c := p.candidates(r.Host); ; {
-		i := c.next()
-		if i == none {
-			return p.settle(p.unmatched(missed), doubt)
-		}
-		switch why := p.routes[i].miss(r); {
-		case why == flow.ReasonNone:
-			return p.settle(p.decided(i), doubt)
-		case why != flow.ReasonPathAmbiguous:
-			missed = max(missed, why)
-		case p.routes[i].Mode == Enforce:
-			return p.ambiguous(i)
-		default:
-			doubt = first(doubt, i)
-		}
-	}
+	s := p.Shortlist(r)
+	return s.Decide(r.Method, r.Path)
 }
 
 // settle lets an earlier doubt about the path stand, unless d refuses anyway.

@@ -9,18 +9,13 @@ import (
 	"github.com/outwarden/outwarden/pkg/process"
 )
 
-// miss is the first condition of the route that the request does not meet, the
-// host aside; ReasonNone if it meets all.
-func (r *Route) miss(q *Request) flow.Reason {
-	switch {
-	case !r.To.matchesPort(q.Port):
-		return flow.ReasonNoRoute
-	case !r.From.matches(q.Process):
-		return flow.ReasonIdentityMismatch
-	case !r.To.matchesMethod(q.Method):
+// miss is the first condition that the request does not meet, host and port
+// aside; ReasonNone if it meets all.
+func (t *To) miss(method, path string) flow.Reason {
+	if !t.matchesMethod(method) {
 		return flow.ReasonRequestMismatch
 	}
-	return r.To.missPath(q.Path)
+	return t.missPath(path)
 }
 
 // matches reports whether the process is one that f is for. What is not known of

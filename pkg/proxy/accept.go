@@ -40,7 +40,8 @@ type conn struct {
 	hello clienthello.Hello
 
 	// decide
-	name     string // canonical SNI; for plain HTTP "", the Host of each request decides
+	name     string           // canonical SNI; for plain HTTP "", the Host of each request decides
+	routes   policy.Shortlist // for name
 	decision policy.Decision
 
 	// terminate
@@ -50,12 +51,13 @@ type conn struct {
 	failed dead     // the upstream that could not be had
 
 	// serve
-	requests atomic.Int64            // records of requests written
-	left     bool                    // the workload asks for nothing more, and all of what it said is read
-	gone     bool                    // it has closed altogether
-	said     said                    // what these have in common
-	tasks    sync.WaitGroup          // goroutines of streams that wait
-	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
+	requests atomic.Int64                       // records of requests written
+	left     bool                               // the workload asks for nothing more, and all of what it said is read
+	gone     bool                               // it has closed altogether
+	said     said                               // what these have in common
+	last     struct{ method, authority string } // of HTTP/1
+	tasks    sync.WaitGroup                     // goroutines of streams that wait
+	http2    atomic.Pointer[h2.Conn]            // the HTTP/2 side, once there is one
 
 	// for Proxy.Close, from another goroutine
 	idle atomic.Bool                   // waiting for the next request

@@ -35,7 +35,8 @@ func (c *conn) decideTLS() policy.Action {
 		return c.decideUnknown(reason)
 	}
 	c.name = name
-	c.decision = c.snap.Policy.Connection(c.question(name))
+	c.routes = c.snap.Policy.Shortlist(c.question(name))
+	c.decision = c.routes.Connection()
 	return c.decision.Effective()
 }
 
@@ -43,7 +44,8 @@ func (c *conn) decideTLS() policy.Action {
 // meant to reach.
 func (c *conn) decideUnknown(why flow.Reason) policy.Action {
 	name := c.flow.Original.Addr().String()
-	c.decision = c.snap.Policy.Connection(c.question(name))
+	c.routes = c.snap.Policy.Shortlist(c.question(name))
+	c.decision = c.routes.Connection()
 	if c.decision.Route < 0 {
 		c.decision.Reason = why
 	}

@@ -41,9 +41,19 @@ var errNoRequest = &failure{}
 
 // note keeps what the record says of the head.
 func (x *exchange) note() {
-	x.method, x.authority = string(x.req.Method), string(x.req.Host)
+	x.method, x.authority = again(x.c.last.method, x.req.Method), again(x.c.last.authority, x.req.Host)
+	x.c.last.method, x.c.last.authority = x.method, x.authority
 	x.path, x.query = string(x.req.Path), string(x.req.Query)
 	x.body.Reset(x.req.Body, x.req.Length)
+}
+
+// again is string(b), or last where that is the same: a connection's requests have
+// much in common.
+func again(last string, b []byte) string {
+	if last == string(b) {
+		return last
+	}
+	return string(b)
 }
 
 // requestFailure turns an error of the parser into an answer.

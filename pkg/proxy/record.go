@@ -8,12 +8,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // recordConnection writes the one record of a connection that carried no
@@ -117,12 +119,7 @@ type topic struct {
 	process                    *process.Identity
 	original                   netip.AddrPort
 	sni, host, route, decision string
-	reached                    bool // an upstream
-	remote                     netip.AddrPort
-	egressIP                   netip.Addr
-	tls                        uint16
-	alpn                       string
-	leaf, clientCert           audit.Digest
+	upstream                   unique.Handle[upstream.Peer] // zero: none was reached
 }
 
 // share lets what was said before stand for what the record says again: on this
@@ -152,9 +149,7 @@ func (q *request) topic(decision string) topic {
 		host: q.host, route: q.decision.Name, decision: decision,
 	}
 	if q.up != nil {
-		f := &q.up.Facts
-		t.reached, t.remote, t.egressIP = true, f.Remote, f.EgressIP
-		t.tls, t.alpn, t.leaf, t.clientCert = f.TLS, f.ALPN, f.Leaf, f.ClientCert
+		t.upstream = q.up.Peer
 	}
 	return t
 }
@@ -167,21 +162,23 @@ func (t *topic) record(credentials []inject.Use) *audit.Record {
 	for _, u := range credentials {
 		r.Credentials = append(r.Credentials, audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form})
 	}
-	if t.reached {
-		r.Upstream = t.upstream()
+	if t.upstream == (unique.Handle[upstream.Peer]{}) {
+		return r
 	}
-	if t.egressIP.IsValid() {
-		r.EgressIP = t.egressIP.String()
+	p := t.upstream.Value()
+	r.Upstream = upstreamOf(&p)
+	if p.EgressIP.IsValid() {
+		r.EgressIP = p.EgressIP.String()
 	}
 	return r
 }
 
-func (t *topic) upstream() *audit.Upstream {
+func upstreamOf(p *upstream.Peer) *audit.Upstream {
 	u := &audit.Upstream{
-		IP: t.remote.Addr().String(), Port: t.remote.Port(), ALPN: t.alpn, CertSHA256: t.leaf, ClientCert: t.clientCert,
+		IP: p.Remote.Addr().String(), Port: p.Remote.Port(), ALPN: p.ALPN, CertSHA256: p.Leaf, ClientCert: p.ClientCert,
 	}
-	if t.tls != 0 {
-		u.TLS = strings.TrimPrefix(tls.VersionName(t.tls), "TLS ")
+	if p.TLS != 0 {
+		u.TLS = strings.TrimPrefix(tls.VersionName(p.TLS), "TLS ")
 	}
 	return u
 }

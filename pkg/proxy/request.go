@@ -41,9 +41,7 @@ func (q *request) decide() *failure {
 	if f := q.oneName(); f != nil {
 		return f
 	}
-	q.decision = q.c.snap.Policy.Decide(&policy.Request{
-		Process: q.c.process, Host: q.host, Port: q.c.flow.Original.Port(), Method: q.method, Path: q.path,
-	})
+	q.decision = q.c.routesOf(q.host).Decide(q.method, q.path)
 	if q.decision.Route < 0 && q.c.proto == protoTLS && q.c.hello.ServerName == "" {
 		q.decision.Reason = q.c.decision.Reason // why no route could be found by name
 	}
@@ -62,6 +60,16 @@ func (q *request) decide() *failure {
 		return refusal(flow.ReasonCleartext, "use https: the route's credential is not sent for a request in clear text")
 	}
 	return nil
+}
+
+// routesOf are the routes for requests to a host. Under TLS that is the
+// connection's; plain HTTP names one in each request.
+func (c *conn) routesOf(host string) *policy.Shortlist {
+	if c.proto == protoTLS && host == c.name {
+		return &c.routes
+	}
+	s := c.snap.Policy.Shortlist(c.question(host))
+	return &s
 }
 
 // oneName holds the request's authority against the name that the connection

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/outwarden/outwarden/pkg/h2"
 	"github.com/outwarden/outwarden/pkg/wire"
@@ -33,12 +34,28 @@ func (f *Facts) Verified() bool {
 	return f.TLS != 0 && f.ServerName != "" && f.ServerName == f.Key.Host
 }
 
+// Peer is what a record says of the other end of a connection, and of our place in
+// it.
+type Peer struct {
+	Remote     netip.AddrPort
+	EgressIP   netip.Addr
+	TLS        uint16
+	ALPN       string
+	Leaf       [32]byte
+	ClientCert [32]byte
+}
+
+func (f *Facts) peer() Peer { return Peer{f.Remote, f.EgressIP, f.TLS, f.ALPN, f.Leaf, f.ClientCert} }
+
 // Conn is one connection to an upstream. One that speaks HTTP/1 (or anything but
 // h2) belongs to one caller at a time; one that speaks h2 is shared. Every Conn
 // that Get returned is given back by exactly one Put or one Close.
 type Conn struct {
 	netConn // *tls.Conn, or in clear text the wire itself; not for use when H2 is not nil
 	Facts   Facts
+
+	// Peer is of the Facts, in a form that is cheap to compare with another's.
+	Peer unique.Handle[Peer]
 
 	filled bool // the last Read filled its buffer: decrypted bytes may be left
 	pool   *Pool

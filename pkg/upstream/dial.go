@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"unique"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func (p *Pool) dial(ctx context.Context, t *Target) (*Conn, error) {
 		p.disagree(t, err)
 		return nil, fail(ctx, t, err)
 	}
-	c.Facts.Resolved = resolved
+	c.Facts.Resolved, c.Peer = resolved, unique.Make(c.Facts.peer())
 	c.uses.Store(1)
 	p.enter(c, t)
 	return c, nil

@@ -170,7 +170,7 @@ func TestFailuresHaveReasons(t *testing.T) {
 		t.Errorf("workload left: %v", err)
 	}
 	mixed := target(gone, nil)
-	mixed.Key.Profile = "another@1"
+	mixed.Key.Profile = ProfileID{"another", "1"}
 	refused(t, newPool(t, Options{}), mixed, flow.ReasonPoolMismatch)
 
 	closed := newPool(t, Options{})
@@ -211,19 +211,6 @@ func TestFamiliesAlternate(t *testing.T) {
 	for i := range want {
 		if got[i] != want[i] {
 			t.Fatalf("got %v, want %v", got, want)
-		}
-	}
-}
-
-func TestProfileID(t *testing.T) {
-	for _, p := range []*Profile{nil, {}, {Name: "a"}, {Version: "1"}, {Name: "a", Version: "1"}, {Name: "a@1", Version: "2"}} {
-		if !p.is(p.ID()) {
-			t.Errorf("%+v is not %q", p, p.ID())
-		}
-		for _, other := range []string{"x", "a@", "a@2", "a@1@", "@"} {
-			if other != p.ID() && p.is(other) {
-				t.Errorf("%+v is %q", p, other)
-			}
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"golang.org/x/net/http2"
 
@@ -23,22 +22,15 @@ type Profile struct {
 	Version      string           // changes when anything above changes
 }
 
-// ID is what Key.Profile must hold: name and version, "" for a nil profile or
-// one that has neither.
-func (p *Profile) ID() string {
-	if p == nil || p.Name == "" && p.Version == "" {
-		return ""
-	}
-	return p.Name + "@" + p.Version
-}
+// ProfileID tells profiles apart; the zero one is that of a nil profile.
+type ProfileID struct{ Name, Version string }
 
-// is reports whether id is p.ID(), without building it.
-func (p *Profile) is(id string) bool {
-	if p == nil || p.Name == "" && p.Version == "" {
-		return id == ""
+// ID is what Key.Profile must hold.
+func (p *Profile) ID() ProfileID {
+	if p == nil {
+		return ProfileID{}
 	}
-	rest, ok := strings.CutPrefix(id, p.Name)
-	return ok && len(rest) > 0 && rest[0] == '@' && rest[1:] == p.Version
+	return ProfileID{p.Name, p.Version}
 }
 
 // Key is what makes two connections interchangeable. A pooled connection is
@@ -48,7 +40,7 @@ type Key struct {
 	Host        string // canonical name or IP literal: resolved, dialled and verified
 	Port        uint16
 	Credentials string     // names and versions of what requests on it will carry
-	Profile     string     // Profile.ID
+	Profile     ProfileID  // Profile.ID
 	Addr        netip.Addr // set when the original destination is dialled
 }
 
@@ -71,7 +63,7 @@ func (t *Target) serverName() string {
 
 func (t *Target) check() error {
 	switch {
-	case !t.Profile.is(t.Key.Profile):
+	case t.Key.Profile != t.Profile.ID():
 		err := fmt.Errorf("key names profile %q, target has %q", t.Key.Profile, t.Profile.ID())
 		return &Error{Reason: flow.ReasonPoolMismatch, Host: t.Key.Host, Err: err}
 	case t.Key.Host == "" && !t.Key.Addr.IsValid():
