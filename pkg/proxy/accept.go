@@ -56,8 +56,9 @@ type conn struct {
 	gone     bool                               // it has closed altogether
 	said     said                               // what these have in common
 	last     struct{ method, authority string } // of HTTP/1
-	tasks    sync.WaitGroup                     // goroutines of streams that wait
-	http2    atomic.Pointer[h2.Conn]            // the HTTP/2 side, once there is one
+	aim      atomic.Pointer[aim]
+	tasks    sync.WaitGroup          // goroutines of streams that wait
+	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
 	// for Proxy.Close, from another goroutine
 	idle atomic.Bool                   // waiting for the next request

@@ -47,7 +47,7 @@ func (s *stream) reach(b *h2.Batch) *failure {
 		s.await((*request).connect)
 		return nil
 	}
-	if s.up = s.c.snap.Upstream.Ready(s.target(s.c.offer)); s.up == nil {
+	if s.up = s.c.snap.Upstream.Ready(s.target()); s.up == nil {
 		s.await((*request).connect)
 		return nil
 	}

@@ -96,8 +96,22 @@ func (p *Plan) identifies() bool {
 	return p != nil && (!p.Inject.Empty() || p.Upstream != nil && (p.Upstream.Certificate != nil || p.Upstream.EgressIP.IsValid()))
 }
 
-func (q *request) target(alpn []string) upstream.Target {
-	return q.c.target(q.plan, q.decision.Name, q.host, alpn)
+// aim is an upstream that requests of a connection went to.
+type aim struct {
+	plan        *Plan
+	route, host string
+	target      upstream.Target
+}
+
+// target is the upstream connection that the request needs: most need what the one
+// before did.
+func (q *request) target() *upstream.Target {
+	a := q.c.aim.Load()
+	if a == nil || a.plan != q.plan || a.route != q.decision.Name || a.host != q.host {
+		a = &aim{q.plan, q.decision.Name, q.host, q.c.target(q.plan, q.decision.Name, q.host, q.c.offer)}
+		q.c.aim.Store(a)
+	}
+	return &a.target
 }
 
 // target says which upstream connection serves requests of a route. Where
@@ -136,7 +150,7 @@ func tlsPort(port uint16) uint16 {
 
 // connect gets the upstream connection for the request.
 func (q *request) connect(ctx context.Context) *failure {
-	t := q.target(q.c.offer)
+	t := q.target()
 	if dead := q.c.failed; dead.why != nil && dead.key == t.Key && q.c.requests.Load() == 0 {
 		return dead.why
 	}
@@ -150,7 +164,7 @@ func (q *request) connect(ctx context.Context) *failure {
 
 // connectAfresh is connect without the pool, for a retry.
 func (q *request) connectAfresh(ctx context.Context) *failure {
-	up, err := q.c.snap.Upstream.Dial(ctx, q.target(q.c.offer))
+	up, err := q.c.snap.Upstream.Dial(ctx, q.target())
 	if err != nil {
 		return upstreamFailure(err)
 	}
@@ -165,8 +179,7 @@ func (q *request) authorize(m inject.Message, content inject.Content) *failure {
 	if !q.plan.identifies() {
 		return nil
 	}
-	t := q.target(nil)
-	permit, reason := inject.Bind(q.evidence(&t))
+	permit, reason := inject.Bind(q.evidence(q.target()))
 	if reason != flow.ReasonNone {
 		return refusal(reason, "")
 	}

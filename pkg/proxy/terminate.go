@@ -89,7 +89,7 @@ func (c *conn) mirror(offered []string) string {
 	if len(offered) == 0 {
 		get = c.snap.Upstream.Get // then there is nothing to choose from, and any will do
 	}
-	up, err := get(ctx, t)
+	up, err := get(ctx, &t)
 	if err != nil {
 		c.failed = dead{t.Key, upstreamFailure(err)}
 		return plainest(offered)

@@ -17,7 +17,7 @@ func TestReuseDoesNotAllocate(t *testing.T) {
 	p.Put(c)
 	ctx := context.Background()
 	n := testing.AllocsPerRun(100, func() {
-		c, err := p.Get(ctx, to)
+		c, err := p.Get(ctx, &to)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func BenchmarkGetPut(b *testing.B) {
 	ctx := context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
-		c, err := p.Get(ctx, to)
+		c, err := p.Get(ctx, &to)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -51,7 +51,7 @@ func TestDeniedHosts(t *testing.T) {
 				continue
 			}
 			to := Target{Key: Key{Host: tt.host, Port: o.addr.Port()}, Cleartext: true, Profile: &Profile{AllowPrivate: private}}
-			c, err := p.Get(context.Background(), to)
+			c, err := p.Get(context.Background(), &to)
 			if err == nil {
 				t.Errorf("%s connected to %v", tt.host, c.Facts.Remote)
 				_ = c.Close()
@@ -110,7 +110,7 @@ func TestRebindingChangesNothing(t *testing.T) {
 	p := newPool(t, Options{Resolver: r, Control: recordAddresses(&addresses)})
 	to := Target{Key: Key{Host: testHost, Port: o.addr.Port()}, Cleartext: true}
 	for range 2 {
-		if c, err := p.Get(context.Background(), to); err == nil {
+		if c, err := p.Get(context.Background(), &to); err == nil {
 			t.Errorf("connected to %v", c.Facts.Remote)
 		}
 	}

@@ -166,7 +166,8 @@ func TestFailuresHaveReasons(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(20*time.Millisecond, cancel)
-	if _, err := newPool(t, Options{}).Get(ctx, target(silent, nil)); ReasonOf(err) != flow.ReasonWorkloadClosed {
+	toSilent := target(silent, nil)
+	if _, err := newPool(t, Options{}).Get(ctx, &toSilent); ReasonOf(err) != flow.ReasonWorkloadClosed {
 		t.Errorf("workload left: %v", err)
 	}
 	mixed := target(gone, nil)

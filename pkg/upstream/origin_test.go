@@ -304,7 +304,7 @@ func target(o *origin, roots *x509.CertPool, change ...func(*Target)) Target {
 
 func mustGet(t testing.TB, p *Pool, to Target) *Conn {
 	t.Helper()
-	c, err := p.Get(context.Background(), to)
+	c, err := p.Get(context.Background(), &to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func mustGet(t testing.TB, p *Pool, to Target) *Conn {
 // refused checks that there is no connection, and why.
 func refused(t testing.TB, p *Pool, to Target, want flow.Reason) error {
 	t.Helper()
-	c, err := p.Get(context.Background(), to)
+	c, err := p.Get(context.Background(), &to)
 	if err == nil {
 		_ = c.Close()
 		t.Fatalf("connected, want %v", want)

@@ -105,35 +105,34 @@ func set[T int | time.Duration](field *T, def T) {
 // Get returns a connection for the target: the most recently used idle one, a
 // share of an h2 connection, or a new one. The caller gives it back by one Put
 // or one Close. Errors are *Error. A cancelled ctx ends the wait; once Get has
-// returned, ctx no longer matters.
-func (p *Pool) Get(ctx context.Context, t Target) (*Conn, error) {
+// returned, ctx no longer matters. The target must not be changed any more.
+func (p *Pool) Get(ctx context.Context, t *Target) (*Conn, error) {
 	if err := t.check(); err != nil {
 		p.failures.Add(1)
 		return nil, err
 	}
-	if c := p.reuse(&t); c != nil {
+	if c := p.reuse(t); c != nil {
 		return c, nil
 	}
-	escapes := t // only here does the target go to the heap
-	return p.count(p.fetch(ctx, &escapes))
+	return p.count(p.fetch(ctx, t))
 }
 
 // Ready is Get without a wait: nil where a connection must first be made. Errors
 // are Get's to report.
-func (p *Pool) Ready(t Target) *Conn {
+func (p *Pool) Ready(t *Target) *Conn {
 	if t.check() != nil {
 		return nil
 	}
-	return p.reuse(&t)
+	return p.reuse(t)
 }
 
 // Dial is Get without the pool: always a new connection. It may be Put.
-func (p *Pool) Dial(ctx context.Context, t Target) (*Conn, error) {
+func (p *Pool) Dial(ctx context.Context, t *Target) (*Conn, error) {
 	if err := t.check(); err != nil {
 		p.failures.Add(1)
 		return nil, err
 	}
-	return p.count(p.dial(ctx, &t))
+	return p.count(p.dial(ctx, t))
 }
 
 func (p *Pool) count(c *Conn, err error) (*Conn, error) {

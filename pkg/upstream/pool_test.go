@@ -456,7 +456,7 @@ func TestPoolNeverMixesKeys(t *testing.T) {
 						t.Key.Port = clear.addr.Port()
 					}
 				})
-				c, err := p.Get(context.Background(), to)
+				c, err := p.Get(context.Background(), &to)
 				if err != nil {
 					rt.Fatal(err)
 				}
@@ -496,7 +496,7 @@ func TestPoolUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			for j := range 25 {
 				to := target(o, roots, func(t *Target) { t.Key.Route = string(rune('a' + (i+j)%3)) })
-				c, err := p.Get(context.Background(), to)
+				c, err := p.Get(context.Background(), &to)
 				if err != nil {
 					t.Error(err)
 					return

@@ -204,7 +204,8 @@ func TestManyHandshakesResume(t *testing.T) {
 	p := newPool(t, Options{})
 	const n = 20
 	for range n {
-		c, err := p.Dial(context.Background(), m.with(&m.client))
+		to := m.with(&m.client)
+		c, err := p.Dial(context.Background(), &to)
 		if err != nil {
 			t.Fatal(err)
 		}

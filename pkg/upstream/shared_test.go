@@ -111,7 +111,7 @@ func TestH2BurstMakesOneConnection(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 30 {
 		wg.Go(func() {
-			c, err := p.Get(context.Background(), to)
+			c, err := p.Get(context.Background(), &to)
 			if err != nil {
 				t.Error(err)
 				return
@@ -133,7 +133,7 @@ func TestH2BurstSharesTheFailure(t *testing.T) {
 	p := newPool(t, Options{})
 	_ = mustGet(t, p, to).Close()
 	o.stop()
-	if _, err := p.Get(context.Background(), to); err == nil {
+	if _, err := p.Get(context.Background(), &to); err == nil {
 		t.Error("connected to nobody")
 	}
 }

@@ -196,7 +196,7 @@ func TestOwnAuthorityIsRefusedOnResumption(t *testing.T) {
 	exchange(t, c)
 	_ = c.Close()
 	own = true
-	if _, err := p.Dial(context.Background(), to); ReasonOf(err) != flow.ReasonUpstreamOwnCA {
+	if _, err := p.Dial(context.Background(), &to); ReasonOf(err) != flow.ReasonUpstreamOwnCA {
 		t.Errorf("got %v", err)
 	}
 }
