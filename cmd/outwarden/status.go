@@ -115,6 +115,9 @@ func printStatus(e *env, s *control.Status) error {
 	for _, scope := range s.Capture.Scopes {
 		row("scope", "%s", scope)
 	}
+	if s.Capture.Others > 0 {
+		row("", "also in %s", count(s.Capture.Others, "other network namespace"))
+	}
 	f := s.Flows
 	row("flows", "%d open, %d accepted: %d intercepted, %d passed, %d denied, %d unattributed, %d over the limit",
 		f.Open, f.Accepted, f.Intercepted, f.Passed, f.Denied, f.Unattributed, f.Limited)

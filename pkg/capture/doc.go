@@ -17,6 +17,9 @@
 // could send. Listeners must not speak
 // MPTCP. A flow is looked up by tuple and network namespace: [Capture.Lookup]
 // means the namespace of the first tagged listener, [Capture.LookupIn] any.
+// Every namespace needs listeners of its own, on the addresses of Config.Listen;
+// they and the watch over its routes keep it alive until the listeners are
+// closed and [Capture.LeaveNetns] is called.
 // Executables on overlay file systems have the device and inode of the overlay
 // as the kernel keeps them, which stat(2) may show differently.
 package capture

@@ -22,6 +22,7 @@ type feed struct {
 	handle  *netlink.Handle
 	changes *nl.NetlinkSocket
 	written map[outwardenRoute]bool
+	done    chan struct{} // closed when nothing is written any more
 }
 
 // feedRoutes starts the feed of the namespace that a socket is in, once. The
@@ -65,7 +66,7 @@ func newFeed(ns netns.NsHandle, cookie uint64) (*feed, error) {
 		changes.Close()
 		return nil, err
 	}
-	return &feed{cookie: cookie, handle: handle, changes: changes}, nil
+	return &feed{cookie: cookie, handle: handle, changes: changes, done: make(chan struct{})}, nil
 }
 
 // close ends the feed's goroutines; follow closes the handle.
@@ -89,6 +90,7 @@ func (f *feed) listen(changed chan<- struct{}) {
 // follow writes the routes anew after each burst of changes. When that fails
 // the old ones stay until the next change.
 func (c *Capture) follow(f *feed, changed <-chan struct{}) {
+	defer close(f.done)
 	defer f.handle.Close()
 	for range changed {
 		time.Sleep(settle)
@@ -117,6 +119,28 @@ func (c *Capture) refresh(f *feed) error {
 	}
 	f.written = written
 	return nil
+}
+
+// LeaveNetns lets go of a network namespace whose listeners are closed. Until
+// then the watch over its routes keeps it alive.
+func (c *Capture) LeaveNetns(netns uint64) {
+	c.open.RLock()
+	defer c.open.RUnlock()
+	if c.closed {
+		return
+	}
+	c.mu.Lock()
+	f := c.feeds[netns]
+	delete(c.feeds, netns)
+	c.mu.Unlock()
+	if f == nil {
+		return
+	}
+	f.close()
+	<-f.done
+	for key := range f.written {
+		_ = c.maps.Routes.Delete(&key) // gone already is as good
+	}
 }
 
 // forgetRoutes removes what an earlier process wrote about namespaces that may be gone.

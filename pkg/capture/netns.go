@@ -2,10 +2,15 @@ package capture
 
 import (
 	"errors"
+	"os"
 	"runtime"
 
 	"github.com/vishvananda/netns"
 )
+
+// In runs f on a thread inside the network namespace that an open file stands
+// for. A socket that f makes stays there. f starts no goroutine and returns.
+func In(ns *os.File, f func() error) error { return in(netns.NsHandle(ns.Fd()), f) }
 
 // in runs f on a thread inside a network namespace. A thread that cannot come
 // back stays locked to its goroutine and dies with it.

@@ -49,6 +49,7 @@ type CaptureStatus struct {
 	Fail      string   `json:"fail"`
 	PinDir    string   `json:"pin_dir"`
 	Listeners []string `json:"listeners"`
+	Others    int      `json:"other_namespaces"` // that have listeners on the same addresses
 	Ports     []uint16 `json:"ports"`
 	Scopes    []string `json:"scopes"`
 	Excluded  []string `json:"excluded,omitempty"`

@@ -39,18 +39,19 @@ type Daemon struct {
 
 	started bool // all steps of Start succeeded
 
-	lock      *os.File
-	leaves    leaves
-	trust     *trust.Store
-	trail     *audit.Log
-	processes *process.Resolver
-	resolver  resolver
-	capture   *capture.Capture
-	listeners listeners
-	upstreams *upstream.Pool
-	proxy     *proxy.Proxy
-	scopes    *scopes
-	control   *control.Server
+	lock       *os.File
+	leaves     leaves
+	trust      *trust.Store
+	trail      *audit.Log
+	processes  *process.Resolver
+	resolver   resolver
+	capture    *capture.Capture
+	listeners  listeners
+	namespaces *namespaces
+	upstreams  *upstream.Pool
+	proxy      *proxy.Proxy
+	scopes     *scopes
+	control    *control.Server
 
 	mu     sync.Mutex // guards what a reload changes
 	loaded loaded
@@ -72,7 +73,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{o: o, since: time.Now()}
 	steps := []func(context.Context) error{
 		d.loadConfig, d.takeLock, d.openAuthority, d.prepareTrust, d.openTrail,
-		d.openUpstreams, d.buildProxy, d.listen, d.openCapture, d.openScopes, d.openControl,
+		d.openUpstreams, d.buildProxy, d.listen, d.openCapture, d.openNamespaces, d.openScopes, d.openControl,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -94,6 +95,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	work.Go(d.listeners.wait)
 	work.Go(func() { d.report("control socket", d.control.Serve()) })
 	work.Go(func() { d.watchKernel(ctx) })
+	work.Go(func() { d.namespaces.run(ctx) })
 	work.Go(func() { d.watchSecrets(ctx) })
 	work.Go(func() { newHeap(d.proxy.Shed).keep(ctx) })
 	d.notify(sd.SdNotifyReady)

@@ -29,12 +29,15 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 	caller := &e.Flow.Caller
 	switch e.Kind {
 	case capture.EventExec:
+		d.namespaces.started(*caller)
 		d.processes.Executed(caller.PID, caller.Start)
 	case capture.EventExit:
 		d.processes.Exited(caller.PID, caller.Start)
 	case capture.EventPass:
+		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Passthrough)
 	case capture.EventDeny:
+		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Deny)
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/capture"
 )
@@ -27,17 +30,54 @@ func (d *Daemon) listen(ctx context.Context) error {
 	if len(ports) == 0 {
 		ports = make([]uint16, listenPorts)
 	}
-	lc := net.ListenConfig{KeepAlive: -1} // who connects is on this host: its kernel never leaves without a word
-	lc.SetMultipathTCP(false)             // an MPTCP listener hides the tuple that the hooks published
+	lc := listenConfig()
 	for _, port := range ports {
-		if err := home.listen(ctx, &lc, "127.0.0.1", port); err != nil {
+		if err := home.listen(ctx, lc, "127.0.0.1", port); err != nil {
 			return err
 		}
-		if err := home.listen(ctx, &lc, "::1", port); err != nil && !noIPv6(err) {
+		if err := home.listen(ctx, lc, "::1", port); err != nil && !noIPv6(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+func listenConfig() *net.ListenConfig {
+	lc := &net.ListenConfig{KeepAlive: -1} // who connects is on this host: its kernel never leaves without a word
+	lc.SetMultipathTCP(false)              // an MPTCP listener hides the tuple that the hooks published
+	return lc
+}
+
+// listenIn opens a set in another network namespace, on the addresses of the
+// home set. What somebody there stands on already is left to him: the hooks see
+// that it has no tag, and take another. The error tells which those are; it is
+// fatal where no socket could be opened.
+func listenIn(ctx context.Context, netns *os.File, addrs []netip.AddrPort) (*set, error) {
+	s := &set{}
+	lc := listenConfig()
+	lc.Control = bindAnyway
+	var failed []error
+	err := capture.In(netns, func() error {
+		for _, a := range addrs {
+			if err := s.listen(ctx, lc, a.Addr().String(), a.Port()); err != nil && !noIPv6(err) {
+				failed = append(failed, err)
+			}
+		}
+		return nil
+	})
+	return s, errors.Join(append(failed, err)...)
+}
+
+// bindAnyway lets a socket have its address before the namespace does: the
+// loopback of a new one is down.
+func bindAnyway(network, _ string, rc syscall.RawConn) error {
+	level, option := unix.SOL_IP, unix.IP_FREEBIND
+	if network == "tcp6" {
+		level, option = unix.SOL_IPV6, unix.IPV6_FREEBIND
+	}
+	var failed error
+	err := rc.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
+	return errors.Join(err, os.NewSyscallError("setsockopt FREEBIND", failed))
 }
 
 // listen opens one more listener. The set is not in use yet.

@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // set is the listeners of one network namespace.
@@ -16,6 +19,28 @@ type set struct {
 // has reports whether one of them stands on that address.
 func (s *set) has(a netip.AddrPort) bool {
 	return slices.ContainsFunc(s.sockets, func(l *net.TCPListener) bool { return addrOf(l) == a })
+}
+
+// drain waits until nobody waits to be accepted: who connected and left at once
+// has a record too. It waits no longer than the accepting may take.
+func (s *set) drain() {
+	const step, longest = 10 * time.Millisecond, 5 * time.Second
+	for end := time.Now().Add(longest); slices.ContainsFunc(s.sockets, hasQueue) && time.Now().Before(end); {
+		time.Sleep(step)
+	}
+}
+
+// hasQueue reports whether a listener has a connection that is not accepted yet.
+func hasQueue(l *net.TCPListener) (waiting bool) {
+	rc, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = rc.Control(func(fd uintptr) {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		waiting = n > 0
+	})
+	return waiting
 }
 
 func (s *set) close() {
@@ -69,16 +94,12 @@ func (ls *listeners) start(s *set) {
 	}
 }
 
-// remove closes the set of a network namespace.
-func (ls *listeners) remove(netns uint64) {
+// remove closes a set and forgets it.
+func (ls *listeners) remove(s *set) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.sets = slices.DeleteFunc(ls.sets, func(s *set) bool {
-		if s.netns == netns {
-			s.close()
-		}
-		return s.netns == netns
-	})
+	s.close()
+	ls.sets = slices.DeleteFunc(ls.sets, func(other *set) bool { return other == s })
 }
 
 // close closes every set.
@@ -99,6 +120,13 @@ func (ls *listeners) home() *set {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return ls.sets[0]
+}
+
+// others counts the sets beside the home set.
+func (ls *listeners) others() int {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return max(len(ls.sets)-1, 0)
 }
 
 // addrs are where every set listens.

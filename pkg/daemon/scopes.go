@@ -45,6 +45,7 @@ type scopes struct {
 	ephemeral bool          // runs alone: the configuration's scope does not count
 	empty     chan struct{} // holds a value when an ephemeral daemon may have nobody left
 	log       func(what string, err error)
+	changed   func() // the configuration's subtrees have
 
 	mu               sync.Mutex
 	include, exclude []string // of the configuration, as cgroup directories
@@ -66,6 +67,7 @@ func (d *Daemon) openScopes(context.Context) error {
 	s := &scopes{
 		root: root, hooks: d.capture, ctx: ctx, log: d.report,
 		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
+		changed: d.namespaces.look,
 	}
 	d.scopes = s
 	d.later(func() { stop(); s.work.Wait() })
@@ -98,7 +100,28 @@ func (s *scopes) apply() error {
 		return err
 	}
 	s.include, s.exclude, s.applied = include, exclude, state
+	s.changed()
 	return nil
+}
+
+// covers reports whether the processes of a cgroup are captured: the nearest of
+// it and its ancestors that is named decides, as it does in the hooks.
+func (s *scopes) covers(cgroup string) bool {
+	if cgroup == "" {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for dir := filepath.Join(s.root, cgroup); ; dir = filepath.Dir(dir) {
+		switch {
+		case slices.Contains(s.exclude, dir):
+			return false
+		case slices.Contains(s.include, dir), slices.Contains(s.open, dir):
+			return true
+		case len(dir) <= len(s.root):
+			return false
+		}
+	}
 }
 
 // inodes says which cgroups the directories are now.

@@ -41,7 +41,7 @@ func (d *Daemon) configStatus() control.ConfigStatus {
 
 func (d *Daemon) captureStatus() control.CaptureStatus {
 	c := d.loaded.config.Capture
-	s := control.CaptureStatus{Backend: "rewrite", Fail: "closed", PinDir: d.pins(), Ports: c.Ports}
+	s := control.CaptureStatus{Backend: "rewrite", Fail: "closed", PinDir: d.pins(), Ports: c.Ports, Others: d.listeners.others()}
 	if c.FailOpen {
 		s.Fail = "open"
 	}

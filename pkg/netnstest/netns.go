@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 type NS struct {
 	t    testing.TB
 	file *os.File
+	once sync.Once
 }
 
 // New makes a network namespace whose loopback is up. It needs root.
@@ -28,7 +30,7 @@ func New(t testing.TB) *NS {
 		t.Fatalf("make a network namespace: %v", err)
 	}
 	n := &NS{t: t, file: file}
-	t.Cleanup(func() { file.Close() })
+	t.Cleanup(n.Release)
 	n.Do(func() { up(t, "lo") })
 	return n
 }
@@ -76,6 +78,10 @@ func (n *NS) Do(f func()) {
 	}()
 	f()
 }
+
+// Release lets go of the namespace before the test ends: it dies with whatever
+// else is in it.
+func (n *NS) Release() { n.once.Do(func() { n.file.Close() }) }
 
 // Fd is a descriptor of the namespace, valid until the test ends.
 func (n *NS) Fd() int { return int(n.file.Fd()) }

@@ -6,6 +6,8 @@
 //	client burst N ADDR URL   N connections at once, all open before the first request
 //	client names FAMILY ADDR  what the kernel says about one connection
 //	client connect ADDR       connects and closes
+//	client alone ADDR         connects from a network namespace that it makes
+//	client squat ADDR...      listens there
 package main
 
 import (
@@ -39,6 +41,10 @@ func main() {
 		err = names(args[0], args[1])
 	case "connect":
 		err = connect(args[0])
+	case "alone":
+		err = alone(args[0])
+	case "squat":
+		err = squat(args)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,232 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/process"
+)
+
+const (
+	lookAgain   = time.Minute // a process that was in a namespace may have left it alive
+	retryAfter  = time.Second // a namespace in which no listener could be opened
+	mostWaiting = 4096        // processes that announced a namespace; others do so at their next connect
+)
+
+// namespaces gives each network namespace of workloads a set of listeners of
+// its own, and takes it away when no process is left there. A namespace is
+// announced by a process in scope that starts in it, or whose connect found no
+// listener; until the listeners stand the fail policy answers. Listeners keep
+// their namespace alive, so its end cannot be waited for: what is waited for is
+// the end of one process in it after another.
+type namespaces struct {
+	listeners *listeners
+	hooks     *capture.Capture
+	processes *process.Resolver
+	inScope   func(cgroup string) bool
+	log       func(what string, err error)
+	arrivals  chan flow.Caller
+	looks     chan struct{} // holds a value when workloads are to be looked for
+	keepers   sync.WaitGroup
+
+	turn   sync.Mutex                  // one namespace comes or goes at a time
+	failed map[process.Netns]time.Time // guarded by turn
+
+	mu    sync.Mutex
+	known map[process.Netns]bool // our own too, which never goes
+}
+
+func (d *Daemon) openNamespaces(context.Context) error {
+	home, err := d.processes.Netns(uint32(os.Getpid()))
+	if err != nil {
+		return err
+	}
+	d.namespaces = &namespaces{
+		listeners: &d.listeners, hooks: d.capture, processes: d.processes, log: d.report,
+		inScope:  func(cgroup string) bool { return d.scopes.covers(cgroup) },
+		arrivals: make(chan flow.Caller, mostWaiting), looks: make(chan struct{}, 1),
+		failed: map[process.Netns]time.Time{}, known: map[process.Netns]bool{home: true},
+	}
+	return nil
+}
+
+// started takes note of a process that executes a program. It does not block.
+func (n *namespaces) started(caller flow.Caller) {
+	ns, err := n.processes.Netns(caller.PID)
+	if err == nil && !n.knows(ns) {
+		n.announce(caller)
+	}
+}
+
+// missed takes note of a connect that found no listener. It does not block.
+func (n *namespaces) missed(f *flow.Flow) {
+	if f.Reason == flow.ReasonListenerGone {
+		n.announce(f.Caller)
+	}
+}
+
+func (n *namespaces) announce(caller flow.Caller) {
+	select {
+	case n.arrivals <- caller:
+	default:
+	}
+}
+
+// look has workloads looked for that were there before they were in scope, or
+// before us. It does not block.
+func (n *namespaces) look() {
+	select {
+	case n.looks <- struct{}{}:
+	default:
+	}
+}
+
+// run opens and closes listeners until ctx ends; those that are open then stay.
+func (n *namespaces) run(ctx context.Context) {
+	defer n.keepers.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case caller := <-n.arrivals:
+			n.log("network namespace", n.enter(ctx, caller))
+		case <-n.looks:
+			n.log("network namespaces", n.search(ctx))
+		}
+	}
+}
+
+// search enters the namespaces of all processes in scope.
+func (n *namespaces) search(ctx context.Context) error {
+	var found []uint32
+	err := n.processes.Inhabitants(func(pid uint32, ns process.Netns) bool {
+		if !n.knows(ns) && n.inScope(n.processes.CgroupOf(pid)) {
+			found = append(found, pid)
+		}
+		return true
+	})
+	failed := []error{err}
+	for _, pid := range found {
+		if f, err := n.processes.Caller(pid); err == nil {
+			failed = append(failed, n.enter(ctx, f.Caller))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// enter opens listeners wherever a process is and none are. A process that has
+// left meanwhile needs none.
+func (n *namespaces) enter(ctx context.Context, caller flow.Caller) error {
+	files, err := n.processes.OpenNetns(caller.PID, caller.Start, n.knows)
+	if err != nil {
+		return nil
+	}
+	var failed []error
+	for _, ns := range files {
+		failed = append(failed, n.open(ctx, ns), ns.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// open gives a namespace its set of listeners.
+func (n *namespaces) open(ctx context.Context, file *os.File) error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	ns, err := process.NetnsOf(file)
+	if err != nil || n.knows(ns) || time.Since(n.failed[ns]) < retryAfter {
+		return err
+	}
+	s, taken := listenIn(ctx, file, n.listeners.addrs())
+	if err = tag(n.hooks, s); err != nil || len(s.sockets) == 0 {
+		s.close()
+		n.hooks.LeaveNetns(s.netns)
+		n.fail(ns)
+		return errors.Join(taken, err)
+	}
+	if n.listeners.add(s) {
+		n.learn(ns)
+		n.keepers.Go(func() { n.keep(ctx, ns, s) })
+	}
+	return taken
+}
+
+// fail remembers a namespace that is not to be tried at every connect.
+func (n *namespaces) fail(ns process.Netns) {
+	if len(n.failed) >= mostWaiting {
+		clear(n.failed)
+	}
+	n.failed[ns] = time.Now()
+}
+
+// keep closes the set once no process is left in the namespace.
+func (n *namespaces) keep(ctx context.Context, ns process.Netns, s *set) {
+	for n.inhabited(ctx, ns) {
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	s.drain()
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	n.forget(ns)
+	n.listeners.remove(s)
+	n.hooks.LeaveNetns(s.netns)
+}
+
+// inhabited waits for the end of a process in the namespace, and reports false
+// when there is none.
+func (n *namespaces) inhabited(ctx context.Context, ns process.Netns) bool {
+	someone, err := n.processes.Inhabitant(ns)
+	if err != nil {
+		return false
+	}
+	defer someone.Close()
+	defer context.AfterFunc(ctx, func() { someone.Close() })()
+	n.log("wait for a process", awaitEnd(someone))
+	return ctx.Err() == nil
+}
+
+// awaitEnd returns when the process of a pidfd ends, is to be looked at again,
+// or the file is closed.
+func awaitEnd(pidfd *os.File) error {
+	if err := pidfd.SetReadDeadline(time.Now().Add(lookAgain)); err != nil {
+		return err
+	}
+	rc, err := pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = rc.Read(func(fd uintptr) bool {
+		ended, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return ended > 0 || err != nil && err != unix.EINTR
+	})
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+func (n *namespaces) knows(ns process.Netns) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.known[ns]
+}
+
+func (n *namespaces) learn(ns process.Netns) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known[ns] = true
+}
+
+func (n *namespaces) forget(ns process.Netns) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.known, ns)
+}
