@@ -93,7 +93,7 @@ func signMessage(files map[string]string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	digest, err := httpsig.Digest("sha-256", []byte(signedBody))
+	digest, err := httpsig.Digest([]byte(signedBody), "sha-256")
 	if err != nil {
 		return err
 	}

@@ -6,14 +6,15 @@ import "fmt"
 // stripe, slack or standard-webhooks; ErrUnknownPreset otherwise. "knoxcall"
 // signs as Preset's scheme does, byte for byte.
 func TemplatePreset(name string) (TemplateScheme, error) {
-	t, ok := templates(name)
+	t, ok := PresetTemplate(name)
 	if !ok {
 		return TemplateScheme{}, fmt.Errorf("%w %q", ErrUnknownPreset, name)
 	}
 	return t.Compile()
 }
 
-func templates(name string) (Template, bool) {
+// PresetTemplate returns the template of that name, and whether there is one.
+func PresetTemplate(name string) (Template, bool) {
 	t := Template{Name: name, Algorithm: "sha256", Encoding: "hex", Time: "s"}
 	switch name {
 	case "knoxcall":

@@ -46,23 +46,38 @@ func (s TemplateScheme) NeedsNonce() bool {
 	return slices.ContainsFunc(s.parts, func(p part) bool { return p.kind == "nonce" && p.opt == 0 })
 }
 
+// SignatureField is the name of the field that carries the signature.
+func (s TemplateScheme) SignatureField() string {
+	i := slices.IndexFunc(s.fields, func(f fieldParts) bool { return slices.ContainsFunc(f.elements, signs) })
+	return s.fields[max(i, 0)].name
+}
+
+// CoversBody reports whether Sign reads the body.
+func (s TemplateScheme) CoversBody() bool {
+	return slices.ContainsFunc(s.parts, func(p part) bool { return p.kind == "body" })
+}
+
 // Sign returns the fields to add to the request. Errors: ErrUnknownPreset (zero
 // scheme), ErrControlByte, ErrMalformed (a nonce is missing, or the secret is not
 // encoded as the template says), and the body's own.
 func (s TemplateScheme) Sign(secret []byte, m *Message) ([]Header, error) {
+	return s.SignAll([][]byte{secret}, m)
+}
+
+// SignAll is Sign with several secrets, so that a receiver may know any one of them.
+// ErrTemplate if the scheme's field has room for one signature alone.
+func (s TemplateScheme) SignAll(secrets [][]byte, m *Message) ([]Header, error) {
 	timestamp := s.formatTime(m.Time)
-	sum, err := s.sum(secret, m, timestamp)
+	signatures, err := s.signatures(secrets, m, timestamp)
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]string{"timestamp": timestamp, "nonce": m.Nonce, "signature": encoder(s.t.Encoding)(sum)}
+	values := map[string][]string{"timestamp": {timestamp}, "nonce": {m.Nonce}, "signature": signatures}
 	var out []Header
 	for _, f := range s.fields {
 		var elements []string
 		for _, e := range f.elements {
-			if text, ok := fill(e, values); ok {
-				elements = append(elements, text)
-			}
+			elements = append(elements, fill(e, values)...)
 		}
 		if len(elements) > 0 {
 			out = append(out, Header{f.name, strings.Join(elements, f.separator)})
@@ -71,16 +86,51 @@ func (s TemplateScheme) Sign(secret []byte, m *Message) ([]Header, error) {
 	return out, nil
 }
 
-// fill is an element's text; false if its variable is empty.
-func fill(parts []part, values map[string]string) (string, bool) {
-	var b strings.Builder
-	for _, p := range parts {
-		if p.kind != "" && values[p.kind] == "" {
-			return "", false
-		}
-		b.WriteString(p.text + values[p.kind])
+func (s TemplateScheme) signatures(secrets [][]byte, m *Message, timestamp string) ([]string, error) {
+	if len(secrets) > 1 && !s.Lists() {
+		return nil, fmt.Errorf("%w: it has room for one signature", ErrTemplate)
 	}
-	return b.String(), true
+	var out []string
+	for _, secret := range secrets {
+		sum, err := s.sum(secret, m, timestamp)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, encoder(s.t.Encoding)(sum))
+	}
+	return out, nil
+}
+
+// Lists reports whether the signature's field may have several.
+func (s TemplateScheme) Lists() bool {
+	return slices.ContainsFunc(s.fields, func(f fieldParts) bool {
+		return f.separator != "" && slices.ContainsFunc(f.elements, signs)
+	})
+}
+
+func signs(parts []part) bool {
+	return slices.ContainsFunc(parts, func(p part) bool { return p.kind == "signature" })
+}
+
+// fill is an element's text for each value of its variable that is not empty.
+func fill(parts []part, values map[string][]string) (out []string) {
+	before, after, kind := "", "", ""
+	for _, p := range parts {
+		switch {
+		case p.kind != "":
+			kind = p.kind
+		case kind == "":
+			before += p.text
+		default:
+			after += p.text
+		}
+	}
+	for _, value := range values[kind] {
+		if value != "" {
+			out = append(out, before+value+after)
+		}
+	}
+	return out
 }
 
 // sum is the MAC over the text.

@@ -48,6 +48,12 @@ func Components(list ...string) ([]Component, error) {
 // String is the component as it is serialised.
 func (c Component) String() string { return c.text }
 
+// In reports whether m has the component.
+func (c Component) In(m *Message) bool {
+	_, err := c.value(m)
+	return err == nil
+}
+
 func newComponent(item httpsfv.Item) (Component, error) {
 	name, ok := item.Value.(string)
 	if !ok {

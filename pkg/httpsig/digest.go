@@ -10,17 +10,22 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// Digest is the value of Content-Digest or Repr-Digest for body (RFC 9530
-// section 2). algorithm is "sha-256" or "sha-512"; others are refused with
-// ErrDigest.
-func Digest(algorithm string, body []byte) (string, error) {
-	h := newHash(algorithm)
-	if h == nil {
-		return "", fmt.Errorf("%w: algorithm %q", ErrDigest, algorithm)
-	}
-	_, _ = h.Write(body)
+// Digest is the value of Content-Digest or Repr-Digest for body, a member for each
+// algorithm (RFC 9530 section 2): "sha-256" or "sha-512". Others, and none, are
+// refused with ErrDigest.
+func Digest(body []byte, algorithms ...string) (string, error) {
 	d := httpsfv.NewDictionary()
-	d.Add(algorithm, httpsfv.NewItem(h.Sum(nil)))
+	for _, algorithm := range algorithms {
+		h := newHash(algorithm)
+		if h == nil {
+			return "", fmt.Errorf("%w: algorithm %q", ErrDigest, algorithm)
+		}
+		_, _ = h.Write(body)
+		d.Add(algorithm, httpsfv.NewItem(h.Sum(nil)))
+	}
+	if len(algorithms) == 0 {
+		return "", fmt.Errorf("%w: no algorithm", ErrDigest)
+	}
 	return httpsfv.Marshal(d)
 }
 

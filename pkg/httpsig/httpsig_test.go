@@ -420,11 +420,11 @@ func TestDigest(t *testing.T) {
 		"sha-256": "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:",
 		"sha-512": "sha-512=:YMAam51Jz/jOATT6/zvHrLVgOYTGFy1d6GJiOHTohq4yP+pgk4vf2aCsyRZOtw8MjkM7iw7yZ/WkppmM44T3qg==:",
 	} {
-		if got, err := Digest(alg, body); err != nil || got != want {
+		if got, err := Digest(body, alg); err != nil || got != want {
 			t.Errorf("%s: %q, %v", alg, got, err)
 		}
 	}
-	good, err := Digest("sha-256", body)
+	good, err := Digest(body, "sha-256")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,7 +443,7 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%s: %v", value, err)
 		}
 	}
-	if _, err := Digest("md5", body); !errors.Is(err, ErrDigest) {
+	if _, err := Digest(body, "md5"); !errors.Is(err, ErrDigest) {
 		t.Errorf("md5: %v", err)
 	}
 	if err := CheckDigest(&Message{}, "content-digest", nil); !errors.Is(err, ErrDigest) {

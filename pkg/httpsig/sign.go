@@ -63,10 +63,16 @@ func (s *Signer) Base(m *Message, p Params) (string, error) {
 	return string(base), err
 }
 
-func (s *Signer) labelFree(m *Message) error {
+// ValidLabel reports whether a signature can be called so: a key of RFC 9651.
+func ValidLabel(label string) bool {
 	probe := httpsfv.NewDictionary()
-	probe.Add(s.Label, httpsfv.NewItem(true))
-	if text, err := httpsfv.Marshal(probe); err != nil || text != s.Label {
+	probe.Add(label, httpsfv.NewItem(true))
+	text, err := httpsfv.Marshal(probe)
+	return err == nil && text == label
+}
+
+func (s *Signer) labelFree(m *Message) error {
+	if !ValidLabel(s.Label) {
 		return fmt.Errorf("%w: %q", ErrLabel, s.Label)
 	}
 	for _, name := range [...]string{"signature-input", "signature"} {

@@ -42,6 +42,21 @@ func (c *Clock) Next(credential string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
+// Rise is Next for who signs a nonce too, or can't wait: where the time would be too
+// far in the future the credential's last one is used again.
+// A nil Clock gives now.
+func (c *Clock) Rise(credential string, now time.Time) time.Time {
+	if c == nil {
+		return now
+	}
+	if t, err := c.Next(credential, now); err == nil {
+		return t
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last[credential]
+}
+
 // Last is the last time of each credential, for NewClock after a restart.
 func (c *Clock) Last() map[string]time.Time {
 	c.mu.Lock()

@@ -175,6 +175,9 @@ func canonicalRequest(r *Request, rule PathRule, query []byte, names []string, p
 	return append(append(b, '\n'), payload...)
 }
 
+// Sum is how a signature names content: its SHA-256 in lower-case hex.
+func Sum(content []byte) string { return sumHex(content) }
+
 // sumHex is SHA-256 in lower-case hex.
 func sumHex(b []byte) string {
 	sum := sha256.Sum256(b)

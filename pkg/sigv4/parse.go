@@ -136,7 +136,7 @@ func (a *Authorization) fill(credential, names, date string) error {
 	if a.Payload == "" {
 		return nil
 	}
-	return checkPayload(a.Payload)
+	return CheckPayload(a.Payload)
 }
 
 // namesValid: lower case, in order, none twice, Host among them.

@@ -43,7 +43,7 @@ func framingOf(payload string) (framing, error) {
 	case StreamingUnsignedTrailer:
 		return framing{trailer: true}, nil
 	}
-	if err := checkPayload(payload); err != nil {
+	if err := CheckPayload(payload); err != nil {
 		return framing{}, err
 	}
 	return framing{}, fmt.Errorf("%w: %s is no streamed payload", ErrChunk, payload)

@@ -147,7 +147,7 @@ func (s *Signer) check(r *Request, payload string, at time.Time) (Scope, error) 
 	if err := r.check(); err != nil {
 		return Scope{}, err
 	}
-	if err := checkPayload(payload); err != nil {
+	if err := CheckPayload(payload); err != nil {
 		return Scope{}, err
 	}
 	scope := Scope{at.UTC().Format(dayFormat), s.Region, s.Service}
@@ -158,8 +158,9 @@ func (s *Signer) check(r *Request, payload string, at time.Time) (Scope, error) 
 	return scope, nil
 }
 
-// checkPayload accepts a hash and the constants.
-func checkPayload(payload string) error {
+// CheckPayload accepts what x-amz-content-sha256 may say: a hash, or one of the
+// constants. It returns ErrSigV4A or ErrMalformed for all else.
+func CheckPayload(payload string) error {
 	switch payload {
 	case UnsignedPayload, StreamingPayload, StreamingPayloadTrailer, StreamingUnsignedTrailer:
 		return nil

@@ -94,7 +94,7 @@ func httpsigSender(t testing.TB, key *httpsig.Key) sender {
 	}
 	sign := func(t testing.TB, at time.Time) Request {
 		r := plain()
-		digest, err := httpsig.Digest("sha-256", r.Body)
+		digest, err := httpsig.Digest(r.Body, "sha-256")
 		if err != nil {
 			t.Fatal(err)
 		}
