@@ -146,7 +146,10 @@ func credentialNames(r *config.Route) []string {
 		names = append(names, in.Secret+" ("+string(in.Form)+")")
 	}
 	if r.Sign != nil {
-		names = append(names, r.Sign.Secret+" (signature "+r.Sign.Preset+")")
+		secrets, schemes := r.Sign.Secrets()
+		for i := range secrets {
+			names = append(names, secrets[i]+" (signature "+schemes[i]+")")
+		}
 	}
 	if !r.Upstream.Certificate.IsZero() {
 		names = append(names, "client certificate")

@@ -128,14 +128,6 @@ type Inject struct {
 	Prefix   string // of header
 }
 
-// Sign is the signature to put on a request.
-type Sign struct {
-	Secret string // name in Config.Secrets
-	Preset string // of pkg/hmacsig
-	Nonce  bool
-	KeyID  string // for the record; "" is the secret's name
-}
-
 // Limits of one route.
 type Limits struct {
 	SignedBody int64 // bytes of a body that a signer holds at most

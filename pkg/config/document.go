@@ -133,21 +133,6 @@ type queryDoc struct {
 	Value text     `json:"value" jsonschema:"required" jsonschema_description:"secret:NAME"`
 }
 
-type signDoc struct {
-	At      Position `json:"-"`
-	HMAC    *hmacDoc `json:"hmac"`
-	SigV4   later    `json:"sigv4"`
-	HTTPSig later    `json:"httpsig"`
-}
-
-type hmacDoc struct {
-	At     Position `json:"-"`
-	Key    text     `json:"key" jsonschema:"required" jsonschema_description:"secret:NAME"`
-	Preset text     `json:"preset" jsonschema:"required,enum=knoxcall"`
-	Nonce  toggle   `json:"nonce" jsonschema_description:"sign and send a nonce"`
-	KeyID  text     `json:"key_id" jsonschema_description:"name of the key in the audit trail"`
-}
-
 type limitsDoc struct {
 	At                Position `json:"-"`
 	SignedBody        size     `json:"signed_body" jsonschema_description:"largest body that a signer holds; default 16MiB"`

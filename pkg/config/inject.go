@@ -3,8 +3,6 @@ package config
 import (
 	"slices"
 	"strings"
-
-	"github.com/outwarden/outwarden/pkg/hmacsig"
 )
 
 // slot is the place on a request that a credential takes.
@@ -13,7 +11,7 @@ type slot struct {
 	at   Position
 }
 
-func (b *builder) injects(doc *routeDoc) []Inject {
+func (b *builder) injects(doc *routeDoc, sign *Sign) []Inject {
 	var injects []Inject
 	var slots []slot
 	for i := range doc.Inject {
@@ -24,7 +22,7 @@ func (b *builder) injects(doc *routeDoc) []Inject {
 		slots = append(slots, slot{inject.slot(), doc.Inject[i].At})
 		injects = append(injects, inject)
 	}
-	b.oneEach(append(slots, b.signSlots(doc.Sign)...))
+	b.oneEach(append(slots, b.signSlots(doc.Sign, sign)...))
 	return injects
 }
 
@@ -113,46 +111,6 @@ func (b *builder) both(at Position, what, key1 string, v1 text, key2 string, v2 
 		b.fail(at, "", "%s needs %s and %s", what, key1, key2)
 	}
 	return v1.ok() && v2.ok()
-}
-
-func (b *builder) sign(doc *signDoc) *Sign {
-	if doc == nil || doc.HMAC == nil {
-		if doc != nil && !doc.SigV4.set && !doc.HTTPSig.set {
-			b.fail(doc.At, "as in {hmac: {key: secret:NAME, preset: knoxcall}}", "sign needs hmac")
-		}
-		return nil
-	}
-	hmac := doc.HMAC
-	if hmac.Key.absent() || hmac.Preset.absent() {
-		b.fail(hmac.At, "as in {key: secret:NAME, preset: knoxcall}", "hmac needs key and preset")
-	}
-	if !ascii(hmac.KeyID.value) {
-		b.fail(hmac.KeyID.at, "", "key_id is not ASCII")
-	}
-	if _, err := hmacsig.Preset(hmac.Preset.value); hmac.Preset.ok() && err != nil {
-		b.fail(hmac.Preset.at, "knoxcall is the one there is", "no preset is named %q", hmac.Preset.value)
-	}
-	return &Sign{
-		Secret: b.reference(hmac.Key, "key"),
-		Preset: hmac.Preset.value,
-		Nonce:  hmac.Nonce.value,
-		KeyID:  hmac.KeyID.value,
-	}
-}
-
-func (b *builder) signSlots(doc *signDoc) []slot {
-	if doc == nil || doc.HMAC == nil {
-		return nil
-	}
-	scheme, err := hmacsig.Preset(doc.HMAC.Preset.value)
-	if err != nil {
-		return nil
-	}
-	var slots []slot
-	for _, field := range scheme.Fields() {
-		slots = append(slots, slot{headerSlot(field), doc.At})
-	}
-	return slots
 }
 
 // framing are the fields that say where a message goes and where it ends

@@ -67,7 +67,7 @@ func TestExample(t *testing.T) {
 				EgressIP:    netip.MustParseAddr("198.51.100.20"),
 			},
 			Inject: []config.Inject{{Form: config.Bearer, Secret: "partner-token"}},
-			Sign:   &config.Sign{Secret: "partner-hmac", Preset: "knoxcall"},
+			Sign:   &config.Sign{HMAC: &config.HMAC{Keys: []string{"partner-hmac"}, Template: preset(t, "knoxcall")}},
 			Limits: config.Limits{SignedBody: 16 << 20, EditedBody: 1 << 20},
 		}},
 	}
@@ -135,8 +135,12 @@ routes:
 		{Form: config.Header, Secret: "t", Field: "X-Key", Prefix: "Key "},
 		{Form: config.Query, Secret: "t", Field: "key"},
 	}
-	if !slices.Equal(r.Inject, injects) || *r.Sign != (config.Sign{Secret: "t", Preset: "knoxcall", Nonce: true, KeyID: "k1"}) {
-		t.Errorf("inject %+v, sign %+v", r.Inject, *r.Sign)
+	if !slices.Equal(r.Inject, injects) {
+		t.Errorf("inject %+v", r.Inject)
+	}
+	sign := config.Sign{HMAC: &config.HMAC{Keys: []string{"t"}, Template: preset(t, "knoxcall"), Nonce: true, KeyID: "k1"}}
+	if diff := cmp.Diff(sign, *r.Sign); diff != "" {
+		t.Errorf("sign -want +got:\n%s", diff)
 	}
 	if r := c.Routes[1]; r.Action != policy.Deny || r.Mode != policy.Observe || r.Credentialed() {
 		t.Errorf("second route %+v", r)

@@ -37,8 +37,8 @@ func (b *builder) route(doc *routeDoc) {
 	if doc.Upstream != nil {
 		r.Upstream = b.upstream(doc.Upstream)
 	}
-	r.Inject = b.injects(doc)
 	r.Sign = b.sign(doc.Sign)
+	r.Inject = b.injects(doc, r.Sign)
 	if doc.Limits != nil {
 		r.Limits.SignedBody = cmp.Or(doc.Limits.SignedBody.value, r.Limits.SignedBody)
 		r.Limits.EditedBody = cmp.Or(doc.Limits.EditedBody.value, r.Limits.EditedBody)

@@ -18,12 +18,20 @@ func (t *text) decode(d *decoder, n *node) {
 	case n.kind == nodeNull || n.kind == nodeScalar && n.value == "":
 		d.fail(n.at, "", "value is empty")
 	case n.kind != nodeScalar:
-		d.fail(n.at, "", "must be a single value")
+		d.fail(n.at, quotesHint(n), "must be a single value")
 	case !printable(n.value):
 		d.fail(n.at, "a value stands on one line", "value has a control byte (CR, LF, NUL or another) or is not UTF-8")
 	default:
 		t.value = n.value
 	}
+}
+
+// quotesHint: in brackets the YAML parser takes secret:NAME for a mapping.
+func quotesHint(n *node) string {
+	if n.kind == nodeMapping && len(n.entries) == 1 && n.entries[0].key.value == "secret" {
+		return `write ["secret:NAME", ...] with quotes`
+	}
+	return ""
 }
 
 // printable reports whether s may go into a header, a path or a line of a log.

@@ -52,6 +52,7 @@ type Daemon struct {
 	proxy      *proxy.Proxy
 	scopes     *scopes
 	control    *control.Server
+	signing    *signing
 
 	mu     sync.Mutex // guards what a reload changes
 	loaded loaded

@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	"github.com/outwarden/outwarden/pkg/config"
-	"github.com/outwarden/outwarden/pkg/hmacsig"
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/secret"
@@ -22,12 +21,17 @@ import (
 type builder struct {
 	ctx      context.Context
 	readings *readings
+	signing  *signing
 }
 
 // buildSnapshot returns the snapshot of a configuration, made of what readings
 // take.
 func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *readings) (*proxy.Snapshot, error) {
-	b := &builder{ctx: ctx, readings: r}
+	signing, err := d.signingFor(c)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{ctx: ctx, readings: r, signing: signing}
 	s := &proxy.Snapshot{
 		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: d.upstreams, Plans: make([]proxy.Plan, len(c.Routes)),
 	}
@@ -63,30 +67,19 @@ func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 			Field: in.Field, Username: in.Username, Prefix: in.Prefix, Value: value,
 		}
 	}
-	if r.Sign == nil {
-		return inject.NewPlan(credentials)
-	}
-	signer, err := b.signer(r.Sign)
+	signers, err := b.signers(r.Sign)
 	if err != nil {
 		return nil, err
 	}
-	return inject.NewPlan(credentials, signer)
+	plan, err := inject.NewPlan(credentials, signers...)
+	if err == nil && r.Sign != nil && r.Sign.RefuseReplays {
+		plan.RefuseReplays(b.signing.seen, r.Name)
+	}
+	return plan, err
 }
 
 var forms = map[config.Form]inject.Form{
 	config.Bearer: inject.Bearer, config.Basic: inject.Basic, config.Header: inject.Header, config.Query: inject.Query,
-}
-
-func (b *builder) signer(s *config.Sign) (inject.Signer, error) {
-	scheme, err := hmacsig.Preset(s.Preset)
-	if err != nil {
-		return nil, err
-	}
-	key, version, err := b.secret(s.Secret)
-	if err != nil {
-		return nil, err
-	}
-	return &inject.HMAC{Name: s.Secret, Version: version, Scheme: scheme, Key: key, KeyID: s.KeyID, Nonce: s.Nonce}, nil
 }
 
 func (b *builder) secret(name string) (secret.Value, string, error) {

@@ -43,6 +43,9 @@ const (
 	ReasonBadRequest                             // outside the HTTP grammar, or readable in two ways
 	ReasonHeaderTooLarge                         // request head over the limit
 	ReasonBodyTooLarge                           // a signer needs the whole body and it is over the cap
+	ReasonSignatureKind                          // the workload signs in a way that cannot be signed anew
+	ReasonSignatureScope                         // the workload's signature is for a key, region or service that the route does not sign for
+	ReasonReplayed                               // the workload's signature was seen before, or nobody can tell
 	ReasonUpgradeRefused                         // an upgrade other than websocket
 	ReasonResolveFailed                          // our resolver has no answer for the route's host
 	ReasonAddressDenied                          // the address to dial is loopback, link-local, metadata or private
@@ -102,6 +105,9 @@ var reasonNames = [...]string{
 	ReasonBadRequest:          "bad_request",
 	ReasonHeaderTooLarge:      "header_too_large",
 	ReasonBodyTooLarge:        "body_too_large",
+	ReasonSignatureKind:       "signature_kind",
+	ReasonSignatureScope:      "signature_scope",
+	ReasonReplayed:            "replayed",
 	ReasonUpgradeRefused:      "upgrade_refused",
 	ReasonResolveFailed:       "resolve_failed",
 	ReasonAddressDenied:       "address_denied",

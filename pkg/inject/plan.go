@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/outwarden/outwarden/pkg/replay"
 	"github.com/outwarden/outwarden/pkg/secret"
 )
 
@@ -65,8 +66,10 @@ type Plan struct {
 	fields  []rendered // name and value, ready to be written
 	queries []rendered // value is "name=value", escaped
 	signers []Signer
-	slots   slots    // folded names of every field that is written
-	names   []string // decoded names of every parameter that is written
+	seen    *replay.Cache // nil: workloads may send a signature of theirs again
+	realm   string        // in seen
+	slots   slots         // folded names of every field that is written
+	names   []string      // decoded names of every parameter that is written
 	uses    []Use
 
 	injected []Injected

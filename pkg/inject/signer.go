@@ -7,6 +7,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/hmacsig"
+	"github.com/outwarden/outwarden/pkg/replay"
 	"github.com/outwarden/outwarden/pkg/secret"
 )
 
@@ -53,8 +54,9 @@ type HMAC struct {
 	Name, Version string // of the key
 	Scheme        hmacsig.Scheme
 	Key           secret.Value
-	KeyID         string // for the record; "": Name
-	Nonce         bool   // sign a nonce too
+	KeyID         string        // for the record; "": Name
+	Nonce         bool          // sign a nonce too
+	Clock         *replay.Clock // no two signatures of a key have one time; nil: as it comes
 }
 
 // Check wants a key and a scheme.
@@ -87,7 +89,8 @@ func (s *HMAC) Sign(m Message, content []byte, now time.Time) (Signature, error)
 		return Signature{}, fmt.Errorf("two content-type fields can't be signed: %w", flow.ReasonBadRequest)
 	}
 	in := hmacsig.Input{
-		Method: m.Method(), Target: m.Target(), ContentType: trimSpace(contentType), BodySHA256: sha256.Sum256(content), Time: now,
+		Method: m.Method(), Target: m.Target(), ContentType: trimSpace(contentType), BodySHA256: sha256.Sum256(content),
+		Time: s.Clock.Rise(s.Name, now),
 	}
 	if err := checkTarget(in.Target); err != nil {
 		return Signature{}, err
@@ -101,7 +104,7 @@ func (s *HMAC) Sign(m Message, content []byte, now time.Time) (Signature, error)
 	for _, h := range s.Scheme.Sign(s.Key.Reveal(), in) {
 		m.Add(h.Name, []byte(h.Value))
 	}
-	return Signature{Scheme: s.Scheme.Name(), KeyID: s.keyID(), Nonce: in.Nonce, Timestamp: now.Unix()}, nil
+	return Signature{Scheme: s.Scheme.Name(), KeyID: s.keyID(), Nonce: in.Nonce, Timestamp: in.Time.Unix()}, nil
 }
 
 func (s *HMAC) keyID() string {

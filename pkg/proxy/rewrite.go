@@ -76,6 +76,9 @@ func (q *request) gathers(m inject.Message) *failure {
 	if q.plan == nil {
 		return nil
 	}
+	if err := q.plan.Inject.Admit(m, q.began); err != nil {
+		return applyFailure(err)
+	}
 	why, err := q.plan.Inject.Gathers(m)
 	if err != nil {
 		return applyFailure(err)
