@@ -20,6 +20,7 @@ volatile const __u32 own_mark;
 volatile const __u8 fail_open;
 volatile const __u8 refuse_quic;
 volatile const __u8 refuse_raw;
+volatile const __u32 redirect_mark; /* backend nft: the bit of a redirected socket; 0: rewrite */
 
 volatile const __u32 listeners_ipv4;
 volatile const __u32 listeners_ipv6;

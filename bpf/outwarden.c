@@ -20,6 +20,7 @@
 #include "decide.h"
 #include "flow.h"
 #include "maps.h"
+#include "nat.h"
 #include "task.h"
 
 #ifndef IPPROTO_MPTCP
@@ -265,12 +266,29 @@ static __always_inline __u8 choose(struct bpf_sock_addr *ctx, const struct bpf_s
 	return worst;
 }
 
+/* nftables sends a connection to any of them by chance, so all must be there. */
+static __always_inline __u8 check_all(struct bpf_sock_addr *ctx, int ipv4)
+{
+	__u32 n = ipv4 ? listeners_ipv4 : listeners_ipv6;
+
+	for (__u32 i = 0; i < MAX_LISTENERS && i < n; i++) {
+		struct listener l = ipv4 ? listener_ipv4[i] : listener_ipv6[i];
+		__u8 reason = check(ctx, &l, ipv4);
+
+		if (reason != REASON_NONE)
+			return reason;
+	}
+	return n ? REASON_NONE : REASON_LISTENER_GONE;
+}
+
 /* The source address that the kernel would have chosen, for getsockname. */
 static __always_inline void find_source(struct socket *s, struct bpf_sock *sk)
 {
 	struct route key = {.prefix = 64 + 128};
 	struct addr *source;
 
+	if (redirect_mark)
+		return; /* the kernel chooses it, and tells the truth */
 	if (s->ipv4 ? sk->src_ip4
 		    : sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3])
 		return; /* bound by its owner: the kernel keeps it and tells the truth */
@@ -317,7 +335,8 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 	struct decision d;
 
 	withdraw(sk);
-	bpf_sk_storage_delete(&sockets, sk);
+	if (!bpf_sk_storage_delete(&sockets, sk) && redirect_mark)
+		set_mark(ctx, sk, 0); /* it was marked when it connected before */
 	facts.own = is_own(sk);
 	if (!facts.own)
 		facts.scope = current_scope();
@@ -329,7 +348,7 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 		return d;
 	if (is_full())
 		return unavailable(REASON_MAP_FULL);
-	d.reason = choose(ctx, sk, ipv4, l);
+	d.reason = redirect_mark ? check_all(ctx, ipv4) : choose(ctx, sk, ipv4, l);
 	if (d.reason != REASON_NONE)
 		return unavailable(d.reason);
 	if (is_source_routed(sk))
@@ -338,6 +357,8 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 		return refuse(REASON_BOUND_DEVICE);
 	if (remember(ctx, sk, ipv4, to, port, l))
 		return unavailable(REASON_MAP_FULL);
+	if (redirect_mark && set_mark(ctx, sk, 1))
+		return unavailable(REASON_LISTENER_GONE); /* there is no way to it */
 	count(COUNTER_REDIRECTED);
 	return d;
 }
@@ -365,6 +386,8 @@ int on_connect4(struct bpf_sock_addr *ctx)
 	d = connect(ctx, sk, &to, port, &l);
 	if (d.verdict != VERDICT_REDIRECT)
 		return conclude(ctx, &to, port, d);
+	if (redirect_mark)
+		return ALLOW;
 	KEEP(ctx);
 	ctx->user_ip4 = l.addr.word[3];
 	KEEP(ctx);
@@ -415,6 +438,8 @@ int on_connect6(struct bpf_sock_addr *ctx)
 	d = connect(ctx, sk, &to, port, &l);
 	if (d.verdict != VERDICT_REDIRECT)
 		return conclude(ctx, &to, port, d);
+	if (redirect_mark)
+		return ALLOW;
 	set_user_ip6(ctx, &l.addr); /* ::ffff:127.0.0.1 where the destination was mapped */
 	KEEP(ctx);
 	ctx->user_port = bpf_htons(l.port);
@@ -473,6 +498,8 @@ int track_tuple(struct bpf_sock_ops *ops)
 		s->established = 1;
 		return 1;
 	}
+	if (redirect_mark)
+		return 1; /* join_nat publishes it */
 	if (s->ipv4) { /* a mapped socket too: the connection itself is IPv4 */
 		s->tuple.source = mapped(ops->local_ip4);
 	} else {
@@ -781,6 +808,69 @@ int on_egress(struct __sk_buff *skb)
 		return ALLOW;
 	report_packet(skb, sk, d);
 	return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
+}
+
+/* Publish a connection under the tuple that its SYN has after NAT. */
+static __always_inline void join(struct bpf_sock *sk, struct socket *s, const struct packet *p)
+{
+	if (s->published && same_tuple(&s->tuple, &p->tuple))
+		return; /* sent again */
+	withdraw(sk);
+	s->published = 0;
+	__builtin_memcpy(&s->tuple, &p->tuple, sizeof(s->tuple));
+	s->tuple.netns = s->flow.netns;
+	publish(s);
+}
+
+/* Report the first packet of a connection that was not redirected. */
+static __always_inline void report_stray(struct bpf_sock *sk, const struct socket *s)
+{
+	struct decision d = refuse(REASON_STRAYED);
+	struct event *e;
+
+	count_verdict(d);
+	if (!is_news(sk, d.reason))
+		return;
+	e = begin(&s->flow.original, s->flow.original_port, d);
+	if (!e)
+		return;
+	e->flow = s->flow;
+	e->flow.verdict = d.verdict;
+	e->flow.reason = d.reason;
+	bpf_ringbuf_submit(e, 0);
+}
+
+/*
+ * Attached for backend nft alone, at the root: a socket may have been made
+ * before its process came into the scope. Every packet of a redirected
+ * connection must go to loopback, and the first to a listener of ours. One that
+ * does not, because nothing redirected it, is dropped; TCP sends it again, when
+ * the table may be back.
+ */
+SEC("cgroup_skb/egress")
+int join_nat(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct packet p = {};
+	struct socket *s;
+
+	if (!sk)
+		return ALLOW;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return ALLOW;
+	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (!s)
+		return ALLOW;
+	read_packet(skb, &p);
+	if (!is_local(&p.tuple.destination) || is_zero(&p.tuple.destination) ||
+	    (p.syn && !is_listener(&p.tuple.destination, p.tuple.destination_port))) {
+		report_stray(sk, s);
+		return REFUSE;
+	}
+	if (p.syn)
+		join(sk, s, &p);
+	return ALLOW;
 }
 
 /* ---- processes ---- */

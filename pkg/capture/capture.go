@@ -36,6 +36,7 @@ type Config struct {
 	FailOpen   bool             // without a living listener connects pass; otherwise they fail with EPERM
 	Mark       uint32           // mark of our own sockets; DefaultMark if zero
 	OwnCgroup  uint64           // cgroup id of this process; read from /proc if zero
+	Redirect   uint32           // backend nft: the bit of a redirected socket's mark, for pkg/netfilter; zero: rewrite
 	AllowQUIC  bool             // let UDP to port 443 pass; otherwise it is refused, so that clients fall back to TCP
 	AllowRaw   bool             // let the packets of raw, ICMP and other sockets beside TCP and UDP pass, with an event; otherwise they are refused
 }

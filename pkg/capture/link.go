@@ -22,6 +22,11 @@ type hook struct {
 	tracepoint string          // for the others
 }
 
+// joinNAT is the hook that backend nft alone has.
+func joinNAT(p *outwardenPrograms) hook {
+	return hook{name: "nat", program: p.JoinNat, attach: ebpf.AttachCGroupInetEgress}
+}
+
 // hooks are in the order of attaching: what answers a redirected socket comes
 // before what redirects.
 func hooks(p *outwardenPrograms) []hook {
@@ -41,14 +46,32 @@ func hooks(p *outwardenPrograms) []hook {
 	}
 }
 
-// linkAll attaches every program, by the link that is pinned in dir or by a new one.
+// linkAll attaches every program, by the link that is pinned in dir or by a new
+// one. What joins and fences for nftables stands before anything is marked, and
+// goes when nothing is any more.
 func (c *Capture) linkAll(p *outwardenPrograms, dir string) error {
-	for _, h := range hooks(p) {
+	all, nat := hooks(p), c.config.Redirect != 0
+	if nat {
+		all = append([]hook{joinNAT(p)}, all...)
+	}
+	for _, h := range all {
 		l, err := h.link(c.config.CgroupRoot, filepath.Join(dir, linkPrefix+h.name))
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", h.name, h.blocked(c.config.CgroupRoot, err))
 		}
 		c.links = append(c.links, l)
+	}
+	if nat {
+		return nil
+	}
+	return unlink(filepath.Join(dir, linkPrefix+joinNAT(p).name))
+}
+
+// unlink detaches a link of an earlier process, if there is one.
+func unlink(pin string) error {
+	detachLink(pin)
+	if err := os.Remove(pin); !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -100,6 +100,7 @@ func (c *Config) spec() (*ebpf.CollectionSpec, error) {
 		"fail_open":      c.FailOpen,
 		"refuse_quic":    !c.AllowQUIC,
 		"refuse_raw":     !c.AllowRaw,
+		"redirect_mark":  c.Redirect,
 		"listeners_ipv4": uint32(len(ipv4)),
 		"listeners_ipv6": uint32(len(ipv6)),
 		"listener_ipv4":  listenerArray(ipv4),

@@ -108,6 +108,7 @@ const (
 	outwardenMapSockets       = "sockets"
 	outwardenMapState         = "state"
 	outwardenMapTags          = "tags"
+	outwardenProgJoinNat      = "join_nat"
 	outwardenProgOnConnect4   = "on_connect4"
 	outwardenProgOnConnect6   = "on_connect6"
 	outwardenProgOnEgress     = "on_egress"
@@ -129,6 +130,7 @@ const (
 	outwardenVarListenersIpv6 = "listeners_ipv6"
 	outwardenVarOwnCgroup     = "own_cgroup"
 	outwardenVarOwnMark       = "own_mark"
+	outwardenVarRedirectMark  = "redirect_mark"
 	outwardenVarRefuseQuic    = "refuse_quic"
 	outwardenVarRefuseRaw     = "refuse_raw"
 )
@@ -175,6 +177,7 @@ type outwardenSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type outwardenProgramSpecs struct {
+	JoinNat    *ebpf.ProgramSpec `ebpf:"join_nat"`
 	OnConnect4 *ebpf.ProgramSpec `ebpf:"on_connect4"`
 	OnConnect6 *ebpf.ProgramSpec `ebpf:"on_connect6"`
 	OnEgress   *ebpf.ProgramSpec `ebpf:"on_egress"`
@@ -219,6 +222,7 @@ type outwardenVariableSpecs struct {
 	ListenersIpv6 *ebpf.VariableSpec `ebpf:"listeners_ipv6"`
 	OwnCgroup     *ebpf.VariableSpec `ebpf:"own_cgroup"`
 	OwnMark       *ebpf.VariableSpec `ebpf:"own_mark"`
+	RedirectMark  *ebpf.VariableSpec `ebpf:"redirect_mark"`
 	RefuseQuic    *ebpf.VariableSpec `ebpf:"refuse_quic"`
 	RefuseRaw     *ebpf.VariableSpec `ebpf:"refuse_raw"`
 }
@@ -284,6 +288,7 @@ type outwardenVariables struct {
 	ListenersIpv6 *ebpf.Variable `ebpf:"listeners_ipv6"`
 	OwnCgroup     *ebpf.Variable `ebpf:"own_cgroup"`
 	OwnMark       *ebpf.Variable `ebpf:"own_mark"`
+	RedirectMark  *ebpf.Variable `ebpf:"redirect_mark"`
 	RefuseQuic    *ebpf.Variable `ebpf:"refuse_quic"`
 	RefuseRaw     *ebpf.Variable `ebpf:"refuse_raw"`
 }
@@ -292,6 +297,7 @@ type outwardenVariables struct {
 //
 // It can be passed to loadOutwardenObjects or ebpf.CollectionSpec.LoadAndAssign.
 type outwardenPrograms struct {
+	JoinNat    *ebpf.Program `ebpf:"join_nat"`
 	OnConnect4 *ebpf.Program `ebpf:"on_connect4"`
 	OnConnect6 *ebpf.Program `ebpf:"on_connect6"`
 	OnEgress   *ebpf.Program `ebpf:"on_egress"`
@@ -309,6 +315,7 @@ type outwardenPrograms struct {
 
 func (p *outwardenPrograms) Close() error {
 	return _OutwardenClose(
+		p.JoinNat,
 		p.OnConnect4,
 		p.OnConnect6,
 		p.OnEgress,

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/netfilter"
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
@@ -36,6 +37,7 @@ type world struct {
 	config    Config
 	capture   *Capture
 	listeners []*net.TCPListener
+	table     *netfilter.Table // of backend nft
 
 	mu      sync.Mutex
 	flows   []flow.Flow // of accepted connections, in order
@@ -53,11 +55,14 @@ const (
 // holds for workloads holds for each of them.
 type backend string
 
-const rewrite backend = "rewrite"
+const (
+	rewrite backend = "rewrite"
+	nft     backend = "nft"
+)
 
 // eachBackend runs a test on every backend.
 func eachBackend(t *testing.T, test func(*testing.T, backend)) {
-	for _, b := range []backend{rewrite} {
+	for _, b := range []backend{rewrite, nft} {
 		t.Run(string(b), func(t *testing.T) { test(t, b) })
 	}
 }
@@ -68,6 +73,9 @@ func newWorld(t *testing.T, b backend, change ...func(*Config)) *world {
 	w.wire()
 	w.listen()
 	w.config = Config{PinDir: pinDir(t), Ports: []uint16{80, 443}}
+	if b == nft {
+		w.config.Redirect = netfilter.DefaultMark
+	}
 	for _, l := range w.listeners {
 		w.config.Listen = append(w.config.Listen, l.Addr().(*net.TCPAddr).AddrPort())
 	}
@@ -186,11 +194,38 @@ func (w *world) open() {
 	w.capture = c
 	w.mu.Unlock()
 	w.t.Cleanup(func() { c.Close() })
+	if w.backend == nft {
+		w.redirect()
+	}
 	for _, l := range w.listeners {
 		if _, err := c.TagListener(l); err != nil {
 			w.t.Fatal(err)
 		}
 	}
+}
+
+// redirect puts the table in place that backend nft needs, for the listeners of now.
+func (w *world) redirect() {
+	w.t.Helper()
+	ns, err := os.Open(w.host.Path())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { ns.Close() })
+	var to netfilter.Local
+	for _, l := range w.config.Listen {
+		if l.Addr().Is4() {
+			to.IPv4 = append(to.IPv4, l.Port())
+		} else {
+			to.IPv6 = append(to.IPv6, l.Port())
+		}
+	}
+	w.table, err = netfilter.Open(netfilter.Config{Name: "outwarden", Netns: ns, Local: to})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	table := w.table
+	w.t.Cleanup(func() { table.Close() })
 }
 
 // run has a workload in a cgroup do its steps and gives what came of them.

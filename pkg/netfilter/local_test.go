@@ -2,8 +2,14 @@ package netfilter
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // redirected puts a redirect to two listeners of each family in place; each
@@ -48,13 +54,13 @@ func TestRedirect(t *testing.T) {
 func TestSpelledOnce(t *testing.T) {
 	w := newWorld(t)
 	_, to := w.redirected()
-	before := w.nft("list", "ruleset")
+	before := w.ruleset()
 	again := w.open(Config{Local: to})
-	if after := w.nft("list", "ruleset"); after != before {
+	if after := w.ruleset(); after != before {
 		t.Errorf("opened twice:\n%s\nonce:\n%s", after, before)
 	}
 	must(t, again.Set(Config{Name: table, Local: Local{IPv4: to.IPv4[:1]}}))
-	if after := w.nft("list", "ruleset"); strings.Count(after, "redirect to") != 1 {
+	if after := w.ruleset(); strings.Count(after, "RegisterProtoMin") != 1 {
 		t.Errorf("one listener left: %s", after)
 	}
 }
@@ -63,12 +69,9 @@ func TestSpelledOnce(t *testing.T) {
 // all that we do, and nothing of ours is left by Remove.
 func TestOthersStay(t *testing.T) {
 	w := newWorld(t)
-	w.nft("add table inet foreign { chain c { type nat hook output priority -100; tcp dport 9 accept; }; }")
-	w.ip("rule", "add", "fwmark", "0x80/0x80", "priority", "77", "lookup", "99")
-	w.ip("route", "add", "local", "192.0.2.0/24", "dev", "lo", "table", "99")
-	state := func() string {
-		return w.nft("list", "ruleset") + w.ip("rule") + w.ip("-6", "rule") + w.ip("route", "show", "table", "all") + w.ip("-6", "route", "show", "table", "all")
-	}
+	w.foreign(addForeign)
+	w.addForeignRouting()
+	state := func() string { return w.ruleset() + w.routing() }
 	before := state()
 	tbl := w.open(Config{
 		Local:  Local{IPv4: []uint16{1}, IPv6: []uint16{1}},
@@ -89,6 +92,31 @@ func TestOthersStay(t *testing.T) {
 	if removed, err := Remove(w.netns, table); err != nil || len(removed) != 0 {
 		t.Errorf("removed again: %q, %v", removed, err)
 	}
+}
+
+// addForeign makes a table of somebody else.
+func addForeign(c *nftables.Conn) {
+	table := c.AddTable(&nftables.Table{Name: "foreign", Family: nftables.TableFamilyINet})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "c", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest,
+	})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: join(protocol(unix.IPPROTO_TCP), verdict(expr.VerdictAccept, ""))})
+}
+
+// addForeignRouting makes a rule and a route of somebody else, by the same mark.
+func (w *world) addForeignRouting() {
+	w.t.Helper()
+	h := w.handle()
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	must(w.t, err)
+	mark := uint32(DefaultMark)
+	rule := netlink.NewRule()
+	rule.Priority, rule.Mark, rule.Mask, rule.Table = 77, mark, &mark, 99
+	must(w.t, h.RuleAdd(rule))
+	must(w.t, h.RouteAdd(&netlink.Route{
+		LinkIndex: lo.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("192.0.2.0/24")), Table: 99, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+	}))
 }
 
 // TestOpenRefuses: what cannot be right.

@@ -1,9 +1,13 @@
 package netfilter
 
 import (
-	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	wire "github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,34 +17,89 @@ func TestRestored(t *testing.T) {
 	w := newWorld(t)
 	tbl, _ := w.redirected()
 	restored := w.watch(tbl)
-	intact := w.nft("list", "table", "inet", table)
-	for i, foreign := range []string{
-		"flush ruleset",
-		"delete table inet " + table,
-		"flush chain inet " + table + " output",
-		"add rule inet " + table + " output accept",
-		"add chain inet " + table + " more",
-		"add table inet " + table + " { flags dormant; }",
-	} {
-		w.nft(foreign)
+	intact := w.ruleset()
+	ours := &nftables.Table{Name: table, Family: nftables.TableFamilyINet}
+	output := &nftables.Chain{Name: "output", Table: ours}
+	changes := map[string]func(*nftables.Conn){
+		"flush ruleset": func(c *nftables.Conn) { c.FlushRuleset() },
+		"delete table":  func(c *nftables.Conn) { c.DelTable(ours) },
+		"flush chain":   func(c *nftables.Conn) { c.FlushChain(output) },
+		"another rule": func(c *nftables.Conn) {
+			c.AddRule(&nftables.Rule{Table: ours, Chain: output, Exprs: verdict(expr.VerdictAccept, "")})
+		},
+		"a first rule": func(c *nftables.Conn) {
+			c.InsertRule(&nftables.Rule{Table: ours, Chain: output, Exprs: verdict(expr.VerdictAccept, "")})
+		},
+		"another chain": func(c *nftables.Conn) { c.AddChain(&nftables.Chain{Name: "more", Table: ours}) },
+		"a drop by rule": func(c *nftables.Conn) {
+			drop := nftables.ChainPolicyDrop
+			c.AddChain(&nftables.Chain{Name: "output", Table: ours, Policy: &drop})
+		},
+	}
+	n := uint64(0)
+	for what, change := range changes {
+		w.foreign(change)
+		n++
 		if r := next(t, restored); r.Err != nil || r.What == "" {
-			t.Errorf("%s: %+v", foreign, r)
+			t.Errorf("%s: %+v", what, r)
 		}
-		if got := w.nft("list", "table", "inet", table); got != intact {
-			t.Errorf("after %s:\n%s\nwant:\n%s", foreign, got, intact)
+		if got := w.ruleset(); got != intact {
+			t.Errorf("after %s:\n%s\nwant:\n%s", what, got, intact)
 		}
-		if h := tbl.Health(); !h.Intact || h.Restored != uint64(i+1) || h.Changed.IsZero() || h.Failed != nil {
-			t.Errorf("after %s: %+v", foreign, h)
+		if h := tbl.Health(); !h.Intact || h.Restored != n || h.Changed.IsZero() || h.Failed != nil {
+			t.Errorf("after %s: %+v", what, h)
 		}
 	}
-	w.nft("add table inet foreign { chain c { type filter hook output priority 0; }; }")
-	w.nft("flush chain inet foreign c")
-	w.nft("delete table inet " + table)
+	w.foreign(addForeign)
+	w.foreign(func(c *nftables.Conn) { c.DelTable(ours) })
 	next(t, restored)
-	if h := tbl.Health(); h.Restored != 7 {
-		t.Errorf("changes of another table count: %+v", h)
+	if h := tbl.Health(); h.Restored != n+1 {
+		t.Errorf("a change of another table counts: %+v", h)
 	}
-	w.nft("list", "table", "inet", "foreign")
+	if !strings.Contains(w.ruleset(), "chain c of foreign") {
+		t.Error("the table of somebody else is gone")
+	}
+}
+
+// TestDormantRestored: a table that is switched off is there and does nothing.
+func TestDormantRestored(t *testing.T) {
+	w := newWorld(t)
+	tbl, _ := w.redirected()
+	restored := w.watch(tbl)
+	w.sleep()
+	next(t, restored)
+	if got := w.ask(w.host, server4, DefaultMark); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Errorf("%q", got)
+	}
+}
+
+// sleep switches our table off; the library has no words for it.
+func (w *world) sleep() {
+	w.t.Helper()
+	const newTable = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE
+	c, err := wire.Dial(unix.NETLINK_NETFILTER, &wire.Config{NetNS: w.host.Fd()})
+	must(w.t, err)
+	defer c.Close()
+	attributes, err := wire.MarshalAttributes([]wire.Attribute{
+		{Type: unix.NFTA_TABLE_NAME, Data: []byte(table + "\x00")},
+		{Type: unix.NFTA_TABLE_FLAGS, Data: []byte{0, 0, 0, 1}},
+	})
+	must(w.t, err)
+	batch := func(kind wire.HeaderType, family byte, resource byte, data []byte) wire.Message {
+		flags := wire.Request
+		if data != nil {
+			flags |= wire.Acknowledge
+		}
+		return wire.Message{Header: wire.Header{Type: kind, Flags: flags}, Data: append([]byte{family, 0, 0, resource}, data...)}
+	}
+	_, err = c.SendMessages([]wire.Message{
+		batch(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.NFNL_SUBSYS_NFTABLES, nil),
+		batch(newTable, unix.NFPROTO_INET, 0, attributes),
+		batch(unix.NFNL_MSG_BATCH_END, 0, unix.NFNL_SUBSYS_NFTABLES, nil),
+	})
+	must(w.t, err)
+	_, err = c.Receive()
+	must(w.t, err)
 }
 
 // TestRulesRestored: policy rules and the route are put back too.
@@ -48,19 +107,18 @@ func TestRulesRestored(t *testing.T) {
 	w := newWorld(t)
 	tbl, _ := w.intercepted(func(*Guests) {})
 	restored := w.watch(tbl)
-	for _, foreign := range [][]string{
-		{"rule", "del", "priority", "28416"},
-		{"-6", "rule", "del", "priority", "28417"},
-		{"route", "flush", "table", ""},
-	} {
-		if foreign[0] == "route" {
-			foreign[3] = strconv.Itoa(routingTable(table))
-		}
-		w.ip(foreign...)
-		if r := next(t, restored); r.Err != nil {
-			t.Errorf("%v: %+v", foreign, r)
-		}
+	h := w.handle()
+	defer h.Close()
+	rules, err := tbl.rules(netlink.FAMILY_V6, routingTable(table))
+	must(t, err)
+	routes, err := tbl.routesIn(netlink.FAMILY_V4, routingTable(table))
+	must(t, err)
+	for _, r := range rules {
+		must(t, h.RuleDel(&r))
+		next(t, restored)
 	}
+	must(t, h.RouteDel(&routes[0]))
+	next(t, restored)
 	for server, guest := range servers {
 		if got := w.ask(w.guest, server, 0); got != guest+" to "+server {
 			t.Errorf("%s: %q", server, got)
@@ -73,7 +131,7 @@ func TestRulesRestored(t *testing.T) {
 func TestFlushLetsNoGuestPass(t *testing.T) {
 	w := newWorld(t)
 	w.intercepted(func(*Guests) {})
-	w.nft("flush ruleset")
+	w.foreign(func(c *nftables.Conn) { c.FlushRuleset() })
 	for server := range servers {
 		if got := w.ask(w.guest, server, 0); got != unix.EACCES.Error() && got != unix.EHOSTUNREACH.Error() {
 			t.Errorf("%s: %q", server, got)
@@ -97,7 +155,7 @@ func TestExamine(t *testing.T) {
 	if got, want := see(), (Found{Table: true, Rules: 6, Routes: 2}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	w.nft("add table inet " + table + " { flags dormant; }")
+	w.sleep()
 	if got := see(); !got.Dormant {
 		t.Errorf("dormant: %+v", got)
 	}

@@ -8,12 +8,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/netnstest"
@@ -42,10 +46,12 @@ const (
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, guest: netnstest.New(t), host: netnstest.New(t), internet: netnstest.New(t)}
+	for _, ns := range []*netnstest.NS{w.guest, w.host, w.internet} {
+		ns.Forward()
+	}
 	w.inner, _ = w.host.Veth(w.guest, prefixes("10.8.0.1/24", "2001:db8:8::1/64"), prefixes(guest4+"/24", guest6+"/64"))
 	w.host.Veth(w.internet, prefixes("10.9.0.1/24", "2001:db8:9::1/64"), prefixes("10.9.0.2/24", "2001:db8:9::2/64"))
 	w.internet.Address("lo", prefixes("203.0.113.10/32", "2001:db8:f::10/128")...)
-	w.host.Forward()
 	for ns, via := range map[*netnstest.NS][2]string{
 		w.host: {"10.9.0.2", "2001:db8:9::2"}, w.guest: {"10.8.0.1", "2001:db8:8::1"}, w.internet: {"10.9.0.1", "2001:db8:9::1"},
 	} {
@@ -157,15 +163,65 @@ func (w *world) open(c Config) *Table {
 	return t
 }
 
-// nft and ip run a command on the host.
-func (w *world) nft(args ...string) string { return w.command("nft", args...) }
-func (w *world) ip(args ...string) string  { return w.command("ip", args...) }
-
-func (w *world) command(name string, args ...string) string {
+// foreign does to the host's nftables what a tool of somebody else would.
+func (w *world) foreign(do func(c *nftables.Conn)) {
 	w.t.Helper()
-	out, err := w.host.Output("", name, args...)
+	c, err := nftables.New(nftables.WithNetNSFd(w.host.Fd()))
 	must(w.t, err)
-	return out
+	do(c)
+	must(w.t, c.Flush())
+}
+
+// ruleset is all tables of the host, handles and all.
+func (w *world) ruleset() string {
+	w.t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(w.host.Fd()))
+	must(w.t, err)
+	var b strings.Builder
+	tables, err := c.ListTables()
+	must(w.t, err)
+	for _, t := range tables {
+		fmt.Fprintf(&b, "table %+v\n", *t)
+	}
+	all, err := c.ListChains()
+	must(w.t, err)
+	for _, chain := range all {
+		fmt.Fprintf(&b, "chain %s of %s, type %q\n", chain.Name, chain.Table.Name, chain.Type)
+		rules, err := c.GetRules(chain.Table, chain)
+		must(w.t, err)
+		for _, r := range rules {
+			fmt.Fprint(&b, r.Handle)
+			for _, e := range r.Exprs {
+				fmt.Fprintf(&b, " %+v", e)
+			}
+			fmt.Fprintln(&b)
+		}
+	}
+	return b.String()
+}
+
+// routing is all rules and routes of the host.
+func (w *world) routing() string {
+	w.t.Helper()
+	var b strings.Builder
+	h := w.handle()
+	defer h.Close()
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rules, err := h.RuleList(family)
+		must(w.t, err)
+		routes, err := h.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+		must(w.t, err)
+		routes = slices.DeleteFunc(routes, func(r netlink.Route) bool { return r.Protocol == unix.RTPROT_KERNEL }) // these come in their own time
+		fmt.Fprintln(&b, rules, routes)
+	}
+	return b.String()
+}
+
+func (w *world) handle() *netlink.Handle {
+	w.t.Helper()
+	h, err := netlink.NewHandleAt(netns.NsHandle(w.host.Fd()))
+	must(w.t, err)
+	return h
 }
 
 // watch watches the table until the test ends; what is restored comes on the channel.
