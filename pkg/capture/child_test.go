@@ -146,6 +146,10 @@ func (c *child) do(s step, r *result) (err error) {
 		return unix.Close(c.fd)
 	case "many":
 		return many(s)
+	case "sequence":
+		return sequence(s)
+	case "refused": // so often
+		return c.refused(s)
 	case "self":
 		r.Text, err = self()
 		return err

@@ -14,32 +14,19 @@ import (
 	"github.com/outwarden/outwarden/pkg/flow"
 )
 
-// TestManyConnections: 2,000 connections from 50 processes of 5 executables,
+// TestManyConnections: 10,000 connections from 100 processes of 5 executables,
 // all at once; each is told by its own process who it is, and the kernel's
 // record must say the same.
 func TestManyConnections(t *testing.T) { eachBackend(t, testManyConnections) }
 
 func testManyConnections(t *testing.T, b backend) {
-	processes, each, executables := 50, 40, 5
+	processes, each, executables := 100, 100, 5
 	if testing.Short() { // emulated processors and the race detector are ten times slower
 		processes, each = 10, 20
 	}
 	w := newWorld(t, b)
 	gate := newGate(processes * each)
-	for _, l := range w.listeners {
-		l.Close()
-	}
-	w.capture.Close()
-	w.listeners = nil
-	w.config.Listen = nil
-	for _, addr := range []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0", "[::1]:0"} {
-		l := listenIn(t, w.host, addr)
-		w.listeners = append(w.listeners, l)
-		w.config.Listen = append(w.config.Listen, addrPort(l.Addr()))
-		w.serve(l, func(c net.Conn) { gate.check(w, c) })
-	}
-	w.open()
-
+	w.replace(func(c net.Conn) { gate.check(w, c) })
 	exes := copies(t, executables)
 	addrs := []string{server4, server6, mapped4}
 	var work sync.WaitGroup
@@ -71,6 +58,23 @@ func testManyConnections(t *testing.T, b backend) {
 	if n := w.records(); n != 0 {
 		t.Errorf("%d records are left", n)
 	}
+}
+
+// replace opens other listeners, on which connections are answered in another way.
+func (w *world) replace(answer func(net.Conn)) {
+	w.t.Helper()
+	for _, l := range w.listeners {
+		l.Close()
+	}
+	w.capture.Close()
+	w.listeners, w.config.Listen = nil, nil
+	for _, addr := range []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0", "[::1]:0"} {
+		l := listenIn(w.t, w.host, addr)
+		w.listeners = append(w.listeners, l)
+		w.config.Listen = append(w.config.Listen, addrPort(l.Addr()))
+		w.serve(l, answer)
+	}
+	w.open()
 }
 
 // copies makes copies of the test binary, each a file of its own.
