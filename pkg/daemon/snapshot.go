@@ -33,7 +33,7 @@ func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *reading
 	}
 	b := &builder{ctx: ctx, readings: r, signing: signing}
 	s := &proxy.Snapshot{
-		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: d.upstreams, Plans: make([]proxy.Plan, len(c.Routes)),
+		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: inject.Over(d.upstreams), Plans: make([]proxy.Plan, len(c.Routes)),
 	}
 	for i := range c.Routes {
 		plan, err := b.plan(&c.Routes[i])

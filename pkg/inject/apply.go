@@ -32,17 +32,27 @@ type Injected struct {
 
 var sieves = sync.Pool{New: func() any { return new(Sieve) }}
 
-// Apply strips the plan's slots off m, injects, and signs last. content is what
+// Apply strips the plan's slots off m, injects, signs, and seals. content is what
 // Gathers asked for. now is the time that is signed.
 //
-// Errors are ErrPermit, or wrap a flow.Reason if the request can't carry what the
-// plan has: because it asks a proxy behind us to take a credential off again, or
-// can't be signed for two Content-Type fields or a target that is no path. After
-// an error m must not be sent.
-func (p *Plan) Apply(permit Permit, m Message, content Content, now time.Time) (Applied, error) {
+// Errors are ErrPermit, Message.Seal's, or wrap a flow.Reason if the request can't
+// carry what the plan has: because it asks a proxy behind us to take a credential
+// off again, or can't be signed for two Content-Type fields or a target that is no
+// path. After an error m must not be sent.
+func (p *Plan) Apply(permit Permit, m Message, content Content, now time.Time) (Sealed, Applied, error) {
 	if !permit.allows(p, m) {
-		return Applied{}, ErrPermit
+		return Sealed{}, Applied{}, ErrPermit
 	}
+	done, err := p.write(m, content, now)
+	if err != nil {
+		return Sealed{}, Applied{}, err
+	}
+	sealed, err := seal(permit.on, m)
+	return sealed, done, err
+}
+
+// write is what the plan does to a message.
+func (p *Plan) write(m Message, content Content, now time.Time) (Applied, error) {
 	if p.Empty() {
 		return Applied{}, nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/hmacsig"
+	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 var now = time.Unix(1_700_000_000, 0)
@@ -34,6 +35,8 @@ func (h *head) Add(n string, v []byte) { h.fields = append(h.fields, [2]string{n
 
 func (h *head) SetContent(c []byte) { h.content = append([]byte{}, c...) }
 func (h *head) Rewrite(r Rewriting) { h.rewriting = &r }
+
+func (h *head) Seal() (Head, error) { return Head{Bytes: []byte(h.String())}, nil }
 
 func (h *head) Field(name string) (value string, count int) {
 	for n, v := range h.Fields {
@@ -93,11 +96,13 @@ func request(target string, fields ...string) *head {
 }
 
 // permit is what Bind would give for this request.
-func permit(p *Plan, m Message) Permit { return Permit{true, p, m.Method(), m.Authority()} }
+func permit(p *Plan, m Message) Permit {
+	return Permit{&upstream.Facts{}, p, m.Method(), m.Authority()}
+}
 
 func apply(t test, p *Plan, m Message) Applied {
 	t.Helper()
-	done, err := p.Apply(permit(p, m), m, Content{Bytes: []byte("body")}, now)
+	_, done, err := p.Apply(permit(p, m), m, Content{Bytes: []byte("body")}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +214,7 @@ func TestConnectionCannotTakeItOff(t *testing.T) {
 	} {
 		for _, name := range []string{"Connection", "connection", "CONNECTION"} {
 			h := request("/x", "Connection: close", name+": "+option)
-			_, err := p.Apply(permit(p, h), h, Content{}, now)
+			_, _, err := p.Apply(permit(p, h), h, Content{}, now)
 			if errors.Is(err, flow.ReasonBadRequest) != refused {
 				t.Errorf("%s: %s: %v", name, option, err)
 			}
@@ -284,7 +289,7 @@ func TestRequestsThatCannotBeSigned(t *testing.T) {
 		for _, p := range []*Plan{p, onlySigned} {
 			copied := *h
 			copied.fields = slices.Clone(h.fields)
-			if _, err := p.Apply(permit(p, &copied), &copied, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) {
+			if _, _, err := p.Apply(permit(p, &copied), &copied, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -299,20 +304,20 @@ func TestPermitIsForOnePlanAndRequest(t *testing.T) {
 	before := h.String()
 	for name, wrong := range map[string]Permit{
 		"zero":            {},
-		"not bound":       {false, p, "POST", "api.partner.example"},
+		"not bound":       {nil, p, "POST", "api.partner.example"},
 		"another plan":    permit(other, h),
 		"no plan":         permit(nil, h),
-		"another method":  {true, p, "TRACE", "api.partner.example"},
-		"another request": {true, p, "POST", "evil.example"},
+		"another method":  {&upstream.Facts{}, p, "TRACE", "api.partner.example"},
+		"another request": {&upstream.Facts{}, p, "POST", "evil.example"},
 	} {
-		if done, err := p.Apply(wrong, h, Content{}, now); !errors.Is(err, ErrPermit) || done.Credentials != nil || h.String() != before {
+		if sealed, done, err := p.Apply(wrong, h, Content{}, now); !errors.Is(err, ErrPermit) || sealed.on != nil || done.Credentials != nil || h.String() != before {
 			t.Errorf("%s: %v %v\n%s", name, done, err, h)
 		}
 	}
 	e := whole(t)
 	good, _ := Bind(e)
 	m := &head{method: e.Method, authority: e.Authority, target: "/"}
-	if _, err := e.Plan.Apply(good, m, Content{}, now); err != nil || m.values("authorization") == nil {
+	if _, _, err := e.Plan.Apply(good, m, Content{}, now); err != nil || m.values("authorization") == nil {
 		t.Errorf("a permit of Bind: %v", err)
 	}
 }
@@ -321,10 +326,10 @@ func TestEmptyPlanChangesNothing(t *testing.T) {
 	for _, p := range []*Plan{nil, {}} {
 		h := request("/x", "Authorization: mine")
 		before := h.String()
-		if done, err := p.Apply(permit(p, h), h, Content{}, now); err != nil || done.Credentials != nil || h.String() != before {
+		if _, done, err := p.Apply(permit(p, h), h, Content{}, now); err != nil || done.Credentials != nil || h.String() != before {
 			t.Errorf("%+v %v\n%s", done, err, h)
 		}
-		if _, err := p.Apply(Permit{}, h, Content{}, now); !errors.Is(err, ErrPermit) {
+		if _, _, err := p.Apply(Permit{}, h, Content{}, now); !errors.Is(err, ErrPermit) {
 			t.Errorf("zero permit: %v", err)
 		}
 	}
@@ -353,13 +358,14 @@ func TestAppliedHasNoValue(t *testing.T) {
 // quiet is a Message that keeps nothing, to count what Apply itself allocates.
 type quiet struct{ fields [][2][]byte }
 
-func (*quiet) Method() string     { return "GET" }
-func (*quiet) Authority() string  { return "api.partner.example" }
-func (*quiet) Target() string     { return "/api/v1/transfers?id=7" }
-func (*quiet) SetTarget([]byte)   {}
-func (*quiet) Add(string, []byte) {}
-func (*quiet) SetContent([]byte)  {}
-func (*quiet) Rewrite(Rewriting)  {}
+func (*quiet) Method() string      { return "GET" }
+func (*quiet) Authority() string   { return "api.partner.example" }
+func (*quiet) Target() string      { return "/api/v1/transfers?id=7" }
+func (*quiet) SetTarget([]byte)    {}
+func (*quiet) Add(string, []byte)  {}
+func (*quiet) SetContent([]byte)   {}
+func (*quiet) Rewrite(Rewriting)   {}
+func (*quiet) Seal() (Head, error) { return Head{}, nil }
 
 func (*quiet) Field(string) (string, int)       { return "application/json", 1 }
 func (*quiet) Fields(func(string, string) bool) {}
@@ -383,7 +389,7 @@ func TestApplyDoesNotAllocate(t *testing.T) {
 	p, q := plan(t, Credential{Form: Bearer, Value: value("t")}, header("X-Key", "k")), quietMessage()
 	permit := permit(p, q)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := p.Apply(permit, q, Content{}, now); err != nil {
+		if _, _, err := p.Apply(permit, q, Content{}, now); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0.5 { // the pool may be emptied by the collector once
@@ -403,7 +409,7 @@ func BenchmarkApply(b *testing.B) {
 			q := quietMessage()
 			permit := permit(p, q)
 			for b.Loop() {
-				if _, err := p.Apply(permit, q, Content{}, now); err != nil {
+				if _, _, err := p.Apply(permit, q, Content{}, now); err != nil {
 					b.Fatal(err)
 				}
 			}

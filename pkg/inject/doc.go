@@ -19,7 +19,12 @@
 //  7. the connection was made for the same route, host, port, credential
 //     versions, client certificate and egress IP as this request needs.
 //
-// Nothing else makes a valid Permit, and Plan.Apply writes nothing without one.
+// Nothing else makes a valid Permit, and Plan.Apply writes nothing without one. What
+// Apply returns is Sealed: a head that nothing changes any more and that leaves on
+// the connection that was judged. The proxy has no other way to an upstream: what
+// it gets of Upstreams is a Conn, and that can be written to by Send and Open alone,
+// which want a Sealed. So a path that forgets to ask does not compile. Requests that
+// carry nothing of ours are sealed by Anonymous, for connections that are nobody.
 // The facts are read afresh for every request; a decision about a connection is
 // not one about its next request.
 //

@@ -32,10 +32,11 @@ type Evidence struct {
 	Upstream *upstream.Facts
 }
 
-// Permit says that the credentials of one Plan may be put on one request. Only
+// Permit says that the credentials of one Plan may be put on one request, and that
+// may leave on one connection. Only
 // Bind makes a valid one; the zero Permit allows nothing.
 type Permit struct {
-	bound     bool
+	on        *upstream.Facts // of the connection; nil: nothing is allowed
 	plan      *Plan
 	method    string
 	authority string
@@ -58,7 +59,7 @@ func Bind(e *Evidence) (Permit, flow.Reason) {
 	if reason := bindUpstream(e, host); reason != flow.ReasonNone {
 		return Permit{}, reason
 	}
-	return Permit{true, e.Plan, e.Method, e.Authority}, flow.ReasonNone
+	return Permit{e.Upstream, e.Plan, e.Method, e.Authority}, flow.ReasonNone
 }
 
 // identifies reports whether a connection by this profile is an identity in
@@ -165,5 +166,5 @@ func egressIP(p *upstream.Profile) netip.Addr {
 
 // allows reports whether the permit is for this plan and this request.
 func (t Permit) allows(p *Plan, m Message) bool {
-	return t.bound && t.plan == p && t.method == m.Method() && t.authority == m.Authority()
+	return t.on != nil && t.plan == p && t.method == m.Method() && t.authority == m.Authority()
 }

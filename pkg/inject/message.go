@@ -31,6 +31,9 @@ type Message interface {
 	// Rewrite sends the content through r while it passes. It is not for content
 	// that was gathered.
 	Rewrite(r Rewriting)
+	// Seal is called last and returns what leaves. Nothing of it may be changed
+	// until it has left.
+	Seal() (Head, error)
 }
 
 // Rewriting changes content piece by piece on its way to the upstream, in constant

@@ -152,14 +152,15 @@ func TestBindAgainstOracle(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		for range 200 { // many hands a check: rapid's own count is for shrinking
 			c := draw(rt)
-			permit, reason := Bind(c.evidence(t, plans))
+			e := c.evidence(t, plans)
+			permit, reason := Bind(e)
 			wrong := oracle(c)
 			switch {
 			case reason == flow.ReasonNone && len(wrong) > 0:
 				rt.Fatalf("permitted, but wrong is %v\n%+v", wrong, *c)
 			case reason != flow.ReasonNone && !wrong[reason]:
 				rt.Fatalf("refused with %v, but wrong is %v\n%+v", reason, wrong, *c)
-			case (reason == flow.ReasonNone) != (permit == Permit{true, plans[2], c.method, c.authority}):
+			case (reason == flow.ReasonNone) != (permit == Permit{e.Upstream, plans[2], c.method, c.authority}):
 				rt.Fatalf("reason %v with permit %+v", reason, permit)
 			}
 			if refusals[reason]++; reason == flow.ReasonNone {

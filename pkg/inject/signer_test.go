@@ -77,7 +77,7 @@ func TestSignerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := request("/x", "x-a: mine")
-	if _, err := p.Apply(permit(p, h), h, Content{}, now); !errors.Is(err, why) || h.String() != "POST /x\nx-a: mine" {
+	if _, _, err := p.Apply(permit(p, h), h, Content{}, now); !errors.Is(err, why) || h.String() != "POST /x\nx-a: mine" {
 		t.Errorf("%v\n%s", err, h)
 	}
 	if _, err := p.Gathers(h); !errors.Is(err, why) {

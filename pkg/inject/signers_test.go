@@ -186,7 +186,7 @@ func TestMessageSignatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := request("/a")
-	if _, err := p.Apply(permit(p, h), h, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) {
+	if _, _, err := p.Apply(permit(p, h), h, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) {
 		t.Errorf("without the field that must be covered: %v", err)
 	}
 }

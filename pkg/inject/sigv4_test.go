@@ -305,7 +305,7 @@ func TestSigV4Refuses(t *testing.T) {
 		if _, err := p.Gathers(tt.h); !errors.Is(err, tt.want) {
 			t.Errorf("%s: gathers: %v, want %v", name, err, tt.want)
 		}
-		if _, err := p.Apply(permit(p, tt.h), tt.h, Content{}, now); !errors.Is(err, tt.want) {
+		if _, _, err := p.Apply(permit(p, tt.h), tt.h, Content{}, now); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/outwarden/outwarden/pkg/clienthello"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/h2"
+	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
-	"github.com/outwarden/outwarden/pkg/upstream"
 	"github.com/outwarden/outwarden/pkg/wire"
 )
 
@@ -61,8 +61,8 @@ type conn struct {
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
 	// for Proxy.Close, from another goroutine
-	idle atomic.Bool                   // waiting for the next request
-	up   atomic.Pointer[upstream.Conn] // the upstream of the HTTP/1 exchange under way
+	idle atomic.Bool  // waiting for the next request
+	up   atomic.Value // inject.Conn: the upstream of the HTTP/1 exchange under way
 
 	started time.Time // accept
 }
@@ -205,7 +205,7 @@ func (c *conn) drain() {
 // abort ends it at once. Both ends are closed, as a stage waits for either.
 func (c *conn) abort() {
 	c.reset()
-	if up := c.up.Load(); up != nil {
+	if up, _ := c.up.Load().(inject.Conn); !up.IsZero() {
 		_ = up.Close()
 	}
 }

@@ -24,7 +24,8 @@
 // values behind the small interfaces of proxy.go.
 //
 // Traps. A credential may only be written by inject.Plan.Apply, which wants a
-// Permit from inject.Bind; do not build a header with a secret anywhere else.
+// Permit from inject.Bind; do not build a header with a secret anywhere else. What
+// it returns is the only thing that an upstream connection takes (inject.Conn).
 // Everything sent upstream is what policy saw: never decode, re-encode or
 // re-order a target or a field.
 package proxy

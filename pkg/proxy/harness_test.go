@@ -144,7 +144,7 @@ func (w *world) use(def policy.Action, rules ...rule) *proxy.Snapshot {
 }
 
 func (w *world) snapshot(def policy.Action, rules ...rule) *proxy.Snapshot {
-	s := &proxy.Snapshot{Upstream: w.pool, Default: w.profile("default")}
+	s := &proxy.Snapshot{Upstream: inject.Over(w.pool), Default: w.profile("default")}
 	var routes []policy.Route
 	for _, r := range rules {
 		routes = append(routes, r.route)

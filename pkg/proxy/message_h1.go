@@ -99,6 +99,16 @@ func (m headMessage) Rewrite(r inject.Rewriting) {
 	m.reframe(r.Length)
 }
 
+// Seal puts the head together, with what is here of the content.
+func (m headMessage) Seal() (inject.Head, error) {
+	x := m.x
+	x.out = x.req.Append(x.out[:0], &x.edit)
+	if f := x.appendContent(); f != nil {
+		return inject.Head{}, f
+	}
+	return inject.Head{Bytes: x.out}, nil
+}
+
 // reframe makes the head say how long the content is; -1: it comes in chunks.
 func (m headMessage) reframe(length int64) {
 	x := m.x

@@ -109,6 +109,9 @@ func (m streamMessage) Rewrite(r inject.Rewriting) {
 	m.measure(r.Length)
 }
 
+// Seal returns the fields.
+func (m streamMessage) Seal() (inject.Head, error) { return inject.Head{Fields: m.s.out}, nil }
+
 // measure makes the head say how long the content is; -1: nothing.
 func (m streamMessage) measure(length int64) {
 	if m.s.length == length {

@@ -65,7 +65,7 @@ type Snapshot struct {
 	Plans    []Plan            // by policy.Decision.Route
 	Default  *upstream.Profile // where no route matches
 	BlindOK  bool              // audit.on_failure: allow: requests go on although the trail can't be written
-	Upstream *upstream.Pool
+	Upstream inject.Upstreams
 }
 
 // Timeouts bound what a peer can hold open. Zero fields take the defaults.

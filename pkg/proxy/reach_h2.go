@@ -47,14 +47,15 @@ func (s *stream) reach(b *h2.Batch) *failure {
 		s.await((*request).connect)
 		return nil
 	}
-	if s.up = s.c.snap.Upstream.Ready(s.target()); s.up == nil {
+	if s.up = s.c.snap.Upstream.Ready(s.target()); s.up.IsZero() {
 		s.await((*request).connect)
 		return nil
 	}
-	if f := s.prepare(&s.request); f != nil {
+	sealed, f := s.prepare(&s.request)
+	if f != nil {
 		return f
 	}
-	return s.launch(b)
+	return s.launch(b, sealed)
 }
 
 // await gets an upstream in a goroutine, which works on a request of its own:
@@ -65,22 +66,23 @@ func (s *stream) await(connect func(*request, context.Context) *failure) {
 	q := s.request
 	s.c.tasks.Go(func() {
 		defer cancel()
+		var sealed inject.Sealed
 		f := connect(&q, ctx)
 		if f == nil {
-			f = s.prepare(&q)
+			sealed, f = s.prepare(&q)
 		}
 		var b h2.Batch
-		s.arrive(&b, &q, f)
+		s.arrive(&b, &q, sealed, f)
 		b.Flush()
 	})
 }
 
 // arrive goes on where await began.
-func (s *stream) arrive(b *h2.Batch, q *request, f *failure) {
+func (s *stream) arrive(b *h2.Batch, q *request, sealed inject.Sealed, f *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
-		if q.up != nil {
+		if !q.up.IsZero() {
 			s.c.snap.Upstream.Put(q.up)
 		}
 		return
@@ -88,7 +90,7 @@ func (s *stream) arrive(b *h2.Batch, q *request, f *failure) {
 	s.waiting, s.quiet = nil, 0
 	s.up, s.applied = q.up, q.applied
 	if f == nil {
-		f = s.launch(b)
+		f = s.launch(b, sealed)
 	}
 	s.end(b, f)
 	if f != nil && f.reason == flow.ReasonUpstreamTLS {
@@ -97,9 +99,9 @@ func (s *stream) arrive(b *h2.Batch, q *request, f *failure) {
 }
 
 // prepare makes the fields that are to leave, and authorizes them.
-func (s *stream) prepare(q *request) *failure {
-	if q.up.H2() == nil {
-		return refusal(flow.ReasonUpstreamTLS, "the upstream no longer speaks HTTP/2; connect again")
+func (s *stream) prepare(q *request) (inject.Sealed, *failure) {
+	if !q.up.Multiplexed() {
+		return inject.Sealed{}, refusal(flow.ReasonUpstreamTLS, "the upstream no longer speaks HTTP/2; connect again")
 	}
 	s.out = append(newFields(), s.head...)
 	for i := range s.out {
@@ -117,7 +119,7 @@ func (s *stream) prepare(q *request) *failure {
 // schemeOf is what the upstream leg makes of the request, whatever the workload
 // called it.
 func schemeOf(q *request) string {
-	if q.up.Facts.TLS == 0 {
+	if q.up.Facts().TLS == 0 {
 		return "http"
 	}
 	return "https"
@@ -126,10 +128,10 @@ func schemeOf(q *request) string {
 func expectation(f hpack.HeaderField) bool { return f.Name == "expect" }
 
 // launch sends the fields, and the content that is here.
-func (s *stream) launch(b *h2.Batch) *failure {
+func (s *stream) launch(b *h2.Batch, sealed inject.Sealed) *failure {
 	content, tail := s.leaving()
 	headOnly := s.asked && len(content) == 0 && tail == nil && !s.rewrite.passing()
-	to, err := s.up.H2().Open(b, (*upStream)(s), s.out, headOnly)
+	to, err := s.up.Open(b, (*upStream)(s), sealed, headOnly)
 	sent := size(s.out)
 	freeFields(s.out)
 	s.out = nil
@@ -170,7 +172,7 @@ func (s *stream) again(err error) *failure {
 		return f
 	}
 	s.c.snap.Upstream.Put(s.up)
-	s.up, s.to, s.behind = nil, nil, 0
+	s.up, s.to, s.behind = inject.Conn{}, nil, 0
 	if leaving {
 		s.await((*request).connect) // the pool has one in its place, or makes one for all who lost it
 		return nil

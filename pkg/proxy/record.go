@@ -148,8 +148,8 @@ func (q *request) topic(decision string) topic {
 		process: q.c.process, original: q.c.flow.Original, sni: q.c.hello.ServerName,
 		host: q.host, route: q.decision.Name, decision: decision,
 	}
-	if q.up != nil {
-		t.upstream = q.up.Peer
+	if !q.up.IsZero() {
+		t.upstream = q.up.Peer()
 	}
 	return t
 }

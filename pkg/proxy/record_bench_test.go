@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func benchmarkRecords(b *testing.B, o audit.Options, perConnection int) {
 		b.Fatal(err)
 	}
 	p := &Proxy{o: Options{Records: log, OnDefect: func(err error) { b.Error(err) }}}
-	c := benchConn(p)
+	c, up := benchConn(p), benchUpstream(b)
 	before, n := cpuTime(b), 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -39,7 +40,7 @@ func benchmarkRecords(b *testing.B, o audit.Options, perConnection int) {
 			c = benchConn(p)
 			c.flow.Cookie = uint64(n)
 		}
-		q := benchRequest(c)
+		q := benchRequest(c, up)
 		if f := q.intent(q.began); f != nil {
 			b.Fatal(f)
 		}
@@ -77,15 +78,33 @@ func benchConn(p *Proxy) *conn {
 	}
 }
 
-var benchUpstream = &upstream.Conn{Facts: upstream.Facts{
-	Remote: netip.MustParseAddrPort("203.0.113.10:443"), EgressIP: netip.MustParseAddr("198.51.100.20"),
-	TLS: 0x304, ALPN: "http/1.1", Leaf: [32]byte{1, 2, 3}, ClientCert: [32]byte{4, 5, 6},
-}}
+// benchUpstream is a connection of which only the facts count.
+func benchUpstream(b *testing.B) inject.Conn {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	pool := upstream.NewPool(upstream.Options{})
+	b.Cleanup(pool.Close)
+	at := netip.MustParseAddrPort(l.Addr().String())
+	up, err := inject.Over(pool).Dial(b.Context(), &upstream.Target{
+		Key: upstream.Key{Host: "api.partner.example", Port: at.Port(), Addr: at.Addr()}, Cleartext: true,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	*up.Facts() = upstream.Facts{
+		Remote: netip.MustParseAddrPort("203.0.113.10:443"), EgressIP: netip.MustParseAddr("198.51.100.20"),
+		TLS: 0x304, ALPN: "http/1.1", Leaf: [32]byte{1, 2, 3}, ClientCert: [32]byte{4, 5, 6},
+	}
+	return up
+}
 
-func benchRequest(c *conn) *request {
+func benchRequest(c *conn, up inject.Conn) *request {
 	return &request{
 		c: c, began: time.Now(), method: "POST", path: "/api/v1/transfers", host: "api.partner.example",
-		decision: policy.Decision{Name: "partner-transfers", Action: policy.Intercept}, plan: new(Plan), up: benchUpstream,
+		decision: policy.Decision{Name: "partner-transfers", Action: policy.Intercept}, plan: new(Plan), up: up,
 		applied: inject.Applied{
 			Credentials: []inject.Use{{Name: "partner-token", Version: "1a2b3c", Form: "bearer"}},
 			Signature:   &inject.Signature{Scheme: "knoxcall", KeyID: "partner-hmac", Nonce: "c0ffee00c0ffee00c0ffee00c0ffee00", Timestamp: 1772366400},

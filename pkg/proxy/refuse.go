@@ -78,10 +78,16 @@ func upstreamFailure(err error) *failure {
 	return refusal(e.Reason, e.Error())
 }
 
-// applyFailure turns an error of inject.Plan.Apply into an answer.
+// applyFailure turns an error of inject into an answer.
 func applyFailure(err error) *failure {
+	var f *failure
 	var reason flow.Reason
-	if errors.As(err, &reason) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &reason):
 		return refusal(reason, err.Error())
 	}
 	return refusal(flow.ReasonInternal, "the credential could not be written")

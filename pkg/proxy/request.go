@@ -26,7 +26,7 @@ type request struct {
 	host     string // canonical authority
 	decision policy.Decision
 	plan     *Plan // nil: no route, or one that only observes
-	up       *upstream.Conn
+	up       inject.Conn
 	applied  inject.Applied
 
 	gathering inject.Gathering // why all of the content is here before the head leaves
@@ -173,23 +173,24 @@ func (q *request) connectAfresh(ctx context.Context) *failure {
 }
 
 // authorize lets the binding invariant judge, and only then lets the plan
-// write on the message. It ends with the intent in the trail: the credential
-// has not left yet.
-func (q *request) authorize(m inject.Message, content inject.Content) *failure {
+// write on the message, which is sealed with that. It ends with the intent in the
+// trail: the credential has not left yet.
+func (q *request) authorize(m inject.Message, content inject.Content) (inject.Sealed, *failure) {
 	if !q.plan.identifies() {
-		return nil
+		sealed, err := inject.Anonymous(q.up, m)
+		return sealed, applyFailure(err)
 	}
 	permit, reason := inject.Bind(q.evidence(q.target()))
 	if reason != flow.ReasonNone {
-		return refusal(reason, "")
+		return inject.Sealed{}, refusal(reason, "")
 	}
 	now := time.Now()
-	applied, err := q.plan.Inject.Apply(permit, m, content, now)
+	sealed, applied, err := q.plan.Inject.Apply(permit, m, content, now)
 	if err != nil {
-		return applyFailure(err)
+		return inject.Sealed{}, applyFailure(err)
 	}
 	q.applied = applied
-	return q.intent(now)
+	return sealed, q.intent(now)
 }
 
 // evidence gathers the facts, each from who witnessed it: the kernel, the
@@ -206,7 +207,7 @@ func (q *request) evidence(t *upstream.Target) *inject.Evidence {
 		Cleartext:  q.plan.Cleartext,
 		Key:        t.Key,
 		Profile:    t.Profile,
-		Upstream:   &q.up.Facts,
+		Upstream:   q.up.Facts(),
 	}
 }
 

@@ -3,11 +3,13 @@ package proxy
 import (
 	"context"
 	"io"
+	"net"
 	"sync"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/http1"
+	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -33,6 +35,7 @@ type turn struct {
 	ahead   []byte   // raw content that is known before anything is sent
 	plain   []byte   // gathered content out of its chunks
 	rewrite *rewrite // what leaves in its place; nil: it leaves as it came
+	to      net.Conn // where what comes behind the head is written to
 	next    []byte   // what came behind the content, and was read with it
 	owed    int64    // how much of the content has to come before there is more time for it
 
@@ -121,18 +124,19 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 		return f, false
 	}
 	x.c.up.Store(x.up)
-	defer x.c.up.Store(nil)
+	defer x.c.up.Store(inject.Conn{})
 	if x.c.p.ctx.Err() != nil { // Close may have looked before
 		_ = x.up.Close()
 		return refusal(flow.ReasonWorkloadClosed, ""), false
 	}
 	x.bytesOut = 0
 	reused, whole := x.up.Reused(), x.body.Done()
-	if f := x.prepare(); f != nil {
+	sealed, f := x.prepare()
+	if f != nil {
 		x.c.snap.Upstream.Put(x.up) // nothing was sent on it
 		return f, false
 	}
-	f = x.sendAndRelay()
+	f = x.sendAndRelay(sealed)
 	x.release(f)
 	retry = f != nil && f.reason == flow.ReasonUpstreamClosed && reused && x.bytesIn == 0 && whole && idempotent(x.method)
 	return f, retry
@@ -142,7 +146,7 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 // this exchange may still be in it.
 func (x *exchange) release(f *failure) {
 	if f == nil && x.reusable && x.c.p.ctx.Err() == nil {
-		x.c.up.Store(nil)
+		x.c.up.Store(inject.Conn{})
 		x.c.snap.Upstream.Put(x.up)
 		return
 	}
@@ -159,7 +163,7 @@ func idempotent(method string) bool {
 
 // prepare edits the head: what belongs to the workload's connection goes, and
 // what the plan injects comes. A retry begins from the head as received.
-func (x *exchange) prepare() *failure {
+func (x *exchange) prepare() (inject.Sealed, *failure) {
 	x.edit.Reset()
 	x.rewrite = nil
 	if !x.mayUpgrade() {
@@ -181,14 +185,10 @@ func (x *exchange) mayUpgrade() bool {
 // sendAndRelay writes the request and relays the response. Content that is
 // still to come is sent by a goroutine, because the upstream may answer before
 // it has all of it.
-func (x *exchange) sendAndRelay() *failure {
-	x.out = x.req.Append(x.out[:0], &x.edit)
-	if f := x.appendContent(); f != nil {
-		return f
-	}
+func (x *exchange) sendAndRelay(sealed inject.Sealed) *failure {
 	x.up.Wire().ExtendWrite(x.c.p.o.Timeouts.BodyStall)
-	n, err := x.up.Write(x.out)
-	x.bytesOut += int64(n)
+	rest, n, err := x.up.Send(sealed)
+	x.to, x.bytesOut = rest, x.bytesOut+int64(n)
 	if err != nil {
 		return upstreamBroke(err)
 	}

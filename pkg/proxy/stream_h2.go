@@ -82,7 +82,7 @@ func (s *stream) finish(f *failure) {
 	if s.waiting != nil {
 		s.waiting()
 	}
-	if s.up != nil {
+	if !s.up.IsZero() {
 		s.c.snap.Upstream.Put(s.up)
 	}
 	if s.c.p.o.Synced {

@@ -94,7 +94,7 @@ func (c *conn) mirror(offered []string) string {
 		c.failed = dead{t.Key, upstreamFailure(err)}
 		return plainest(offered)
 	}
-	alpn := up.Facts.ALPN
+	alpn := up.Facts().ALPN
 	c.snap.Upstream.Put(up)
 	return spoken(alpn, offered)
 }

@@ -37,10 +37,10 @@ func (x *exchange) switchProtocols(from *window) *failure {
 // for hours is a healthy WebSocket; TCP keep-alive finds the dead.
 func (x *exchange) tunnel() {
 	_ = x.c.client.SetDeadline(time.Time{})
-	_ = x.up.SetDeadline(time.Time{})
+	_ = x.to.SetDeadline(time.Time{})
 	sent := make(chan int64, 1)
-	go func() { sent <- pour(x.up, x.c.client, x.c.wire, x.up.Wire()) }()
-	x.bytesIn += pour(x.c.client, x.up, x.up.Wire(), x.c.wire)
+	go func() { sent <- pour(x.to, x.c.client, x.c.wire, x.up.Wire()) }()
+	x.bytesIn += pour(x.c.client, x.to, x.up.Wire(), x.c.wire)
 	x.bytesOut += <-sent
 	x.more, x.reusable = false, false
 }

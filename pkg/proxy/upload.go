@@ -31,7 +31,7 @@ func (x *exchange) startUpload() *upload {
 // upstream must not take what it has for a whole request, and the relay must
 // not wait for a response to it: the connection is closed under both.
 func (u *upload) run() {
-	up := u.x.up
+	up := u.x.to
 	f := u.copy()
 	if f == nil || u.notTaken {
 		_ = up.SetReadDeadline(time.Now().Add(u.x.c.p.o.Timeouts.Response))
@@ -124,7 +124,7 @@ func (u *upload) send(p []byte) *failure {
 		p = x.rewrite.leaves()
 	}
 	x.up.Wire().ExtendWrite(x.c.p.o.Timeouts.BodyStall)
-	sent, err := x.up.Write(p)
+	sent, err := x.to.Write(p)
 	u.n += int64(sent)
 	if err != nil {
 		u.notTaken = true
@@ -147,7 +147,7 @@ func (u *upload) finish(relayed *failure) *failure {
 		forced = true
 		u.stop.Store(true)
 		_ = x.c.client.SetReadDeadline(longAgo)
-		_ = x.up.SetWriteDeadline(longAgo)
+		_ = x.to.SetWriteDeadline(longAgo)
 		f = <-u.done
 	}
 	x.bytesOut += u.n
