@@ -116,7 +116,11 @@ func (c *Capture) touch(address string) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(c.config.Mark)); err != nil {
 		return os.NewSyscallError("mark", err)
 	}
-	return os.NewSyscallError("connect", unix.Connect(fd, sa))
+	err = unix.Connect(fd, sa)
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		return nil // loopback is down, which the kernel sees after the hook
+	}
+	return os.NewSyscallError("connect", err)
 }
 
 // netnsOfSocket opens the network namespace of a socket. The caller closes it.

@@ -78,17 +78,18 @@ func (w *world) write(name, text string) string {
 }
 
 func (w *world) wire() {
-	prefixes := func(list ...string) (out []netip.Prefix) {
-		for _, s := range list {
-			out = append(out, netip.MustParsePrefix(s))
-		}
-		return out
-	}
 	there := []string{"2001:db8:9::80/64"}
 	for i := range 10 {
 		there = append(there, fmt.Sprintf("198.51.100.%d/24", 80+i))
 	}
 	w.host.Veth(w.internet, prefixes("198.51.100.1/24", egressIP+"/24", "2001:db8:9::1/64"), prefixes(there...))
+}
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
 }
 
 // hosts adds a name to the host's /etc/hosts, also while it is in use.

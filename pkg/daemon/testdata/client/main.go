@@ -2,6 +2,7 @@
 // of Outwarden.
 //
 //	client get URL [HOST]     protocol and status, then the body
+//	client insist URL         the same, anew as long as the connection is refused
 //	client steps              for each URL on stdin: one get on a new connection
 //	client burst N ADDR URL   N connections at once, all open before the first request
 //	client names FAMILY ADDR  what the kernel says about one connection
@@ -33,6 +34,8 @@ func main() {
 	switch args := os.Args[2:]; os.Args[1] {
 	case "get":
 		err = get(args[0], args[1:]...)
+	case "insist":
+		err = insist(args[0])
 	case "steps":
 		err = steps()
 	case "burst":
