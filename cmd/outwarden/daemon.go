@@ -14,7 +14,7 @@ import (
 )
 
 func newDaemonCmd(e *env) *cobra.Command {
-	var ephemeral bool
+	var ephemeral, takeover bool
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "Capture what the configuration says, until told to stop",
@@ -22,9 +22,14 @@ func newDaemonCmd(e *env) *cobra.Command {
 
 SIGHUP loads the configuration again. SIGTERM stops: established flows drain and
 the hooks stay in the kernel, where they answer by capture.fail, so that a restart
-is no bypass. To remove them as well: outwarden detach.`,
+is no bypass. To remove them as well: outwarden detach.
+
+To replace a daemon by a new version without a gap: outwarden upgrade. It starts
+this command with --takeover, which a supervisor of its own kind may do as well,
+in the cgroup of the daemon that runs.`,
 		Example: `  outwarden daemon
-  outwarden daemon --config ./outwarden.yaml`,
+  outwarden daemon --config ./outwarden.yaml
+  outwarden daemon --takeover`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Geteuid() != 0 {
@@ -33,20 +38,40 @@ is no bypass. To remove them as well: outwarden detach.`,
 			if err := harden(); err != nil {
 				return err
 			}
+			successor, err := e.successor()
+			if err != nil {
+				return err
+			}
 			d, err := daemon.Start(cmd.Context(), daemon.Options{
-				Config: e.config, Ephemeral: ephemeral, Version: version, Log: newLog(e),
+				Config: e.config, Ephemeral: ephemeral, Takeover: takeover, Successor: successor, Version: version, Log: newLog(e),
 			})
 			if err != nil {
 				return err
 			}
+			signal.Ignore(syscall.SIGPIPE) // whoever reads our log may go; we stay
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			return d.Run(cmd.Context(), hangup)
 		},
 	}
+	cmd.Flags().BoolVar(&takeover, "takeover", false, "take over from the daemon that runs, if one does")
 	cmd.Flags().BoolVar(&ephemeral, "ephemeral", false, "serve `run` alone and leave with the last one")
 	_ = cmd.Flags().MarkHidden("ephemeral")
 	return cmd
+}
+
+// successor is the command that starts the daemon after us: whatever lies at our
+// path by then, with our configuration.
+func (e *env) successor() ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	argv := []string{self, "daemon", "--takeover"}
+	if e.config != "" {
+		argv = append(argv, "--config", e.config)
+	}
+	return argv, nil
 }
 
 // harden keeps secrets out of core dumps and of other processes' reach: what is

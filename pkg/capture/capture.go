@@ -39,6 +39,10 @@ type Config struct {
 	Redirect   uint32           // backend nft: the bit of a redirected socket's mark, for pkg/netfilter; zero: rewrite
 	AllowQUIC  bool             // let UDP to port 443 pass; otherwise it is refused, so that clients fall back to TCP
 	AllowRaw   bool             // let the packets of raw, ICMP and other sockets beside TCP and UDP pass, with an event; otherwise they are refused
+
+	// Held is the lock of PinDir, see [Capture.Lock], where the process that holds
+	// it hands it over. Open owns it then, also when it fails.
+	Held *os.File
 }
 
 // Capture is the attached kernel side, held by this process alone. Its methods
@@ -64,6 +68,10 @@ type Capture struct {
 	stop context.CancelFunc // ends the sweeper
 	work sync.WaitGroup     // the sweeper and the feeds
 }
+
+// Lock is the lock of the pinned state: whoever has a descriptor of it, a
+// duplicate too, holds it. It is valid until Close.
+func (c *Capture) Lock() *os.File { return c.pinned }
 
 // Close lets go of the kernel side and leaves it in place: the programs go on
 // and, once the listeners are closed, answer by the fail policy. Lookup finds

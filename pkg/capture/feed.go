@@ -42,7 +42,10 @@ func (c *Capture) feedRoutes(fd int, cookie uint64) error {
 	if err != nil {
 		return fmt.Errorf("watch routes: %v", err)
 	}
-	if err := c.refresh(f); err != nil {
+	if f.written, err = c.routesOf(func(netns uint64) bool { return netns == cookie }); err == nil {
+		err = c.refresh(f)
+	}
+	if err != nil {
 		f.close()
 		f.handle.Close()
 		return err
@@ -143,7 +146,31 @@ func (c *Capture) LeaveNetns(netns uint64) {
 	}
 }
 
-// forgetRoutes removes what an earlier process wrote about namespaces that may be gone.
-func (c *Capture) forgetRoutes() error {
-	return reconcile(c.maps.Routes, map[outwardenRoute]outwardenAddr{})
+// routesOf lists what is written about some namespaces, by an earlier process too.
+func (c *Capture) routesOf(which func(netns uint64) bool) (map[outwardenRoute]bool, error) {
+	keys, err := keysOf[outwardenRoute](c.maps.Routes)
+	if err != nil {
+		return nil, err
+	}
+	found := map[outwardenRoute]bool{}
+	for _, key := range keys {
+		if which(uint64(key.Netns[0])<<32 | uint64(key.Netns[1])) {
+			found[key] = true
+		}
+	}
+	return found, nil
+}
+
+// forgetRoutes removes what is written about namespaces in which we have no
+// listener: an earlier process had, or it is gone.
+func (c *Capture) forgetRoutes() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stale, err := c.routesOf(func(netns uint64) bool { return c.feeds[netns] == nil })
+	if err != nil {
+		return // the map changed meanwhile; they go the next time
+	}
+	for key := range stale {
+		_ = c.maps.Routes.Delete(&key) // gone already is as good
+	}
 }

@@ -19,9 +19,15 @@ import (
 // listeners are tagged the fail policy answers. On an error nothing stays
 // behind that was not there. The caller closes the Capture.
 //
-// A directory that another process holds is ErrInUse, one of an unknown layout
-// ErrLayout.
-func Open(config Config) (*Capture, error) {
+// A directory that another process holds is ErrInUse, unless that hands its lock
+// over in Config.Held; then both use it until either closes. One of an unknown
+// layout is ErrLayout.
+func Open(config Config) (_ *Capture, err error) {
+	defer func() {
+		if err != nil && config.Held != nil {
+			_ = config.Held.Close()
+		}
+	}()
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
@@ -128,6 +134,9 @@ func (c *Capture) attach() error {
 // create builds the state in a directory of another name and renames that, so
 // that nobody ever sees half of it.
 func (c *Capture) create() (err error) {
+	if c.config.Held != nil { // of a directory that somebody has removed
+		_ = c.config.Held.Close()
+	}
 	building := c.config.PinDir + buildSuffix
 	if err := removeState(building, nil); err != nil { // of a process that died while it built
 		return err
@@ -155,7 +164,7 @@ func (c *Capture) create() (err error) {
 
 // takeOver gives the pinned state of an earlier process new programs.
 func (c *Capture) takeOver() (err error) {
-	if c.pinned, err = lockDir(c.config.PinDir); err != nil {
+	if c.pinned, err = c.config.lock(); err != nil {
 		return err
 	}
 	if err = checkLayout(c.config.PinDir); err == nil {
@@ -165,6 +174,17 @@ func (c *Capture) takeOver() (err error) {
 	}
 	c.pinned.Close()
 	return err
+}
+
+// lock takes the lock of the pinned state, or the one that was handed over.
+func (c *Config) lock() (*os.File, error) {
+	if c.Held == nil {
+		return lockDir(c.PinDir)
+	}
+	if !sameFile(c.Held, c.PinDir) {
+		return nil, fmt.Errorf("%s: %w: the lock that was handed over is another's", c.PinDir, ErrInUse)
+	}
+	return c.Held, nil
 }
 
 // load loads maps and programs and attaches the programs by links pinned in dir.
@@ -205,7 +225,7 @@ func (c *Capture) settle(p *outwardenPrograms, dir string) error {
 	if err := c.takeFences(dir); err != nil {
 		return err
 	}
-	return errors.Join(c.SetPorts(c.config.Ports), c.forgetRoutes(), writeLayout(c.maps.State))
+	return errors.Join(c.SetPorts(c.config.Ports), writeLayout(c.maps.State))
 }
 
 // layoutPath is the pinned map that says which layout the others have.

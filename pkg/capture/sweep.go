@@ -14,7 +14,7 @@ const (
 )
 
 // sweep removes, until ctx ends, records whose connection nobody will accept:
-// their listener died with them in its queue.
+// their listener died with them in its queue. And routes that nobody keeps.
 func (c *Capture) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -23,7 +23,8 @@ func (c *Capture) sweep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick.C: // by now every listener has its tag
+			c.forgetRoutes()
 		}
 	}
 }

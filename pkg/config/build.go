@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/secret"
@@ -15,6 +16,7 @@ const (
 	defaultRun   = "/run/outwarden"
 	defaultPins  = "/sys/fs/bpf/outwarden"
 	dnsPort      = 53
+	defaultDrain = 30 * time.Second
 )
 
 // builder turns documents into a Config, checking as it goes.
@@ -31,6 +33,7 @@ func newBuilder() *builder {
 		config: Config{
 			StateDir: defaultState,
 			RunDir:   defaultRun,
+			Drain:    defaultDrain,
 			Secrets:  map[string]Source{},
 			Capture:  Capture{Scope: []Target{{Cgroup: "/"}}, PinDir: defaultPins},
 		},
@@ -62,6 +65,9 @@ func (b *builder) host(doc *document) {
 	b.choice(doc.Default, policy.ParseAction, &b.config.Default)
 	b.path(doc.StateDir, &b.config.StateDir)
 	b.path(doc.RunDir, &b.config.RunDir)
+	if doc.Drain.value > 0 {
+		b.config.Drain = doc.Drain.value
+	}
 	if doc.Authority != nil {
 		b.tpm(doc.Authority.TPM)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/policy"
 )
@@ -18,6 +19,7 @@ type Config struct {
 	Default   policy.Action // where no route matches
 	StateDir  string        // absolute
 	RunDir    string        // absolute
+	Drain     time.Duration // how long established connections may go on when the daemon stops or is replaced
 	Secrets   map[string]Source
 	Authority Authority
 	DNS       DNS

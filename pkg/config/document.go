@@ -8,6 +8,7 @@ type document struct {
 	Default   text              `json:"default" jsonschema:"enum=passthrough,enum=intercept,enum=deny" jsonschema_description:"what happens where no route matches"`
 	StateDir  text              `json:"state_dir" jsonschema_description:"authority, audit and state; default /var/lib/outwarden"`
 	RunDir    text              `json:"run_dir" jsonschema_description:"control socket; default /run/outwarden"`
+	Drain     span              `json:"drain" jsonschema_description:"how long established connections may go on when the daemon stops or is replaced; default 30s"`
 	Secrets   named[secretDoc]  `json:"secrets" jsonschema_description:"a name and where the secret comes from; secret:NAME refers to it"`
 	Authority *authoritySection `json:"authority" jsonschema_description:"where the local CA keeps its key"`
 	DNS       *dnsSection       `json:"dns" jsonschema_description:"how names of upstreams are resolved"`

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -46,6 +47,7 @@ func TestExample(t *testing.T) {
 		},
 		StateDir: "/var/lib/outwarden",
 		RunDir:   "/run/outwarden",
+		Drain:    30 * time.Second,
 		Secrets: map[string]config.Source{
 			"partner-token": {File: filepath.Join(here, "secrets/partner-token"), Position: at(4, 3)},
 			"partner-key":   {Systemd: "partner-key", Position: at(5, 3)},
@@ -273,6 +275,19 @@ func TestTPM(t *testing.T) {
 	}
 }
 
+// How long established connections may go on is a time.
+func TestDrain(t *testing.T) {
+	if c := load(t, "drain: 1m30s"); c.Drain != 90*time.Second {
+		t.Errorf("drain: %v", c.Drain)
+	}
+	for _, wrong := range []string{"soon", "0s", "-1s", "30", "[1s]"} {
+		_, _, err := config.Load(write(t, t.TempDir(), "config.yaml", "drain: "+wrong))
+		if err == nil || !strings.Contains(err.Error(), "must be a time such as 30s") {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+}
+
 // The schema and the decoder are made from one structure; the golden file shows
 // a change of the format to a reviewer.
 func TestSchema(t *testing.T) {
@@ -287,7 +302,7 @@ func TestSchema(t *testing.T) {
 	if err := json.Unmarshal(got, &schema); err != nil {
 		t.Fatal(err)
 	}
-	if schema.Additional == nil || *schema.Additional || len(schema.Properties) != 9 {
+	if schema.Additional == nil || *schema.Additional || len(schema.Properties) != 10 {
 		t.Errorf("%d properties, others allowed: %v", len(schema.Properties), schema.Additional)
 	}
 	golden(t, "testdata/schema.json", string(got))

@@ -51,6 +51,11 @@ func (size) JSONSchema() *jsonschema.Schema {
 	}}
 }
 
+// JSONSchema describes the value in the schema.
+func (span) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`}
+}
+
 // JSONSchema says that the key must not stand there.
 func (later) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{Not: &jsonschema.Schema{}, Description: "not supported yet"}

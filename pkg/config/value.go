@@ -3,6 +3,7 @@ package config
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -109,6 +110,22 @@ func parseSize(s string) (int64, bool) {
 		return 0, false
 	}
 	return n * unit, true
+}
+
+// span is how long: 30s, 5m, 1h30m.
+type span struct {
+	value time.Duration
+	at    Position
+}
+
+func (v *span) decode(d *decoder, n *node) {
+	v.at = n.at
+	value, err := time.ParseDuration(n.value)
+	if n.kind != nodeScalar || err != nil || value <= 0 {
+		d.fail(n.at, "", "must be a time such as 30s, 5m or 1h30m")
+		return
+	}
+	v.value = value
 }
 
 // later is a key that is known to be coming. A file that relies on it must not

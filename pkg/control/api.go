@@ -12,6 +12,8 @@ type Daemon interface {
 	Reload(ctx context.Context) (*Reloaded, error)
 	// OpenScope makes a cgroup below Parent and captures it until it is empty.
 	OpenScope(ctx context.Context, r ScopeRequest) (*Scope, error)
+	// Upgrade starts a successor and returns once that serves; on error we still do.
+	Upgrade(ctx context.Context) (*Upgraded, error)
 }
 
 // Status is what `outwarden status` shows. Counters count since the start of the
@@ -96,6 +98,13 @@ type AuthorityStatus struct {
 type Reloaded struct {
 	Routes   int      `json:"routes"`
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Upgraded is the outcome of an upgrade: who serves now.
+type Upgraded struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	Before  string `json:"before"` // the version that it replaced
 }
 
 // ScopeRequest asks for an ephemeral scope.

@@ -31,23 +31,13 @@ func NewClient(socket string) *Client {
 		if err != nil {
 			return nil, err
 		}
-		if err := trusted(c); err != nil {
+		if err := Trusted(c); err != nil {
 			_ = c.Close()
 			return nil, err
 		}
 		return c, nil
 	}
 	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
-}
-
-// trusted refuses a server that is neither root's nor ours: what it answers
-// decides where root mounts and which cgroup it joins.
-func trusted(c net.Conn) error {
-	uid, err := peerUID(c)
-	if err == nil && uid != 0 && uid != uint32(os.Geteuid()) {
-		err = fmt.Errorf("it belongs to uid %d", uid)
-	}
-	return err
 }
 
 // Status asks how the daemon is.
@@ -58,6 +48,12 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 // Reload makes the daemon load its configuration again.
 func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
 	return call[Reloaded](ctx, c, http.MethodPost, "/reload", nil)
+}
+
+// Upgrade makes the daemon start its successor and hand everything over to it. It
+// returns once the successor serves.
+func (c *Client) Upgrade(ctx context.Context) (*Upgraded, error) {
+	return call[Upgraded](ctx, c, http.MethodPost, "/upgrade", nil)
 }
 
 // OpenScope asks for an ephemeral scope.

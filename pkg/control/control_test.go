@@ -52,6 +52,10 @@ func (a *answers) OpenScope(_ context.Context, r ScopeRequest) (*Scope, error) {
 	return &Scope{Cgroup: "/c", Trust: "/t"}, nil
 }
 
+func (*answers) Upgrade(context.Context) (*Upgraded, error) {
+	return &Upgraded{PID: 8, Version: "next", Before: "test"}, nil
+}
+
 type withHint struct{ error }
 
 func (withHint) Hint() string { return "do this" }
@@ -199,8 +203,8 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if operations != 4 {
-		t.Errorf("%d operations are described, 4 are served", operations)
+	if operations != 5 {
+		t.Errorf("%d operations are described, 5 are served", operations)
 	}
 }
 

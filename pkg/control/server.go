@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,8 +24,10 @@ const maxRequest = 64 << 10
 // Server answers control requests.
 type Server struct {
 	daemon   Daemon
-	listener net.Listener
+	listener *net.UnixListener
 	http     *http.Server
+	path     string
+	left     atomic.Bool
 }
 
 // Listen opens the socket. A socket that a dead daemon left is replaced; one that
@@ -40,7 +43,7 @@ func Listen(path string, d Daemon) (*Server, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
 	if err != nil {
 		return nil, err
 	}
@@ -48,27 +51,64 @@ func Listen(path string, d Daemon) (*Server, error) {
 		_ = l.Close()
 		return nil, err
 	}
-	s := &Server{daemon: d, listener: l}
+	return newServer(l, path, d), nil
+}
+
+// Resume goes on with the socket that the daemon before left open, so that nobody
+// who asks is turned away between the two. It closes the file. A socket that does
+// not lie at path any more is an error.
+func Resume(f *os.File, path string, d Daemon) (*Server, error) {
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := l.(*net.UnixListener)
+	if info, err := os.Lstat(path); !ok || err != nil || info.Mode().Type() != os.ModeSocket || u.Addr().String() != path {
+		_ = l.Close()
+		return nil, fmt.Errorf("the socket handed over is not %s", path)
+	}
+	return newServer(u, path, d), nil
+}
+
+func newServer(l *net.UnixListener, path string, d Daemon) *Server {
+	l.SetUnlinkOnClose(false) // Close does, if nobody goes on with it
+	s := &Server{daemon: d, listener: l, path: path}
 	s.http = &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ConnContext: withPeer}
-	return s, nil
+	return s
 }
 
 // ErrInUse is returned where another daemon answers on the socket.
 var ErrInUse = errors.New("another daemon answers on it")
 
-// Serve answers until Close.
+// Serve answers until Close or Leave.
 func (s *Server) Serve() error {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) && !s.left.Load() {
 		return err
 	}
 	return nil
 }
 
-// Close ends running requests and removes the socket.
+// File duplicates the socket for another daemon, which may [Resume] with it. The
+// caller closes it.
+func (s *Server) File() (*os.File, error) { return s.listener.File() }
+
+// Leave takes no more requests and lets the socket lie for whoever has a
+// descriptor of it. Requests under way go on until Close.
+func (s *Server) Leave() {
+	s.left.Store(true)
+	_ = s.listener.Close()
+}
+
+// Close ends running requests, and removes the socket unless it was left.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	return s.http.Shutdown(ctx)
+	err := s.http.Shutdown(ctx)
+	if s.left.Load() {
+		return nil // its listener is closed already, and that is the error
+	}
+	return errors.Join(err, os.Remove(s.path))
 }
 
 func (s *Server) routes() http.Handler {
@@ -76,6 +116,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /status", answer(func(r *http.Request) (any, error) { return s.daemon.Status(r.Context()) }))
 	mux.HandleFunc("POST /reload", answer(func(r *http.Request) (any, error) { return s.daemon.Reload(r.Context()) }))
 	mux.HandleFunc("POST /scopes", answer(s.openScope))
+	mux.HandleFunc("POST /upgrade", answer(func(r *http.Request) (any, error) { return s.daemon.Upgrade(r.Context()) }))
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
@@ -110,40 +151,49 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 
 type peerKey struct{}
 
-// withPeer remembers who is at the other end, as the kernel says.
+// withPeer remembers who is at the other end, if we trust it.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	uid, err := peerUID(c)
-	if err != nil {
-		return ctx
+	if peer, err := Peer(c); err == nil && trusted(peer) {
+		return context.WithValue(ctx, peerKey{}, peer)
 	}
-	return context.WithValue(ctx, peerKey{}, uid)
+	return ctx
 }
 
-func peerUID(c net.Conn) (uint32, error) {
+// Peer tells who is at the other end of a unix socket, as the kernel says.
+func Peer(c net.Conn) (*unix.Ucred, error) {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		return 0, errors.New("not a unix socket")
+		return nil, errors.New("not a unix socket")
 	}
 	raw, err := u.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var sockErr error
 	err = raw.Control(func(fd uintptr) {
 		cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
-	if err = errors.Join(err, sockErr); err != nil {
-		return 0, err
+	return cred, errors.Join(err, sockErr)
+}
+
+// trusted reports whether a peer is root, or of our own user.
+func trusted(peer *unix.Ucred) bool { return peer.Uid == 0 || peer.Uid == uint32(os.Geteuid()) }
+
+// Trusted is an error unless the other end of a unix socket belongs to root or to
+// our own user: what it says decides where root mounts and what it captures.
+func Trusted(c net.Conn) error {
+	peer, err := Peer(c)
+	if err == nil && !trusted(peer) {
+		err = fmt.Errorf("it belongs to uid %d", peer.Uid)
 	}
-	return cred.Uid, nil
+	return err
 }
 
 // onlyOwner lets root and the daemon's own user in.
 func onlyOwner(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		uid, ok := r.Context().Value(peerKey{}).(uint32)
-		if !ok || uid != 0 && uid != uint32(os.Geteuid()) {
+		if r.Context().Value(peerKey{}) == nil {
 			http.Error(w, `{"error":"permission denied"}`, http.StatusForbidden)
 			return
 		}

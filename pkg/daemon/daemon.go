@@ -13,10 +13,8 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
-	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/config"
-	"github.com/outwarden/outwarden/pkg/control"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/trust"
@@ -27,6 +25,8 @@ import (
 type Options struct {
 	Config    string         // path of the configuration; "": config.DefaultPath
 	Ephemeral bool           // serve `run` alone and leave with the last scope
+	Takeover  bool           // take over from the daemon that runs, if one does
+	Successor []string       // the command that starts the daemon after us; empty: Upgrade is refused
 	Version   string         // for status
 	Log       *logrus.Logger // must be set
 }
@@ -39,23 +39,35 @@ type Daemon struct {
 
 	started bool // all steps of Start succeeded
 
+	inherited  inherited // what a daemon before us left
+	precursor  *line     // to the daemon that we relieve; nil: there was none
 	lock       *os.File
 	leaves     leaves
 	trust      *trust.Store
-	trail      *audit.Log
 	processes  *process.Resolver
 	resolver   resolver
 	capture    *capture.Capture
+	pinned     bool // there were hooks before ours
 	listeners  listeners
 	namespaces *namespaces
 	upstreams  *upstream.Pool
 	proxy      *proxy.Proxy
-	scopes     *scopes
-	control    *control.Server
+	records    records // where the proxy's go
 	signing    *signing
+	duties
 
-	mu     sync.Mutex // guards what a reload changes
-	loaded loaded
+	handover   *net.UnixListener // successors come here; nil: none can
+	successors chan *successor   // who wants to relieve us
+	relieved   bool              // one has
+	heir       *successor        // that one
+	heirs      chan *successor   // the same, for Upgrade
+	upgrading  sync.Mutex        // held while Upgrade waits
+	stored     bool              // the service manager keeps our sockets
+
+	mu            sync.Mutex // guards what a reload changes
+	loaded        loaded
+	leaving       bool  // our duties are another's: nothing may be reloaded
+	handoverError error // of the newest attempt
 }
 
 // loaded is the configuration in force.
@@ -69,54 +81,81 @@ type loaded struct {
 }
 
 // Start brings a Daemon up to where it serves. On an error nothing stays behind
-// that was not there before. Run it next.
+// that was not there before, and a daemon that it was to relieve goes on. Run it
+// next.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{o: o, since: time.Now()}
+	d := &Daemon{o: o, since: time.Now(), successors: make(chan *successor), heirs: make(chan *successor)}
 	steps := []func(context.Context) error{
-		d.loadConfig, d.takeLock, d.openAuthority, d.prepareTrust, d.openTrail,
-		d.openUpstreams, d.buildProxy, d.listen, d.openCapture, d.openNamespaces, d.openScopes, d.openControl,
+		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.openListeners,
+		d.openNamespaces, d.relieve, d.openTrail, d.openReplays, d.openScopes, d.openControl, d.openHandover, d.confirm,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
+			d.apologize(err)
 			d.unwind()
 			return nil, err
 		}
 	}
 	d.started = true
+	d.later(d.drain)
 	return d, nil
 }
 
-// Run serves until ctx ends, or for an ephemeral daemon until its last scope is
-// empty, and then stops in order. A hangup channel reloads at each value.
+// Run serves until ctx ends, or a successor has taken over, or for an ephemeral
+// daemon until its last scope is empty, and then stops in order. A hangup channel
+// reloads at each value.
 func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var work sync.WaitGroup
 	d.listeners.serve(func(l *net.TCPListener, netns uint64) { d.report("accept", d.proxy.Serve(l, netns)) })
 	work.Go(d.listeners.wait)
-	work.Go(func() { d.report("control socket", d.control.Serve()) })
-	work.Go(func() { d.watchKernel(ctx) })
-	work.Go(func() { d.namespaces.run(ctx) })
 	work.Go(func() { d.watchSecrets(ctx) })
 	work.Go(func() { newHeap(d.proxy.Shed).keep(ctx) })
+	work.Go(func() { d.awaitSuccessors(ctx) })
+	if d.precursor != nil {
+		work.Go(d.answer)
+	}
+	d.watch()
+	d.store()
 	d.notify(sd.SdNotifyReady)
 	d.o.Log.WithFields(logrus.Fields{"config": d.loaded.config.Files, "routes": len(d.loaded.config.Routes)}).Info("outwarden is ready")
-
-	for stopping := false; !stopping; {
-		select {
-		case <-ctx.Done():
-			stopping = true
-		case <-d.scopes.lastLeft():
-			stopping = d.scopes.leave()
-		case <-hangup:
-			d.reloadBySignal(ctx)
-		}
+	err := d.serve(ctx, hangup)
+	if !d.relieved {
+		d.notify(sd.SdNotifyStopping)
 	}
-	d.notify(sd.SdNotifyStopping)
 	cancel()
 	d.unwind()
+	if d.heir != nil {
+		d.heir.close()
+	}
 	work.Wait()
-	return nil
+	return err
+}
+
+// serve does what comes until there is a reason to stop.
+func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
+	alive, stop := watchdog()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.scopes.lastLeft():
+			if d.scopes.leave() {
+				return nil
+			}
+		case <-hangup:
+			d.reloadBySignal(ctx)
+		case s := <-d.successors:
+			relieved, err := d.handOver(s)
+			if relieved || err != nil {
+				return err
+			}
+		case <-alive:
+			d.notify(sd.SdNotifyWatchdog)
+		}
+	}
 }
 
 // later remembers how to undo a step.
@@ -132,12 +171,6 @@ func (d *Daemon) unwind() {
 func (d *Daemon) report(what string, err error) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		d.o.Log.WithError(err).Error(what)
-	}
-}
-
-func (d *Daemon) notify(state string) {
-	if _, err := sd.SdNotify(false, state); err != nil {
-		d.o.Log.WithError(err).Warn("service manager")
 	}
 }
 
@@ -161,7 +194,8 @@ func texts(warnings []config.Warning) []string {
 	return out
 }
 
-// takeLock makes sure of being the only daemon of this run_dir.
+// takeLock makes sure of being the only daemon of this run_dir, beside the one
+// that hands its lock over.
 func (d *Daemon) takeLock(ctx context.Context) error {
 	cfg := d.loaded.config
 	if err := MakeRunDir(cfg); err != nil {
@@ -170,12 +204,14 @@ func (d *Daemon) takeLock(ctx context.Context) error {
 	if err := makeDir(cfg.StateDir, 0o700); err != nil {
 		return err
 	}
-	lock, err := lockFile(ctx, lockPath(cfg))
+	var err error
+	if d.lock = d.inherited.takeLock(); d.lock == nil {
+		d.lock, err = lockFile(ctx, lockPath(cfg))
+	}
 	if err != nil {
 		return err
 	}
-	d.lock = lock
-	d.later(func() { _ = lock.Close() })
+	d.later(func() { _ = d.lock.Close() })
 	return nil
 }
 
@@ -187,16 +223,3 @@ func (d *Daemon) prepareTrust(context.Context) error {
 	d.trust = store
 	return nil
 }
-
-func (d *Daemon) openControl(context.Context) error {
-	s, err := control.Listen(SocketPath(d.loaded.config), d)
-	if err != nil {
-		return err
-	}
-	d.control = s
-	d.later(func() { d.report("control socket", s.Close()) })
-	return nil
-}
-
-// SocketPath is where the daemon of a configuration listens for control requests.
-func SocketPath(c *config.Config) string { return filepath.Join(c.RunDir, "control.sock") }

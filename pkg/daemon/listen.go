@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,46 +21,114 @@ import (
 // so each port adds another range of source ports.
 const listenPorts = 4
 
-// listen opens the home set on both loopback addresses. A host without IPv6 has
-// only the first half.
-func (d *Daemon) listen(ctx context.Context) error {
+// loopback are the addresses that we listen on. A host without IPv6 has only the
+// first.
+var loopback = [...]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+
+// openListeners attaches the hooks and opens the home set that they redirect to:
+// sockets that a daemon before us left, and for the rest new ones. The hooks come
+// first, as they keep everybody else from our ports.
+func (d *Daemon) openListeners(ctx context.Context) error {
+	const tries = 8
+	d.later(d.closeCapture)
 	d.later(d.listeners.close)
-	home := &set{}
-	d.listeners.add(home)
-	ports := d.loaded.config.Capture.Listen
-	if len(ports) == 0 {
-		ports = make([]uint16, listenPorts)
-	}
-	lc := listenConfig()
-	for _, port := range ports {
-		if err := home.listen(ctx, lc, "127.0.0.1", port); err != nil {
+	for n := 1; ; n++ {
+		ports := d.choosePorts()
+		if err := d.openCapture(ports); err != nil {
 			return err
 		}
-		if err := home.listen(ctx, lc, "::1", port); err != nil && !noIPv6(err) {
+		home, err := d.listen(ctx, ports)
+		if err == nil {
+			d.listeners.add(home) // which closes it from now on
+			return tag(d.capture, home)
+		}
+		if n == tries || len(d.loaded.config.Capture.Listen) > 0 || !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
+		d.closeCapture() // somebody has one of the ports that we chose
 	}
-	return nil
 }
 
-func listenConfig() *net.ListenConfig {
-	lc := &net.ListenConfig{KeepAlive: -1} // who connects is on this host: its kernel never leaves without a word
-	lc.SetMultipathTCP(false)              // an MPTCP listener hides the tuple that the hooks published
-	return lc
+// choosePorts are those of the configuration, else those of the sockets that we
+// have already, else some that nobody is given unasked.
+func (d *Daemon) choosePorts() []uint16 {
+	if ports := d.loaded.config.Capture.Listen; len(ports) > 0 {
+		return ports
+	}
+	if ports := d.inherited.ports(); len(ports) > 0 {
+		return ports
+	}
+	low, high := ownRange()
+	var ports []uint16
+	for len(ports) < listenPorts {
+		if p := uint16(low + rand.IntN(high-low+1)); !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	return ports
+}
+
+// ownRange is where no outgoing connection gets its port: one of those could stand
+// on ours at the moment of a restart, and no bind hook sees it.
+func ownRange() (low, high int) {
+	const enough, first, last = 256, 1024, 1<<16 - 1
+	var from, to int
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &from, &to)
+	}
+	switch {
+	case err == nil && last-to >= enough:
+		return to + 1, last
+	case err == nil && from-first >= enough:
+		return max(first, from-4*enough), from - 1
+	}
+	return first, last
+}
+
+// addresses are the ports on both loopback addresses.
+func addresses(ports []uint16) (all []netip.AddrPort) {
+	for _, ip := range loopback {
+		for _, port := range ports {
+			all = append(all, netip.AddrPortFrom(ip, port))
+		}
+	}
+	return all
+}
+
+// listen gives the home set: the listeners that we have already, and the rest.
+func (d *Daemon) listen(ctx context.Context, ports []uint16) (*set, error) {
+	home := &set{}
+	for _, a := range addresses(ports) {
+		l := d.inherited.take(a)
+		if l == nil {
+			var err error
+			if l, err = listenOn(ctx, a, d.mark); err != nil && a.Addr().Is6() && noIPv6(err) {
+				continue
+			} else if err != nil {
+				home.close()
+				return nil, err
+			}
+		}
+		home.sockets = append(home.sockets, l)
+	}
+	return home, nil
 }
 
 // listenIn opens a set in another network namespace, on the addresses of the
 // home set. What somebody there stands on already is left to him: the hooks see
 // that it has no tag, and take another. The error tells which those are; it is
 // fatal where no socket could be opened.
-func listenIn(ctx context.Context, netns *os.File, addrs []netip.AddrPort) (*set, error) {
+func listenIn(ctx context.Context, netns *os.File, addrs []netip.AddrPort, mark controlFunc) (*set, error) {
 	s := &set{}
-	lc := listenConfig()
-	lc.Control = bindAnyway
 	var failed []error
 	err := capture.In(netns, func() error {
 		for _, a := range addrs {
-			if err := s.listen(ctx, lc, a.Addr().String(), a.Port()); err != nil && !noIPv6(err) {
+			l, err := listenOn(ctx, a, mark, bindAnyway)
+			switch {
+			case err == nil:
+				s.sockets = append(s.sockets, l)
+			case !noIPv6(err):
 				failed = append(failed, err)
 			}
 		}
@@ -80,34 +149,61 @@ func bindAnyway(network, _ string, rc syscall.RawConn) error {
 	return errors.Join(err, os.NewSyscallError("setsockopt FREEBIND", failed))
 }
 
-// listen opens one more listener. The set is not in use yet.
-func (s *set) listen(ctx context.Context, lc *net.ListenConfig, host string, port uint16) error {
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
-	if err != nil {
-		return fmt.Errorf("open listener: %w", err)
+// listenOn opens a listener in the thread's network namespace. Something before it
+// binds gives it our mark, without which the hooks would keep us from the port too;
+// it does not stay, as connections would inherit it.
+func listenOn(ctx context.Context, a netip.AddrPort, before ...controlFunc) (*net.TCPListener, error) {
+	lc := net.ListenConfig{
+		KeepAlive: -1, // who connects is on this host: its kernel never leaves without a word
+		Control: func(network, address string, rc syscall.RawConn) error {
+			var failed []error
+			for _, f := range before {
+				failed = append(failed, f(network, address, rc))
+			}
+			return errors.Join(failed...)
+		},
 	}
-	s.sockets = append(s.sockets, l.(*net.TCPListener))
-	return nil
+	lc.SetMultipathTCP(false) // an MPTCP listener hides the tuple that the hooks published
+	l, err := lc.Listen(ctx, "tcp", a.String())
+	if err != nil {
+		return nil, fmt.Errorf("open listener: %w", err)
+	}
+	tcp := l.(*net.TCPListener)
+	if err := onFD(tcp, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, 0) }); err != nil {
+		_ = tcp.Close()
+		return nil, err
+	}
+	return tcp, nil
+}
+
+// onFD calls f with the descriptor of c.
+func onFD(c syscall.Conn, f func(fd int) error) error {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = rc.Control(func(fd uintptr) { failed = f(int(fd)) })
+	return errors.Join(err, failed)
 }
 
 func noIPv6(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
 }
 
-// openCapture attaches the hooks and makes the listeners known to them.
-func (d *Daemon) openCapture(context.Context) error {
+// openCapture attaches the hooks.
+func (d *Daemon) openCapture(ports []uint16) error {
 	c := d.loaded.config.Capture
-	pins := d.pins()
-	_, before := os.Stat(pins)
+	_, before := os.Stat(d.pins())
 	hooks, err := capture.Open(capture.Config{
-		PinDir: pins, Ports: c.Ports, Listen: d.listeners.addrs(), FailOpen: c.FailOpen, Mark: c.Mark,
+		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, Mark: c.Mark,
+		Held: d.inherited.takePins(),
 	})
 	if err != nil {
 		return err
 	}
-	d.capture = hooks
-	d.later(func() { d.letGo(hooks, pins, before == nil) })
-	return tag(hooks, d.listeners.home())
+	d.capture, d.pinned = hooks, d.pinned || before == nil
+	return nil
 }
 
 // tag makes a set known to the hooks.
@@ -120,14 +216,17 @@ func tag(hooks *capture.Capture, s *set) (err error) {
 	return nil
 }
 
-// letGo leaves the hooks to the fail policy once we have served, unless nobody
-// is in scope any more who could need them. A start that failed removes them if
-// they were not there before it.
-func (d *Daemon) letGo(hooks *capture.Capture, pins string, existed bool) {
-	d.report("kernel hooks", hooks.Close())
-	if d.started && !d.scopes.leave() || !d.started && existed {
+// closeCapture leaves the hooks to the fail policy once we have served, unless
+// nobody is in scope any more who could need them. A start that failed removes
+// them if they were not there before it.
+func (d *Daemon) closeCapture() {
+	if d.capture == nil {
 		return
 	}
-	_, err := capture.Detach(pins)
+	d.report("kernel hooks", d.capture.Close())
+	if d.started && !d.scopes.leave() || !d.started && d.pinned {
+		return
+	}
+	_, err := capture.Detach(d.pins())
 	d.report("kernel hooks", err)
 }

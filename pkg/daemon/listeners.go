@@ -129,6 +129,16 @@ func (ls *listeners) others() int {
 	return max(len(ls.sets)-1, 0)
 }
 
+// all are the sockets of every set.
+func (ls *listeners) all() (all []*net.TCPListener) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, s := range ls.sets {
+		all = append(all, s.sockets...)
+	}
+	return all
+}
+
 // addrs are where every set listens.
 func (ls *listeners) addrs() []netip.AddrPort {
 	home := ls.home()

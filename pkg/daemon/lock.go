@@ -27,7 +27,7 @@ func (e *runningError) Unwrap() error { return ErrRunning }
 
 // Hint is for the person at the keyboard.
 func (e *runningError) Hint() string {
-	return "stop it first, or give this one a run_dir and a state_dir of its own"
+	return "to replace it without a gap: outwarden upgrade. Else stop it first, or give this one a run_dir and a state_dir of its own"
 }
 
 func lockPath(c *config.Config) string { return filepath.Join(c.RunDir, "lock") }
@@ -54,14 +54,20 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = f.Truncate(0); err == nil {
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
-	}
-	if err != nil {
+	if err := sign(f); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// sign leaves our pid in a lock that we hold, for whoever is kept out.
+func sign(lock *os.File) error {
+	if err := lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err := lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	return err
 }
 
 func tryLock(path string, how int) (*os.File, error) {

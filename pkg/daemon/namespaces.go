@@ -38,6 +38,7 @@ type namespaces struct {
 
 	turn   sync.Mutex                  // one namespace comes or goes at a time
 	failed map[process.Netns]time.Time // guarded by turn
+	sets   map[process.Netns]*set      // open ones; guarded by turn
 
 	mu    sync.Mutex
 	known map[process.Netns]bool // our own too, which never goes
@@ -52,7 +53,22 @@ func (d *Daemon) openNamespaces(context.Context) error {
 		listeners: &d.listeners, hooks: d.capture, processes: d.processes, log: d.report,
 		inScope:  func(cgroup string) bool { return d.scopes.covers(cgroup) },
 		arrivals: make(chan flow.Caller, mostWaiting), looks: make(chan struct{}, 1),
-		failed: map[process.Netns]time.Time{}, known: map[process.Netns]bool{home: true},
+		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
+	}
+	return d.namespaces.adopt(d.inherited.takeSets())
+}
+
+// adopt takes over the sets of a daemon before us.
+func (n *namespaces) adopt(sets map[process.Netns]*set) error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	for ns, s := range sets {
+		n.listeners.add(s) // which closes it from now on
+		if err := tag(n.hooks, s); err != nil {
+			return err
+		}
+		n.sets[ns] = s
+		n.learn(ns)
 	}
 	return nil
 }
@@ -91,6 +107,7 @@ func (n *namespaces) look() {
 // run opens and closes listeners until ctx ends; those that are open then stay.
 func (n *namespaces) run(ctx context.Context) {
 	defer n.keepers.Wait()
+	n.keepAll(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -100,6 +117,15 @@ func (n *namespaces) run(ctx context.Context) {
 		case <-n.looks:
 			n.log("network namespaces", n.search(ctx))
 		}
+	}
+}
+
+// keepAll watches over the sets that are open already.
+func (n *namespaces) keepAll(ctx context.Context) {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	for ns, s := range n.sets {
+		n.keepers.Go(func() { n.keep(ctx, ns, s) })
 	}
 }
 
@@ -143,7 +169,7 @@ func (n *namespaces) open(ctx context.Context, file *os.File) error {
 	if err != nil || n.knows(ns) || time.Since(n.failed[ns]) < retryAfter {
 		return err
 	}
-	s, taken := listenIn(ctx, file, n.listeners.addrs())
+	s, taken := listenIn(ctx, file, n.listeners.addrs(), n.hooks.Control)
 	if err = tag(n.hooks, s); err != nil || len(s.sockets) == 0 {
 		s.close()
 		n.hooks.LeaveNetns(s.netns)
@@ -152,6 +178,7 @@ func (n *namespaces) open(ctx context.Context, file *os.File) error {
 	}
 	if n.listeners.add(s) {
 		n.learn(ns)
+		n.sets[ns] = s
 		n.keepers.Go(func() { n.keep(ctx, ns, s) })
 	}
 	return taken
@@ -176,6 +203,7 @@ func (n *namespaces) keep(ctx context.Context, ns process.Netns, s *set) {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	n.forget(ns)
+	delete(n.sets, ns)
 	n.listeners.remove(s)
 	n.hooks.LeaveNetns(s.netns)
 }

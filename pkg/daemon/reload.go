@@ -24,6 +24,9 @@ const secretsEvery = 2 * time.Second
 func (d *Daemon) Reload(ctx context.Context) (*control.Reloaded, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.leaving {
+		return nil, errLeaving
+	}
 	next, err := d.reload(ctx)
 	d.loaded.failed = err
 	if err != nil {
@@ -70,6 +73,7 @@ func fixed(old, next *config.Config) error {
 		{"state_dir", old.StateDir, next.StateDir},
 		{"run_dir", old.RunDir, next.RunDir},
 		{"audit", old.Audit, next.Audit},
+		{"drain", old.Drain, next.Drain},
 		{"authority", old.Authority, next.Authority},
 		{"capture.pin_dir", old.Capture.PinDir, next.Capture.PinDir},
 		{"capture.listen", old.Capture.Listen, next.Capture.Listen},

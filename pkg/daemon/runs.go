@@ -40,7 +40,7 @@ func (s *scopes) create(parent string) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.leaving {
+	if s.leaving || s.ended {
 		return "", errLeaving
 	}
 	var id [6]byte

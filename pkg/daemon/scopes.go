@@ -41,6 +41,7 @@ type scopes struct {
 	file      string // lists the cgroups of runs, for the daemon after us
 	hooks     hooks
 	ctx       context.Context // ends when the daemon stops
+	stop      context.CancelFunc
 	work      sync.WaitGroup
 	ephemeral bool          // runs alone: the configuration's scope does not count
 	empty     chan struct{} // holds a value when an ephemeral daemon may have nobody left
@@ -53,12 +54,13 @@ type scopes struct {
 	targets          [2][]config.Target
 	open             []string // of `run`
 	leaving          bool     // no run is taken in any more
+	ended            bool     // the same, and nothing is followed: the daemon after us does
 }
 
 // errLeaving sends a run to the daemon after us.
 var errLeaving = &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon is leaving"}
 
-func (d *Daemon) openScopes(context.Context) error {
+func (d *Daemon) beginScopes() error {
 	root, err := process.CgroupMount()
 	if err != nil {
 		return err
@@ -69,8 +71,7 @@ func (d *Daemon) openScopes(context.Context) error {
 		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
 		changed: d.namespaces.look,
 	}
-	d.scopes = s
-	d.later(func() { stop(); s.work.Wait() })
+	s.stop, d.scopes = stop, s
 	s.adopt()
 	if err := s.configure(d.loaded.config); err != nil {
 		return err
@@ -214,6 +215,15 @@ func (s *scopes) leave() bool {
 	defer s.mu.Unlock()
 	s.leaving = s.leaving || s.ephemeral && len(s.open) == 0
 	return s.leaving
+}
+
+// end leaves the scopes as they are to the daemon after us.
+func (s *scopes) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.stop()
+	s.work.Wait()
 }
 
 // list returns all that is captured and all that is exempt.

@@ -53,7 +53,11 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 	if !refuses || d.signing.seen != nil {
 		return d.signing, nil
 	}
-	seen, err := replay.Open(replay.Options{
+	open := replay.Open
+	if d.precursor != nil && !d.started {
+		open = replay.Prepare // it has the journal
+	}
+	seen, err := open(replay.Options{
 		Path: filepath.Join(c.StateDir, "replays"), Window: replayWindow, Capacity: replayCapacity,
 	})
 	if err != nil {

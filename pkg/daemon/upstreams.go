@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 
-	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/dns"
 	"github.com/outwarden/outwarden/pkg/process"
@@ -41,20 +39,6 @@ func (d *Daemon) mark(network, address string, c syscall.RawConn) error {
 	return d.capture.Control(network, address, c)
 }
 
-func (d *Daemon) openTrail(context.Context) error {
-	c := d.loaded.config
-	trail, err := audit.Open(trailDir(c), audit.Options{Synced: c.Audit.Synced})
-	if err != nil {
-		return err
-	}
-	d.trail = trail
-	d.later(func() { d.report("audit trail", trail.Close()) })
-	return nil
-}
-
-// trailDir is where the segments of the trail lie.
-func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit") }
-
 func (d *Daemon) openUpstreams(context.Context) error {
 	resolver, err := newResolver(d.loaded.config, d.mark)
 	if err != nil {
@@ -78,8 +62,9 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	}
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
-		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: d.trail, Dial: d.dialOriginal,
+		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Dial: d.dialOriginal,
 		Synced:   d.loaded.config.Audit.Synced,
+		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain},
 		OnDefect: func(err error) { d.report("proxy", err) },
 	})
 	d.proxy.SetSnapshot(snapshot)

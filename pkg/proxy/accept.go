@@ -12,7 +12,6 @@ import (
 	"github.com/outwarden/outwarden/pkg/clienthello"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/h2"
-	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/wire"
@@ -60,9 +59,11 @@ type conn struct {
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
-	// for Proxy.Close, from another goroutine
-	idle atomic.Bool  // waiting for the next request
-	up   atomic.Value // inject.Conn: the upstream of the HTTP/1 exchange under way
+	// for Proxy.Close and Settle, from another goroutine
+	final   atomic.Bool  // no request follows the one under way
+	idle    atomic.Bool  // waiting for the next request
+	tunnels atomic.Bool  // in a tunnel, which has no end of its own
+	up      atomic.Value // inject.Conn: the upstream of the HTTP/1 exchange under way
 
 	started time.Time // accept
 }
@@ -129,6 +130,9 @@ func (p *Proxy) forget(c *conn) {
 	p.mu.Lock()
 	delete(p.open, c)
 	p.mu.Unlock()
+	if s := p.settle.Load(); s != nil {
+		s.forget(c)
+	}
 	if c.share != nil {
 		p.shares.give(c.flow.Cgroup)
 	}
@@ -189,25 +193,6 @@ func (p *Proxy) isOurs(a netip.AddrPort) bool {
 func (c *conn) reset() {
 	_ = c.raw.SetLinger(0)
 	_ = c.raw.Close()
-}
-
-// drain ends a connection that waits for its next request; abort any other.
-func (c *conn) drain() {
-	if h := c.http2.Load(); h != nil {
-		h.Shutdown()
-		return
-	}
-	if c.idle.Load() {
-		_ = c.raw.SetReadDeadline(longAgo)
-	}
-}
-
-// abort ends it at once. Both ends are closed, as a stage waits for either.
-func (c *conn) abort() {
-	c.reset()
-	if up, _ := c.up.Load().(inject.Conn); !up.IsZero() {
-		_ = up.Close()
-	}
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

@@ -61,7 +61,7 @@ func (c *conn) carry(up relay.End) {
 		c.failPassthrough(err)
 		return
 	}
-	r := c.p.relay.Run(relay.End{Socket: down, Said: c.peek.Peeked()}, up, c.p.o.Timeouts.Hello)
+	r := c.p.relay.Run(relay.End{Socket: down, Said: c.peek.Peeked(), Framed: c.proto == protoTLS}, up, c.p.o.Timeouts.Hello)
 	if !r.Connected {
 		c.failPassthrough(r.Err)
 		return

@@ -115,10 +115,13 @@ type Proxy struct {
 	mu      sync.Mutex
 	open    map[*conn]struct{}
 	closing atomic.Bool
-	ctx     context.Context // ends when Close has lost patience
-	stop    context.CancelFunc
-	crew    crew
-	relay   *relay.Relay
+	settle  atomic.Pointer[settling]
+
+	patience time.Duration   // of Close
+	ctx      context.Context // ends when Close has lost patience
+	stop     context.CancelFunc
+	crew     crew
+	relay    *relay.Relay
 
 	dismissed chan struct{} // closed when no connection will come any more
 	configs   configs
@@ -138,6 +141,7 @@ func New(o Options) *Proxy {
 	p := &Proxy{
 		o: o, slots: make(chan struct{}, o.MaxConns), shares: newShares(o.MaxConns, o.MaxTurns), open: make(map[*conn]struct{}),
 	}
+	p.patience = o.Timeouts.Drain
 	p.relay = relay.New(runtime.GOMAXPROCS(0))
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.crew, p.dismissed = newCrew(p), make(chan struct{})
@@ -175,29 +179,6 @@ func (p *Proxy) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.open)
-}
-
-// Close waits for established flows to end, at most Timeouts.Drain, and then
-// resets what is left. Listeners belong to their opener, who closes them first.
-func (p *Proxy) Close() error {
-	if !p.closing.Swap(true) {
-		close(p.dismissed)
-	}
-	defer p.relay.Close()
-	defer p.stop()
-	done := make(chan struct{})
-	go func() { p.conns.Wait(); close(done) }()
-	p.each((*conn).drain)
-	select {
-	case <-done:
-		return nil
-	case <-time.After(p.o.Timeouts.Drain):
-	}
-	p.stop()
-	p.relay.Close()
-	p.each((*conn).abort)
-	<-done
-	return nil
 }
 
 func (p *Proxy) each(f func(*conn)) {

@@ -100,7 +100,7 @@ func (x *exchange) responseHead(dst []byte) []byte {
 	x.res.Hop(&x.edit)
 	x.edit.DropName(x.res.Fields, "alt-svc")
 	x.edit.DropName(x.res.Fields, "alternate-protocol")
-	if (!x.req.KeepAlive || x.c.p.closing.Load()) && x.res.Body != http1.BodyUntilClose {
+	if (!x.req.KeepAlive || x.c.draining()) && x.res.Body != http1.BodyUntilClose {
 		x.more = false
 		x.edit.Add = http1.AppendField(x.edit.Add, "Connection", "close")
 	}

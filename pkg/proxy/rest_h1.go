@@ -29,11 +29,11 @@ func (c *conn) awaitRequest(in *window) awaited {
 	c.idle.Store(true)
 	defer c.idle.Store(false)
 	c.wire.ExtendRead(min(nap, c.p.o.Timeouts.Idle))
-	if c.p.closing.Load() { // after the deadline, which drain may set too
+	if c.draining() { // after the deadline, which drain may set too
 		return nobody
 	}
 	err := in.await(c.client)
-	closing := c.p.closing.Load()
+	closing := c.draining()
 	switch {
 	case err == nil && closing: // drain may have set a deadline that is over
 		_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Head))
@@ -53,7 +53,7 @@ func (c *conn) awaitRequest(in *window) awaited {
 func (c *conn) sleep() stage {
 	c.idle.Store(true)
 	_ = c.wire.SetReadDeadline(time.Now().Add(max(c.p.o.Timeouts.Idle-nap, 0)))
-	if c.p.closing.Load() {
+	if c.draining() {
 		return c.endHTTP1()
 	}
 	err := c.wire.Await()

@@ -221,7 +221,7 @@ func (x *exchange) conclude(f *failure) bool {
 	}
 	x.record(f)
 	x.c.left = f == nil && x.over()
-	return f == nil && x.more && x.req.KeepAlive && !x.c.p.closing.Load()
+	return f == nil && x.more && x.req.KeepAlive && !x.c.draining()
 }
 
 // refuse tells the workload why, if it has not seen a part of a response yet;

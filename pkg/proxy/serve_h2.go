@@ -25,7 +25,7 @@ func (c *conn) serveHTTP2() stage {
 		Beneath: c.wire,
 	}, func() h2.Handler { return (*downStream)(c.newStream()) })
 	c.http2.Store(server)
-	if c.p.closing.Load() {
+	if c.draining() {
 		server.Shutdown()
 	}
 	err := server.Serve()

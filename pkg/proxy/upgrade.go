@@ -38,6 +38,8 @@ func (x *exchange) switchProtocols(from *window) *failure {
 func (x *exchange) tunnel() {
 	_ = x.c.client.SetDeadline(time.Time{})
 	_ = x.to.SetDeadline(time.Time{})
+	x.c.tunnels.Store(true)
+	defer x.c.tunnels.Store(false)
 	sent := make(chan int64, 1)
 	go func() { sent <- pour(x.to, x.c.client, x.c.wire, x.up.Wire()) }()
 	x.bytesIn += pour(x.c.client, x.to, x.up.Wire(), x.c.wire)

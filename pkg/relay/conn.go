@@ -28,6 +28,7 @@ type conn struct {
 	mu        sync.Mutex
 	sides     [2]side
 	streams   [2]stream // by the side that they read from
+	framed    bool
 	connected bool
 	ended     bool
 	result    Result
@@ -38,7 +39,7 @@ type conn struct {
 }
 
 func newConn(a, b End) *conn {
-	c := &conn{over: make(chan struct{})}
+	c := &conn{over: make(chan struct{}), framed: a.Framed}
 	c.sides[near].socket, c.sides[far].socket = a.Socket, b.Socket
 	c.streams[near] = stream{src: &c.sides[near], dst: &c.sides[far], held: a.Said}
 	c.streams[far] = stream{src: &c.sides[far], dst: &c.sides[near], held: b.Said}
@@ -133,6 +134,19 @@ func (c *conn) abort(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.end(why)
+}
+
+// finish tells both sides that nothing more will come. What they say from then on
+// goes nowhere, which resets them; an end of stream ends them.
+func (c *conn) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || !c.connected || !c.framed || c.streams[near].pending() || c.streams[far].pending() {
+		return
+	}
+	for i := range c.sides {
+		shutdown(c.sides[i].socket)
+	}
 }
 
 // end closes both sockets, which resets them where something went wrong.

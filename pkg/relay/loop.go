@@ -116,6 +116,14 @@ func (l *loop) close() {
 	<-l.done
 }
 
+func (l *loop) finish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.finish()
+	}
+}
+
 func (l *loop) abort() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,6 +14,7 @@ var ErrClosed = errors.New("relay: closed")
 type End struct {
 	Socket int    // non-blocking stream socket; Run owns and closes it
 	Said   []byte // what was read from it before: goes to the other side first
+	Framed bool   // what it says shows whether it is whole, as TLS does: an end of stream can't pass for that of a message
 }
 
 // Result is how a connection went.
@@ -61,6 +62,16 @@ func (r *Relay) Run(near, far End, connect time.Duration) Result {
 func (r *Relay) Shed() {
 	for i := range r.loops {
 		r.loops[i].spare.shed()
+	}
+}
+
+// Finish ends the connections that may be ended in good order: those whose near
+// end is Framed, and of which nothing is on its way. Both sides are told, and get
+// to say so in turn.
+func (r *Relay) Finish() {
+	r.begin.Do(func() { r.err = ErrClosed })
+	for i := range r.loops {
+		r.loops[i].finish()
 	}
 }
 

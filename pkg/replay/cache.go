@@ -32,6 +32,11 @@ type Cache struct {
 	latest  time.Time // the latest time that was seen: the cache's clock
 	floor   time.Time // nothing signed before is accepted
 	journal *journal  // nil: none
+
+	path      string // of the journal; "": none
+	sync      bool
+	waiting   chan struct{}                            // closed when it is known who decides; nil: it is
+	elsewhere func(m Message, at, now time.Time) error // nil: we do
 }
 
 // generation is what was accepted since its start.
@@ -42,30 +47,46 @@ type generation struct {
 
 // Open returns a Cache with what its journal holds. Close it.
 func Open(o Options) (*Cache, error) {
+	c, err := newCache(&o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.open(o.Now); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func newCache(o *Options) (*Cache, error) {
 	if o.Window <= 0 || o.Skew < 0 || o.Capacity <= 0 {
 		return nil, ErrOptions
 	}
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	now := o.Now.Round(0) // wall time: journals outlive the monotonic clock
-	c := &Cache{window: o.Window, skew: o.Skew, span: o.Window + o.Skew, capacity: o.Capacity, latest: now}
+	o.Now = o.Now.Round(0) // wall time: journals outlive the monotonic clock
+	return &Cache{window: o.Window, skew: o.Skew, span: o.Window + o.Skew, capacity: o.Capacity, path: o.Path, sync: o.Sync}, nil
+}
+
+// open begins with what the journal holds.
+func (c *Cache) open(now time.Time) error {
+	c.latest = now
 	c.young = newGeneration(now)
 	c.old = newGeneration(now)
-	if o.Path == "" {
-		c.floor = now.Add(o.Skew)
-		return c, nil
+	if c.path == "" {
+		c.floor = now.Add(c.skew)
+		return nil
 	}
-	j, fresh, err := openJournal(o.Path, o.Sync)
+	j, fresh, err := openJournal(c.path, c.sync)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.journal = j
 	if err := c.load(fresh, now); err != nil {
 		_ = j.close() // the first error tells more
-		return nil, err
+		return err
 	}
-	return c, nil
+	return nil
 }
 
 func newGeneration(start time.Time) generation {
@@ -96,6 +117,11 @@ func (c *Cache) load(fresh bool, now time.Time) error {
 // A zero at is stale.
 func (c *Cache) Accept(m Message, at, now time.Time) error {
 	c.mu.Lock()
+	c.await()
+	if accept := c.elsewhere; accept != nil {
+		c.mu.Unlock()
+		return accept(m, at, now)
+	}
 	defer c.mu.Unlock()
 	at, now = at.Round(0), now.Round(0)
 	if now.After(c.latest) {
@@ -167,7 +193,11 @@ func (c *Cache) Len() int {
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.journal == nil {
+	if c.waiting != nil {
+		c.elsewhere = refuse
+		c.wake()
+	}
+	if c.journal == nil || c.elsewhere != nil {
 		return nil
 	}
 	return c.journal.close()

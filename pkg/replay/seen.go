@@ -29,9 +29,9 @@ var (
 
 // Message is what is remembered of a verified message.
 type Message struct {
-	KeyID     string
-	Signature []byte // canonical bytes
-	Nonce     string // "" = none; one nonce serves a key once, whatever is signed
+	KeyID     string `json:"key_id"`
+	Signature []byte `json:"signature"` // canonical bytes
+	Nonce     string `json:"nonce"`     // "" = none; one nonce serves a key once, whatever is signed
 }
 
 // mark is a message's signature or nonce. 128 bits are kept: whoever could find

@@ -9,6 +9,7 @@
 //	client connect ADDR       connects and closes
 //	client alone ADDR         connects from a network namespace that it makes
 //	client squat ADDR...      listens there
+//	client load N URL         N at a time get URL on new connections until stdin ends
 package main
 
 import (
@@ -42,6 +43,8 @@ func main() {
 		err = burst(args[0], args[1], args[2])
 	case "names":
 		err = names(args[0], args[1])
+	case "load":
+		err = load(args[0], args[1])
 	case "connect":
 		err = connect(args[0])
 	case "alone":

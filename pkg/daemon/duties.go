@@ -1,0 +1,171 @@
+package daemon
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/control"
+)
+
+// duties are what only one daemon of a configuration can do at a time: write the
+// trail, keep the scopes, answer control requests, read kernel events. Flows are
+// none: two daemons can serve them side by side, and do while one relieves the
+// other. See doc.go for the order.
+type duties struct {
+	trail   *audit.Log
+	scopes  *scopes
+	control *control.Server
+
+	stop context.CancelFunc // ends what watch started
+	work sync.WaitGroup
+
+	unwatchNamespaces func() // safe to call again
+}
+
+func (d *Daemon) openTrail(context.Context) error {
+	d.later(d.closeTrail)
+	return d.beginTrail()
+}
+
+func (d *Daemon) beginTrail() error {
+	c := d.loaded.config
+	trail, err := audit.Open(trailDir(c), audit.Options{Synced: c.Audit.Synced})
+	if err != nil {
+		return err
+	}
+	d.trail = trail
+	d.records.moveTo(trail)
+	return nil
+}
+
+func (d *Daemon) closeTrail() {
+	if d.trail != nil && !d.relieved {
+		d.report("audit trail", d.trail.Close())
+	}
+}
+
+// trailDir is where the segments of the trail lie.
+func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit") }
+
+// openReplays goes on with the signatures that the daemon before us has seen.
+func (d *Daemon) openReplays(context.Context) error {
+	if d.precursor == nil || d.signing.seen == nil {
+		return nil
+	}
+	return d.signing.seen.Resume()
+}
+
+func (d *Daemon) openScopes(context.Context) error {
+	d.later(d.closeScopes)
+	return d.beginScopes()
+}
+
+func (d *Daemon) closeScopes() {
+	if d.scopes != nil {
+		d.scopes.end()
+	}
+}
+
+func (d *Daemon) openControl(context.Context) error {
+	d.later(d.closeControl)
+	return d.beginControl()
+}
+
+// beginControl goes on with the socket of the daemon before, or opens one.
+func (d *Daemon) beginControl() error {
+	path := SocketPath(d.loaded.config)
+	if f := d.inherited.takeControl(); f != nil {
+		s, err := control.Resume(f, path, d)
+		if err == nil {
+			d.control = s
+			return nil
+		}
+		d.o.Log.WithError(err).Warn("control socket")
+	}
+	s, err := control.Listen(path, d)
+	if err != nil {
+		return err
+	}
+	d.control = s
+	return nil
+}
+
+// closeControl removes the socket, unless somebody goes on with it: the daemon
+// that we did not relieve after all, or the one that comes after us.
+func (d *Daemon) closeControl() {
+	if d.control == nil {
+		return
+	}
+	if !d.started && d.precursor != nil || d.stored {
+		d.control.Leave()
+	}
+	d.report("control socket", d.control.Close())
+}
+
+// SocketPath is where the daemon of a configuration listens for control requests.
+func SocketPath(c *config.Config) string { return filepath.Join(c.RunDir, "control.sock") }
+
+// watch answers control requests and reads kernel events until unwatch.
+func (d *Daemon) watch() {
+	ctx, stop := context.WithCancel(context.Background())
+	d.stop = stop
+	server := d.control
+	d.duties.work.Go(func() { d.report("control socket", server.Serve()) })
+	d.duties.work.Go(func() { d.watchKernel(ctx) })
+	d.watchNamespaces()
+}
+
+func (d *Daemon) unwatch() {
+	d.unwatchNamespaces()
+	d.stop()
+	d.duties.work.Wait()
+}
+
+// watchNamespaces gives namespaces that come listeners, until unwatchNamespaces.
+func (d *Daemon) watchNamespaces() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); d.namespaces.run(ctx) }()
+	d.unwatchNamespaces = func() { stop(); <-done }
+}
+
+// leaveDuties leaves them to a successor. Records wait from now on.
+func (d *Daemon) leaveDuties() {
+	d.mu.Lock() // a reload that is under way comes first, and no other after it
+	defer d.mu.Unlock()
+	d.leaving = true
+	d.control.Leave()
+	d.scopes.end()
+	d.unwatch()
+	if d.signing.seen != nil {
+		d.report("replay cache", d.signing.seen.Suspend())
+	}
+	d.records.hold()
+	d.report("audit trail", d.trail.Close())
+}
+
+// resumeDuties takes them up again where the successor failed.
+func (d *Daemon) resumeDuties() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.beginTrail(); err != nil {
+		return err
+	}
+	if d.signing.seen != nil {
+		if err := d.signing.seen.Resume(); err != nil {
+			return err
+		}
+	}
+	if err := d.beginScopes(); err != nil {
+		return err
+	}
+	if err := d.beginControl(); err != nil {
+		return err
+	}
+	d.watch()
+	d.leaving = false
+	return nil
+}

@@ -1,0 +1,122 @@
+package daemon
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/replay"
+)
+
+var errNoSuccessor = errors.New("the daemon after us does not answer any more")
+
+// remote asks the successor, for what we still drain.
+type remote struct {
+	line *line
+
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]chan string // nil: the line is down
+}
+
+// signature is one that a workload made, and that must not have been seen.
+type signature struct {
+	Message replay.Message `json:"message"`
+	At      time.Time      `json:"at"`
+	Now     time.Time      `json:"now"`
+}
+
+func newRemote(l *line) *remote {
+	r := &remote{line: l, waiting: map[uint64]chan string{}}
+	go r.read()
+	return r
+}
+
+// Append returns when the successor has written the record.
+func (r *remote) Append(record *audit.Record) error {
+	if record.Time.IsZero() {
+		record.Time = time.Now()
+	}
+	return r.ask(&message{Record: record.Line()})
+}
+
+// accept is replay.Cache's Accept, of the successor's.
+func (r *remote) accept(m replay.Message, at, now time.Time) error {
+	err := r.ask(&message{Replay: &signature{m, at, now}})
+	if err == nil {
+		return nil
+	}
+	for _, known := range []error{replay.ErrReplayed, replay.ErrStale, replay.ErrEarly, replay.ErrFull} {
+		if err.Error() == known.Error() {
+			return known
+		}
+	}
+	return errors.Join(replay.ErrJournal, err)
+}
+
+// ask sends a question and waits for the answer.
+func (r *remote) ask(m *message) error {
+	id, answer := r.expect()
+	if answer == nil {
+		return errNoSuccessor
+	}
+	defer r.forget(id)
+	m.ID = id
+	if err := r.line.send(m); err != nil {
+		return err
+	}
+	patience := time.NewTimer(handoverPatience)
+	defer patience.Stop()
+	select {
+	case failed, ok := <-answer:
+		switch {
+		case !ok:
+			return errNoSuccessor
+		case failed != "":
+			return errors.New(failed)
+		}
+		return nil
+	case <-patience.C:
+		return errNoSuccessor
+	}
+}
+
+func (r *remote) expect() (id uint64, answer chan string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		return 0, nil
+	}
+	r.last++
+	answer = make(chan string, 1)
+	r.waiting[r.last] = answer
+	return r.last, answer
+}
+
+func (r *remote) forget(id uint64) chan string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	answer := r.waiting[id]
+	delete(r.waiting, id)
+	return answer
+}
+
+// read hands answers out until the line is down, and then tells all who wait.
+func (r *remote) read() {
+	for {
+		m, err := r.line.receive(0)
+		if err != nil {
+			break
+		}
+		if answer := r.forget(m.ID); answer != nil {
+			answer <- m.Failed
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, answer := range r.waiting {
+		close(answer)
+	}
+	r.waiting = nil
+}

@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/control"
+)
+
+// handoverPatience is how long one daemon waits for a step of the other.
+const handoverPatience = 30 * time.Second
+
+// handoverPath is where a daemon waits for its successor.
+func handoverPath(c *config.Config) string { return filepath.Join(c.RunDir, "handover.sock") }
+
+// terms are what must be the same in both daemons, and who the successor is.
+type terms struct {
+	Version  string   `json:"version"`
+	StateDir string   `json:"state_dir"`
+	PinDir   string   `json:"pin_dir"`
+	Mark     uint32   `json:"mark"`
+	Listen   []uint16 `json:"listen"`
+	Cgroup   string   `json:"cgroup"` // of the process: the hooks know our connections by it
+}
+
+func (d *Daemon) terms() (*terms, error) {
+	c := d.loaded.config
+	cgroup, err := ownCgroup()
+	return &terms{
+		Version: d.o.Version, StateDir: c.StateDir, PinDir: d.pins(), Mark: c.Capture.Mark, Listen: c.Capture.Listen, Cgroup: cgroup,
+	}, err
+}
+
+// ownCgroup is this process's place in the cgroup2 hierarchy.
+func ownCgroup() (string, error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSpace(path), nil
+		}
+	}
+	return "", errors.Join(err, errors.New("no cgroup2 in /proc/self/cgroup"))
+}
+
+// inherit takes what the service manager kept for us and, to take over, asks the
+// daemon that runs for what it has. Where none runs, this is a start like any
+// other.
+func (d *Daemon) inherit(context.Context) error {
+	d.later(d.inherited.close)
+	if err := d.inherited.takeStored(); err != nil {
+		return err
+	}
+	if !d.o.Takeover || d.o.Ephemeral {
+		return nil
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: handoverPath(d.loaded.config)})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	d.precursor = newLine(conn)
+	d.later(func() { d.precursor.close() })
+	if err := control.Trusted(conn); err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	if err := d.ask(); err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	return nil
+}
+
+// ask states our terms and takes the descriptors.
+func (d *Daemon) ask() error {
+	t, err := d.terms()
+	if err != nil {
+		return err
+	}
+	if err := d.precursor.send(&message{Terms: t}); err != nil {
+		return err
+	}
+	for more := true; more; {
+		m, err := d.precursor.receive(handoverPatience)
+		if err != nil {
+			return err
+		}
+		if err := d.inherited.add(m.Descriptors, m.files); err != nil {
+			return err
+		}
+		more = m.More
+	}
+	return nil
+}
+
+// relieve asks the daemon before us to leave its duties, now that nothing of ours
+// can fail but them.
+func (d *Daemon) relieve(context.Context) error {
+	if d.precursor == nil {
+		return nil
+	}
+	if err := d.precursor.send(&message{Step: stepReady}); err != nil {
+		return err
+	}
+	return d.precursor.await(stepYours, handoverPatience)
+}
+
+// confirm tells that we have them. From its answer on the daemon before us only
+// drains.
+func (d *Daemon) confirm(context.Context) error {
+	if d.precursor == nil {
+		return nil
+	}
+	if err := d.precursor.send(&message{Step: stepServing}); err != nil {
+		return err
+	}
+	if err := d.precursor.await(stepLeaving, handoverPatience); err != nil {
+		return err
+	}
+	return sign(d.lock)
+}
+
+// apologize tells the daemon that we were to relieve why it has to go on.
+func (d *Daemon) apologize(err error) {
+	if d.precursor != nil {
+		_ = d.precursor.send(&message{Failed: err.Error()})
+	}
+}
+
+// answer answers what the daemon before us has to ask while it drains, until it is
+// gone.
+func (d *Daemon) answer() {
+	for {
+		m, err := d.precursor.receive(0)
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				d.report("the daemon before us", err)
+			}
+			return
+		}
+		go d.answerOne(m) // with durability synced a record waits for the disk
+	}
+}
+
+func (d *Daemon) answerOne(m *message) {
+	answer := message{ID: m.ID}
+	if err := d.do(m); err != nil {
+		answer.Failed = err.Error()
+	}
+	_ = d.precursor.send(&answer) // it may have gone
+}
+
+func (d *Daemon) do(m *message) error {
+	if s := m.Replay; s != nil {
+		if d.signing.seen == nil { // routes refuse no replays any more
+			return nil
+		}
+		return d.signing.seen.Accept(s.Message, s.At, s.Now)
+	}
+	var r audit.Record
+	if err := json.Unmarshal(m.Record, &r); err != nil {
+		return err
+	}
+	return d.records.Append(&r)
+}

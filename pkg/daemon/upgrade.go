@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/outwarden/outwarden/pkg/control"
+)
+
+// Upgrade starts our successor where we are, in our cgroup and under our service,
+// and waits until it has taken over or ended.
+func (d *Daemon) Upgrade(ctx context.Context) (*control.Upgraded, error) {
+	if d.o.Ephemeral || len(d.o.Successor) == 0 {
+		return nil, &control.Error{Status: http.StatusUnprocessableEntity, Message: "a daemon that `run` started has no successor", Tip: "it leaves with the last run"}
+	}
+	if !d.upgrading.TryLock() {
+		return nil, &control.Error{Status: http.StatusConflict, Message: "an upgrade is under way"}
+	}
+	defer d.upgrading.Unlock()
+	d.failHandover(nil)
+	cmd := exec.Command(d.o.Successor[0], d.o.Successor[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // not a pipe: it outlives us
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") })
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the successor: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case next := <-d.heirs:
+		return &control.Upgraded{PID: next.pid, Version: next.terms.Version, Before: d.o.Version}, nil
+	case err := <-ended:
+		return nil, d.explainEnd(err)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// explainEnd says why a successor ended before it served.
+func (d *Daemon) explainEnd(ended error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.handoverError != nil {
+		ended = d.handoverError
+	}
+	if ended == nil {
+		ended = errors.New("it ended")
+	}
+	return &control.Error{
+		Status: http.StatusUnprocessableEntity, Message: fmt.Sprintf("the successor did not take over: %v", ended),
+		Tip: "the daemon that runs goes on; the log of the service has the whole story",
+	}
+}
+
+func (d *Daemon) failHandover(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.handoverError = err
+}

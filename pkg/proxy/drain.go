@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/inject"
+)
+
+// lastWords is how long a connection that is told to end may take to do so in
+// good order, before it is reset.
+const lastWords = 2 * time.Second
+
+// settling is the connections that Settle waits for.
+type settling struct {
+	mu   sync.Mutex
+	left map[*conn]struct{}
+	done chan struct{} // closed when none is left
+}
+
+func (s *settling) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.left[c]; !ok {
+		return
+	}
+	if delete(s.left, c); len(s.left) == 0 {
+		close(s.done)
+	}
+}
+
+// Settle asks the connections of this moment to end when they can, and waits for
+// that until ctx ends. Those that come later are served as ever. The time counts
+// as part of what Close may take.
+func (p *Proxy) Settle(ctx context.Context) {
+	began := time.Now()
+	defer func() { p.patience = max(p.patience-time.Since(began), lastWords) }()
+	s := &settling{left: make(map[*conn]struct{}), done: make(chan struct{})}
+	p.settle.Store(s)
+	defer p.settle.Store(nil)
+	s.mu.Lock()
+	p.each(func(c *conn) { s.left[c] = struct{}{}; c.drain() })
+	none := len(s.left) == 0
+	s.mu.Unlock()
+	if none {
+		return
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+	}
+}
+
+// Close waits for established flows to end, at most Timeouts.Drain; ends what has
+// no end of its own, such as a WebSocket; and then resets what is left. Listeners
+// belong to their opener, who closes them first.
+func (p *Proxy) Close() error {
+	if !p.closing.Swap(true) {
+		close(p.dismissed)
+	}
+	defer p.relay.Close()
+	defer p.stop()
+	done := make(chan struct{})
+	go func() { p.conns.Wait(); close(done) }()
+	p.each((*conn).drain)
+	if within(p.patience, done) {
+		return nil
+	}
+	p.relay.Finish()
+	p.each((*conn).finish)
+	if within(lastWords, done) {
+		return nil
+	}
+	p.stop()
+	p.relay.Close()
+	p.each((*conn).abort)
+	<-done
+	return nil
+}
+
+// within waits that long for done.
+func within(patience time.Duration, done <-chan struct{}) bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// drain ends a connection that waits for its next request, and any other after
+// the one under way.
+func (c *conn) drain() {
+	c.final.Store(true)
+	if h := c.http2.Load(); h != nil {
+		h.Shutdown()
+		return
+	}
+	if c.idle.Load() {
+		_ = c.raw.SetReadDeadline(longAgo)
+	}
+}
+
+// draining reports whether no request may follow the one under way.
+func (c *conn) draining() bool { return c.final.Load() || c.p.closing.Load() }
+
+// finish ends a tunnel in good order: neither side gets to read more, and both are
+// told so.
+func (c *conn) finish() {
+	up, _ := c.up.Load().(inject.Conn)
+	if up.IsZero() || !c.tunnels.Load() {
+		return
+	}
+	_ = c.raw.SetReadDeadline(longAgo)
+	_ = up.Wire().SetReadDeadline(longAgo)
+}
+
+// abort ends it at once. Both ends are closed, as a stage waits for either.
+func (c *conn) abort() {
+	c.reset()
+	if up, _ := c.up.Load().(inject.Conn); !up.IsZero() {
+		_ = up.Close()
+	}
+}
