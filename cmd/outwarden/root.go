@@ -35,7 +35,7 @@ never holds, and keeps a trail that can be verified.`,
 	flags.StringVar(&e.config, "config", "", "configuration file (default /etc/outwarden/config.yaml)")
 	flags.StringVarP(&e.output, "output", "o", "", "output: compact, wide or json")
 	root.AddCommand(
-		newRunCmd(e), newDaemonCmd(e), newStatusCmd(e), newReloadCmd(e), newUpgradeCmd(e), newCheckCmd(e), newDetachCmd(e),
+		newRunCmd(e), newDaemonCmd(e), newStatusCmd(e), newReloadCmd(e), newUpgradeCmd(e), newCheckCmd(e), newDetachCmd(e), newDoctorCmd(e),
 		newExplainCmd(e), newEnterCmd(),
 		newFlowsCmd(e), newFlowCmd(e), newTrailCmd(e), newAuditCmd(e), newCACmd(e), newVerifyCmd(e), newCompletionCmd(e), newVersionCmd(e),
 	)

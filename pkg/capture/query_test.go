@@ -111,7 +111,13 @@ func (w *world) moveTo(cgroup string) {
 	if _, err := Detach(w.config.PinDir); err != nil {
 		w.t.Fatal(err)
 	}
-	w.config.CgroupRoot, w.config.OwnCgroup = cgroup, 1
+	own := netnstest.Subgroup(w.t, cgroup, "own")
+	netnstest.Join(w.t, own) // hooks there see our own sockets only if they are made there
+	id, err := cgroupID(own)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.config.CgroupRoot, w.config.OwnCgroup = cgroup, id
 	w.relisten()
 }
 

@@ -219,7 +219,7 @@ func (w *world) routing() string {
 
 func (w *world) handle() *netlink.Handle {
 	w.t.Helper()
-	h, err := netlink.NewHandleAt(netns.NsHandle(w.host.Fd()))
+	h, err := netlink.NewHandleAt(netns.NsHandle(w.host.Fd()), unix.NETLINK_ROUTE)
 	must(w.t, err)
 	return h
 }

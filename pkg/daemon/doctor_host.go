@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/netfilter"
+)
+
+// tablePrefix begins the name of every nftables table of ours.
+const tablePrefix = "outwarden"
+
+func (e *examination) kernel() {
+	var u unix.Utsname
+	_ = unix.Uname(&u) // it cannot fail with room for the answer
+	features, lacks := capture.Probe(), 0
+	for _, f := range features {
+		switch {
+		case f.Err == nil:
+			continue
+		case f.Without == "":
+			e.wrong("kernel", "a kernel of 5.10 or later with BPF, BTF and cgroup v2 has it", "%s: %v", f.Name, f.Err)
+		default:
+			e.fine("kernel", "no %s (%v): %s", f.Name, f.Err, f.Without)
+		}
+		lacks++
+	}
+	e.fine("kernel", "%s has %d of %d features that capture uses", unix.ByteSliceToString(u.Release[:]), len(features)-lacks, len(features))
+}
+
+func (e *examination) cgroups() {
+	root, err := capture.Cgroup2()
+	if err != nil {
+		e.wrong("cgroups", "mount -t cgroup2 none /sys/fs/cgroup", "%v", err)
+		return
+	}
+	if !capture.IsCgroupRoot(root) {
+		e.wrong("cgroups", "run outwarden outside of the container, or share the host's cgroup namespace with it",
+			"%s is not the root of the cgroup tree: processes outside of it cannot be captured", root)
+		return
+	}
+	e.fine("cgroups", "cgroup2 is at %s", root)
+}
+
+func (e *examination) bpffs() {
+	const mount = "/sys/fs/bpf"
+	var s unix.Statfs_t
+	if err := unix.Statfs(mount, &s); err != nil || s.Type != unix.BPF_FS_MAGIC {
+		e.fine("bpffs", "not mounted on %s yet; the daemon mounts it", mount)
+		return
+	}
+	info, err := os.Stat(e.pins)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		e.wrong("bpffs", "chmod 0700 "+e.pins, "%s is open to others: %v", e.pins, info.Mode().Perm())
+		return
+	}
+	e.fine("bpffs", "mounted on %s", mount)
+}
+
+// marks looks for rules of others that use the bits of ours.
+func (e *examination) marks() {
+	own := cmp.Or(e.config.Capture.Mark, capture.DefaultMark)
+	uses, err := netfilter.Marks(nil, own|netfilter.DefaultMark, tablePrefix)
+	if err != nil {
+		e.fine("marks", "what uses marks cannot be told: %v", err)
+		return
+	}
+	for _, u := range uses {
+		e.wrong("marks", "choose a bit that nobody uses in capture.mark, or have the rule leave ours alone", "%v, which takes in a bit of ours (%#x)", u, own|netfilter.DefaultMark)
+	}
+	if len(uses) == 0 {
+		e.fine("marks", "no rule of nftables or of policy routing uses ours (%#x)", own|netfilter.DefaultMark)
+	}
+}
+
+func (e *examination) nftables() {
+	err := netfilter.Probe(netfilter.Config{Name: tablePrefix + "-probe", Local: netfilter.Local{IPv4: []uint16{1}}})
+	if err != nil {
+		e.fine("nftables", "only backend rewrite works here: %v", err)
+		return
+	}
+	found, err := netfilter.Examine(nil, tablePrefix)
+	switch {
+	case err != nil:
+		e.wrong("nftables", "see the error", "our table cannot be read: %v", err)
+	case found.Dormant:
+		e.wrong("nftables", "restart outwarden, and find out who did it", "our table is there, but somebody has switched it off")
+	case found.Table:
+		e.fine("nftables", "our table is in force, with %d policy rules and %d routes", found.Rules, found.Routes)
+	default:
+		e.fine("nftables", "usable; no table of ours is there")
+	}
+}
+
+// workloads that may send what no hook sees.
+func (e *examination) workloads() {
+	if !e.attached() {
+		return
+	}
+	raw, err := capture.RawWorkloads("", e.pins)
+	if err != nil {
+		e.wrong("workloads", "run as root", "%v", err)
+		return
+	}
+	if len(raw) == 0 {
+		e.fine("workloads", "no process in scope holds CAP_NET_RAW")
+		return
+	}
+	const show = 5
+	list := make([]string, 0, show+1)
+	for i, p := range raw {
+		if i == show {
+			list = append(list, fmt.Sprintf("and %d more", len(raw)-show))
+			break
+		}
+		list = append(list, fmt.Sprintf("%s (pid %d)", p.Exe, p.PID))
+	}
+	e.wrong("workloads", "take the capability from them (CapabilityBoundingSet=~CAP_NET_RAW in a unit, drop: [NET_RAW] in a pod)",
+		"%d in scope hold CAP_NET_RAW, and packet sockets pass below the hooks: %s", len(raw), strings.Join(list, ", "))
+}

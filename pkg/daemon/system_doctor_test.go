@@ -1,0 +1,113 @@
+package daemon_test
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// finding is one element of what `doctor -o json` prints.
+type finding struct {
+	Check, What, Do string
+	OK              bool
+}
+
+// doctor runs it and gives what is not well, by check.
+func (w *world) doctor() map[string][]finding {
+	w.t.Helper()
+	r := w.outwarden("doctor", "-o", "json")
+	var all []finding
+	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
+		w.t.Fatalf("doctor: %v: %v", r, err)
+	}
+	ill := map[string][]finding{}
+	for _, f := range all {
+		if f.OK {
+			continue
+		}
+		ill[f.Check] = append(ill[f.Check], f)
+		if f.Do == "" {
+			w.t.Errorf("nothing is said to do about %+v", f)
+		}
+	}
+	if want := min(len(ill), 1); r.code != want || r.stderr != "" {
+		w.t.Errorf("doctor with %d findings: %v", len(ill), r)
+	}
+	return ill
+}
+
+// The doctor finds a served host well, and on one that is not it names what is
+// wrong: a dead daemon, a stranger on our port, a link that somebody detached, a
+// workload that may send raw packets, a rule that uses our mark.
+func TestSystemDoctor(t *testing.T) {
+	requireBinaries(t)
+	w := newWorld(t)
+	w.write("outwarden.yaml", strings.Replace(w.read("outwarden.yaml"), "pin_dir:", "listen: [25001], pin_dir:", 1))
+	if ill := w.doctor(); len(ill) != 0 {
+		t.Errorf("before the first start: %+v", ill)
+	}
+	d := w.daemon()
+	if ill := w.doctor(); len(ill) != 0 {
+		t.Errorf("a served host: %+v", ill)
+	}
+	d.kill()
+	expect := func(check, what string) {
+		t.Helper()
+		ill := w.doctor()
+		if len(ill[check]) == 0 || !strings.Contains(ill[check][0].What, what) {
+			t.Errorf("%s: %+v, want %q", check, ill, what)
+		}
+	}
+	expect("daemon", "no daemon answers, so connects in scope fail")
+
+	var stranger net.Listener
+	w.host.Do(func() {
+		var err error
+		stranger, err = net.Listen("tcp4", "127.0.0.1:25001")
+		must(t, err)
+	})
+	defer stranger.Close()
+	self, err := os.Executable()
+	must(t, err)
+	expect("listeners", "127.0.0.1:25001 is held by "+self)
+
+	severed(t, filepath.Join(w.pins, "link_connect4"))
+	expect("hooks", "connect4 is not in force")
+
+	w.begin(w.work, "sleep", "1000")
+	expect("workloads", "1 in scope hold CAP_NET_RAW")
+
+	w.do(w.cgroup, "ip", "rule", "add", "fwmark", "0x10/0x10", "lookup", "99")
+	expect("marks", "to routing table 99 matches mark 0x10/0x10")
+
+	if r := w.outwarden("doctor"); r.code != 1 || !strings.Contains(r.stdout, "do: ") || strings.Contains(r.stdout, "\x1b") {
+		t.Errorf("doctor as text: %v", r)
+	}
+}
+
+// severed detaches a pinned link behind our back.
+func severed(t testing.TB, pin string) {
+	t.Helper()
+	const linkDetach = 34
+	path, err := unix.BytePtrFromString(pin)
+	must(t, err)
+	get := struct {
+		path      *byte
+		fd, flags uint32
+	}{path: path}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfObjGet, uintptr(unsafe.Pointer(&get)), unsafe.Sizeof(get))
+	if errno != 0 {
+		t.Fatalf("open pin %s: %v", pin, errno)
+	}
+	defer unix.Close(int(fd))
+	detach := struct{ fd, flags uint32 }{fd: uint32(fd)}
+	if _, _, errno := unix.Syscall(unix.SYS_BPF, linkDetach, uintptr(unsafe.Pointer(&detach)), unsafe.Sizeof(detach)); errno != 0 {
+		t.Fatalf("detach link %s: %v", pin, errno)
+	}
+}
