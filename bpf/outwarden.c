@@ -200,42 +200,43 @@ static __always_inline __u8 check(struct bpf_sock_addr *ctx, const struct listen
 }
 
 /*
- * Whether a connection from the port that a socket is bound to stands at a
- * listener already: its owner means another destination with the same port,
- * which is no clash where it thinks to be, but would be one here.
+ * Whether a socket has a connection to a listener already from the port that
+ * this one is bound to. Its owner means another destination with the same port,
+ * which is no clash where it thinks to be, but would be one here. Sought is the
+ * socket that the listener's answers would find.
  */
 static __always_inline int is_taken(struct bpf_sock_addr *ctx, const struct bpf_sock *from,
 				    const struct listener *l, int ipv4)
 {
 	struct bpf_sock_tuple t = {};
 	struct bpf_sock *sk;
-	int listens;
+	int connected;
 
 	if (!from->src_port)
 		return 0;
 	if (ipv4) {
-		t.ipv4.saddr = from->src_ip4 ?: bpf_htonl(0x7f000001);
-		t.ipv4.sport = bpf_htons(from->src_port);
-		t.ipv4.daddr = l->addr.word[3];
-		t.ipv4.dport = bpf_htons(l->port);
+		t.ipv4.saddr = l->addr.word[3];
+		t.ipv4.sport = bpf_htons(l->port);
+		t.ipv4.daddr = from->src_ip4 ?: bpf_htonl(0x7f000001);
+		t.ipv4.dport = bpf_htons(from->src_port);
 		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
 	} else {
-		t.ipv6.saddr[0] = from->src_ip6[0];
-		t.ipv6.saddr[1] = from->src_ip6[1];
-		t.ipv6.saddr[2] = from->src_ip6[2];
-		t.ipv6.saddr[3] = from->src_ip6[3];
-		if (!(t.ipv6.saddr[0] | t.ipv6.saddr[1] | t.ipv6.saddr[2] | t.ipv6.saddr[3]))
-			t.ipv6.saddr[3] = bpf_htonl(1);
-		t.ipv6.sport = bpf_htons(from->src_port);
-		__builtin_memcpy(t.ipv6.daddr, l->addr.word, sizeof(t.ipv6.daddr));
-		t.ipv6.dport = bpf_htons(l->port);
+		__builtin_memcpy(t.ipv6.saddr, l->addr.word, sizeof(t.ipv6.saddr));
+		t.ipv6.sport = bpf_htons(l->port);
+		t.ipv6.daddr[0] = from->src_ip6[0];
+		t.ipv6.daddr[1] = from->src_ip6[1];
+		t.ipv6.daddr[2] = from->src_ip6[2];
+		t.ipv6.daddr[3] = from->src_ip6[3];
+		if (!(t.ipv6.daddr[0] | t.ipv6.daddr[1] | t.ipv6.daddr[2] | t.ipv6.daddr[3]))
+			t.ipv6.daddr[3] = bpf_htonl(1);
+		t.ipv6.dport = bpf_htons(from->src_port);
 		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
 	if (!sk)
 		return 0;
-	listens = sk->state == BPF_TCP_LISTEN;
+	connected = sk->state != BPF_TCP_LISTEN;
 	bpf_sk_release(sk);
-	return !listens;
+	return connected;
 }
 
 /*

@@ -39,6 +39,8 @@ type world struct {
 	listeners []*net.TCPListener
 	table     *netfilter.Table // of backend nft
 
+	held chan struct{} // until it is closed nobody accepts; nil: at once
+
 	mu      sync.Mutex
 	flows   []flow.Flow // of accepted connections, in order
 	strange int         // accepted connections without a record
@@ -166,6 +168,9 @@ func (w *world) serve(l net.Listener, answer func(net.Conn)) {
 
 // accept is the interceptor's end: it tells the workload that it was captured.
 func (w *world) accept(c *net.TCPConn) {
+	if w.held != nil {
+		<-w.held
+	}
 	w.mu.Lock()
 	f, ok := w.capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
 	if ok {
@@ -179,6 +184,14 @@ func (w *world) accept(c *net.TCPConn) {
 		return
 	}
 	fmt.Fprintln(c, "captured", f.Original)
+	c.CloseWrite()
+	io.Copy(io.Discard, c) // what is unread would turn the close into a reset
+}
+
+// hold has connections wait for their record to be looked up until the channel is closed.
+func (w *world) hold() chan<- struct{} {
+	w.held = make(chan struct{})
+	return w.held
 }
 
 func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
