@@ -40,6 +40,7 @@ enum event_kind {
 	EVENT_DENY,
 	EVENT_EXEC,
 	EVENT_EXIT,
+	EVENT_JOIN,
 };
 
 /* Index into the counters: reasons first, then these. */

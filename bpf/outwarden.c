@@ -880,7 +880,7 @@ static __always_inline int report_process(__u32 kind)
 {
 	struct event *e;
 
-	if (traced_scope() != SCOPE_INCLUDE)
+	if (traced_scope((void *)bpf_get_current_task()) != SCOPE_INCLUDE)
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
@@ -904,6 +904,33 @@ SEC("raw_tp/sched_process_exit")
 int on_exit(void *ctx)
 {
 	return is_group_dead() ? report_process(EVENT_EXIT) : 0;
+}
+
+/*
+ * A process has been moved to a cgroup in scope: what it connected before is
+ * for user space to find. The arguments are the cgroup, its path and the task.
+ */
+SEC("raw_tp/cgroup_attach_task")
+int on_join(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[2];
+	struct cgroup *to = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	struct event *e;
+
+	if (to != (void *)ctx->args[0] || traced_scope(task) != SCOPE_INCLUDE)
+		return 0; /* another hierarchy, of cgroup v1, or nothing to us */
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count(COUNTER_EVENTS_LOST);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = EVENT_JOIN;
+	e->flow.at = bpf_ktime_get_boot_ns();
+	e->flow.cgroup = BPF_CORE_READ(to, kn, id);
+	introduce(&e->flow, task);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

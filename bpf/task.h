@@ -126,6 +126,14 @@ static __always_inline void identify(struct flow *f)
 	describe(f, (void *)bpf_get_current_task());
 }
 
+/* Fill in a task, by what every program may ask. */
+static __always_inline void introduce(struct flow *f, struct task_struct *task)
+{
+	f->pid = BPF_CORE_READ(task, tgid);
+	BPF_CORE_READ_INTO(&f->comm, task, comm);
+	describe(f, task);
+}
+
 /*
  * Fill in who sends a packet, by what a program of packets may ask. The current
  * task is the sender where a system call sends; whether it is one can be told
@@ -140,9 +148,7 @@ static __always_inline void identify_sender(struct flow *f, __u64 cgroup)
 	f->cgroup = cgroup;
 	if (BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) != cgroup)
 		return;
-	f->pid = BPF_CORE_READ(task, tgid);
-	BPF_CORE_READ_INTO(&f->comm, task, comm);
-	describe(f, task);
+	introduce(f, task);
 }
 
 /* The scope of the current task: from the root down, the last one said wins. */
@@ -167,9 +173,8 @@ static __always_inline __u32 current_scope(void)
  * The same for tracing programs, which have no ancestor helper before 5.15:
  * from the task's cgroup up, the first one said wins.
  */
-static __always_inline __u32 traced_scope(void)
+static __always_inline __u32 traced_scope(struct task_struct *task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 
 	for (int level = 0; level < MAX_DEPTH && cgroup; level++) {

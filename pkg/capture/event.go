@@ -21,12 +21,13 @@ const (
 	EventDeny                      // an in-scope connect() or sendmsg() was refused; Flow.Reason says why
 	EventExec                      // an in-scope process has executed a new program; Flow.Caller is the new identity
 	EventExit                      // an in-scope process has ended; Flow.Caller has no executable any more; may come twice
+	EventJoin                      // a process has been moved into scope: what it connected before is for ExistingOf to find
 )
 
 // Event is something that the kernel side reports outside the flows that are redirected.
 type Event struct {
 	Kind EventKind
-	Flow flow.Flow // for exec and exit only At, Cgroup and Caller are set
+	Flow flow.Flow // for exec, exit and join only At, Cgroup and Caller are set
 }
 
 // rawEvent is struct event, which bpf2go does not see because no map holds it.

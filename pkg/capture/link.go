@@ -43,6 +43,7 @@ func hooks(p *outwardenPrograms) []hook {
 		{name: "connect6", program: p.OnConnect6, attach: ebpf.AttachCGroupInet6Connect},
 		{name: "exec", program: p.OnExec, tracepoint: "sched_process_exec"},
 		{name: "exit", program: p.OnExit, tracepoint: "sched_process_exit"},
+		{name: "join", program: p.OnJoin, tracepoint: "cgroup_attach_task"},
 	}
 }
 

@@ -40,7 +40,7 @@ func Open(config Config) (_ *Capture, err error) {
 		return nil, err
 	}
 	defer parent.Close()
-	c := &Capture{config: config, feeds: map[uint64]*feed{}, scopes: map[uint64]scope{}, fences: map[uint64]link.Link{}}
+	c := &Capture{config: config, feeds: map[uint64]*feed{}, scopes: map[uint64]scope{}, fences: map[uint64]link.Link{}, seen: map[uint64]bool{}}
 	if err := c.attach(); err != nil {
 		return nil, err
 	}

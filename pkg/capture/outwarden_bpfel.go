@@ -114,6 +114,7 @@ const (
 	outwardenProgOnEgress     = "on_egress"
 	outwardenProgOnExec       = "on_exec"
 	outwardenProgOnExit       = "on_exit"
+	outwardenProgOnJoin       = "on_join"
 	outwardenProgOnRelease    = "on_release"
 	outwardenProgOnSendmsg4   = "on_sendmsg4"
 	outwardenProgOnSendmsg6   = "on_sendmsg6"
@@ -183,6 +184,7 @@ type outwardenProgramSpecs struct {
 	OnEgress   *ebpf.ProgramSpec `ebpf:"on_egress"`
 	OnExec     *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit     *ebpf.ProgramSpec `ebpf:"on_exit"`
+	OnJoin     *ebpf.ProgramSpec `ebpf:"on_join"`
 	OnRelease  *ebpf.ProgramSpec `ebpf:"on_release"`
 	OnSendmsg4 *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
 	OnSendmsg6 *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
@@ -303,6 +305,7 @@ type outwardenPrograms struct {
 	OnEgress   *ebpf.Program `ebpf:"on_egress"`
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
 	OnExit     *ebpf.Program `ebpf:"on_exit"`
+	OnJoin     *ebpf.Program `ebpf:"on_join"`
 	OnRelease  *ebpf.Program `ebpf:"on_release"`
 	OnSendmsg4 *ebpf.Program `ebpf:"on_sendmsg4"`
 	OnSendmsg6 *ebpf.Program `ebpf:"on_sendmsg6"`
@@ -321,6 +324,7 @@ func (p *outwardenPrograms) Close() error {
 		p.OnEgress,
 		p.OnExec,
 		p.OnExit,
+		p.OnJoin,
 		p.OnRelease,
 		p.OnSendmsg4,
 		p.OnSendmsg6,

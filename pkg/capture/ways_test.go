@@ -217,7 +217,7 @@ func testSuccessors(t *testing.T, b backend) {
 	for _, by := range []string{"exec", "fork"} {
 		t.Run(by, func(t *testing.T) {
 			w := newWorld(t, b)
-			goOn := w.hold()
+			goOn := w.detain()
 			self, err := os.Executable()
 			if err != nil {
 				t.Fatal(err)

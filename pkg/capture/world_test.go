@@ -188,8 +188,8 @@ func (w *world) accept(c *net.TCPConn) {
 	io.Copy(io.Discard, c) // what is unread would turn the close into a reset
 }
 
-// hold has connections wait for their record to be looked up until the channel is closed.
-func (w *world) hold() chan<- struct{} {
+// detain has connections wait for their record to be looked up until the channel is closed.
+func (w *world) detain() chan<- struct{} {
 	w.held = make(chan struct{})
 	return w.held
 }
@@ -299,6 +299,12 @@ func readResult(from *bufio.Reader) (r result, err error) {
 // runAround runs a captured workload and calls f between the steps before and those after.
 func (w *world) runAround(f func(), before, after []step) []result {
 	w.t.Helper()
+	return w.runIn(w.cgroup, f, before, after)
+}
+
+// runIn is runAround in any cgroup.
+func (w *world) runIn(cgroup string, f func(), before, after []step) []result {
+	w.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		w.t.Fatal(err)
@@ -310,7 +316,7 @@ func (w *world) runAround(f func(), before, after []step) []result {
 	defer in.Close()
 	defer goOn.Close()
 	steps := slices.Concat(before, []step{{Do: "pause"}}, after)
-	cmd, out, err := w.start(w.cgroup, exe, in, steps)
+	cmd, out, err := w.start(cgroup, exe, in, steps)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -418,6 +424,12 @@ func ipNet(s string) *net.IPNet {
 		panic(err)
 	}
 	return n
+}
+
+// unmapped is an address as flows have it.
+func unmapped(s string) netip.AddrPort {
+	a := netip.MustParseAddrPort(s)
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // who is what a flow says of its caller, as a workload says of itself.

@@ -23,6 +23,8 @@ func (b *builder) capture(doc *captureSection) {
 	}
 	c.Exclude = b.targets(doc.Exclude)
 	c.FailOpen = b.oneOf(doc.Fail, "closed", "open") == "open"
+	c.AllowRaw = b.oneOf(doc.Raw, "refuse", "record") == "record"
+	c.Reset = b.oneOf(doc.Existing, "record", "reset") == "reset"
 	b.path(doc.PinDir, &c.PinDir)
 	c.Listen = b.ports(doc.Listen)
 	if doc.Mark.value > maxMark {

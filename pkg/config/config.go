@@ -45,6 +45,8 @@ type Capture struct {
 	PinDir   string   // absolute, on a bpffs
 	Listen   []uint16 // ports of our listeners; none: the daemon chooses
 	Mark     uint32   // on our own sockets; 0: the daemon chooses
+	AllowRaw bool     // raw and ICMP sockets may send, and are recorded
+	Reset    bool     // connections that existed before are reset, not only recorded
 }
 
 // Target names workloads; one of the two is set.

@@ -17,15 +17,17 @@ type document struct {
 }
 
 type captureSection struct {
-	At      Position        `json:"-"`
-	Scope   list[targetDoc] `json:"scope" jsonschema_description:"workloads to capture; default the root cgroup"`
-	Exclude list[targetDoc] `json:"exclude" jsonschema_description:"workloads to leave alone"`
-	Ports   list[number]    `json:"ports" jsonschema_description:"destination ports to redirect; default 80, 443 and those that routes name"`
-	Backend text            `json:"backend" jsonschema:"enum=rewrite"`
-	Fail    text            `json:"fail" jsonschema:"enum=closed,enum=open" jsonschema_description:"what happens to connections while the interceptor is dead"`
-	PinDir  text            `json:"pin_dir" jsonschema_description:"where BPF objects are pinned; default /sys/fs/bpf/outwarden"`
-	Listen  list[number]    `json:"listen" jsonschema_description:"ports of the interceptor's listeners"`
-	Mark    number          `json:"mark" jsonschema_description:"socket mark of the interceptor's own connections"`
+	At       Position        `json:"-"`
+	Scope    list[targetDoc] `json:"scope" jsonschema_description:"workloads to capture; default the root cgroup"`
+	Exclude  list[targetDoc] `json:"exclude" jsonschema_description:"workloads to leave alone"`
+	Ports    list[number]    `json:"ports" jsonschema_description:"destination ports to redirect; default 80, 443 and those that routes name"`
+	Backend  text            `json:"backend" jsonschema:"enum=rewrite"`
+	Fail     text            `json:"fail" jsonschema:"enum=closed,enum=open" jsonschema_description:"what happens to connections while the interceptor is dead"`
+	PinDir   text            `json:"pin_dir" jsonschema_description:"where BPF objects are pinned; default /sys/fs/bpf/outwarden"`
+	Raw      text            `json:"raw" jsonschema:"enum=refuse,enum=record" jsonschema_description:"packets of sockets that are neither TCP nor UDP, as of ping; default refuse"`
+	Existing text            `json:"existing" jsonschema:"enum=record,enum=reset" jsonschema_description:"connections that stood before their process came into scope; default record"`
+	Listen   list[number]    `json:"listen" jsonschema_description:"ports of the interceptor's listeners"`
+	Mark     number          `json:"mark" jsonschema_description:"socket mark of the interceptor's own connections"`
 }
 
 type targetDoc struct {

@@ -37,6 +37,8 @@ type Daemon struct {
 	since time.Time
 	undo  []func() // last first
 
+	existing *existing
+
 	started bool // all steps of Start succeeded
 
 	inherited  inherited // what a daemon before us left
@@ -84,7 +86,7 @@ type loaded struct {
 // that was not there before, and a daemon that it was to relieve goes on. Run it
 // next.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{o: o, since: time.Now(), successors: make(chan *successor), heirs: make(chan *successor)}
+	d := &Daemon{o: o, since: time.Now(), successors: make(chan *successor), heirs: make(chan *successor), existing: newExisting()}
 	steps := []func(context.Context) error{
 		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.openListeners,
 		d.openNamespaces, d.relieve, d.openTrail, d.openReplays, d.openScopes, d.openControl, d.openHandover, d.confirm,

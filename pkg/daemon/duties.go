@@ -115,6 +115,7 @@ func (d *Daemon) watch() {
 	server := d.control
 	d.duties.work.Go(func() { d.report("control socket", server.Serve()) })
 	d.duties.work.Go(func() { d.watchKernel(ctx) })
+	d.duties.work.Go(func() { d.watchExisting(ctx) })
 	d.watchNamespaces()
 }
 

@@ -33,6 +33,8 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 		d.processes.Executed(caller.PID, caller.Start)
 	case capture.EventExit:
 		d.processes.Exited(caller.PID, caller.Start)
+	case capture.EventJoin:
+		d.existing.joined(caller.PID)
 	case capture.EventPass:
 		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Passthrough)

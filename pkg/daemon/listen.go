@@ -196,7 +196,7 @@ func (d *Daemon) openCapture(ports []uint16) error {
 	c := d.loaded.config.Capture
 	_, before := os.Stat(d.pins())
 	hooks, err := capture.Open(capture.Config{
-		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, Mark: c.Mark,
+		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, AllowRaw: c.AllowRaw, Mark: c.Mark,
 		Held: d.inherited.takePins(),
 	})
 	if err != nil {

@@ -79,6 +79,7 @@ func fixed(old, next *config.Config) error {
 		{"capture.listen", old.Capture.Listen, next.Capture.Listen},
 		{"capture.mark", old.Capture.Mark, next.Capture.Mark},
 		{"capture.fail", old.Capture.FailOpen, next.Capture.FailOpen},
+		{"capture.raw", old.Capture.AllowRaw, next.Capture.AllowRaw},
 	} {
 		if !reflect.DeepEqual(f.old, f.next) {
 			return &control.Error{Status: 422, Message: fmt.Sprintf("%s has changed, which takes a restart", f.key), Tip: "systemctl restart outwarden; established flows drain first"}

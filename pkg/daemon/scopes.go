@@ -69,7 +69,7 @@ func (d *Daemon) beginScopes() error {
 	s := &scopes{
 		root: root, hooks: d.capture, ctx: ctx, log: d.report,
 		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
-		changed: d.namespaces.look,
+		changed: func() { d.namespaces.look(); d.existing.rescan() },
 	}
 	s.stop, d.scopes = stop, s
 	s.adopt()

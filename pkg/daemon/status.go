@@ -16,6 +16,7 @@ func (d *Daemon) Status(context.Context) (*control.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	kernel["existed_before"], kernel["existed_before_reset"] = d.existing.found.Load(), d.existing.reset.Load()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return &control.Status{

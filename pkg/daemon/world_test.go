@@ -191,6 +191,7 @@ type settings struct {
 	extra  string // whole top-level lines, or more routes
 	ports  string
 	prefix string // whole top-level lines before the routes
+	hooks  string // more of capture, in YAML, each ", key: value"
 }
 
 func (w *world) standard() settings {
@@ -207,7 +208,7 @@ func (w *world) configure(s settings) {
 	}
 	w.write("outwarden.yaml", fmt.Sprintf(`state_dir: state
 run_dir: run
-capture: {scope: [{cgroup: %s}], pin_dir: %s, fail: %s, ports: %s}
+capture: {scope: [{cgroup: %s}], pin_dir: %s, fail: %s, ports: %s%s}
 secrets:
   partner-key: {file: partner/client-key.pem}
   partner-hmac: {file: partner/hmac.key}
@@ -224,7 +225,7 @@ routes:
     egress_ip: %s
   inject: [{bearer: secret:partner-token}]
   sign: {hmac: {key: secret:partner-hmac, preset: knoxcall, nonce: true}}
-%s`, w.cgroupPath(w.work), w.pins, s.fail, s.ports, s.prefix, s.from, s.to, egressIP, s.extra))
+%s`, w.cgroupPath(w.work), w.pins, s.fail, s.ports, s.hooks, s.prefix, s.from, s.to, egressIP, s.extra))
 }
 
 // cgroupPath is a cgroup as a configuration names it.

@@ -26,6 +26,7 @@ const (
 // Reasons user space gives.
 const (
 	ReasonNoRecord            Reason = 32 + iota // accepted, but the kernel has no record of the connect
+	ReasonExisting                               // connected before the hooks could see it
 	ReasonIdentityGone                           // the process left before it could be told who it was
 	ReasonNoServerName                           // TLS without SNI
 	ReasonEncryptedHello                         // TLS with an encrypted ClientHello: the name is hidden
@@ -88,6 +89,7 @@ var reasonNames = [...]string{
 	ReasonSourceRoute:         "source_route",
 	ReasonStrayed:             "strayed",
 	ReasonNoRecord:            "no_record",
+	ReasonExisting:            "existed_before",
 	ReasonIdentityGone:        "identity_gone",
 	ReasonNoServerName:        "no_server_name",
 	ReasonEncryptedHello:      "encrypted_hello",

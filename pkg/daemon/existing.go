@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// existing is what is to be looked at for connections that the hooks never saw,
+// and how many were found.
+type existing struct {
+	pids  chan uint32   // those that have come into scope
+	all   chan struct{} // holds a value when every process is to be looked at
+	found atomic.Uint64
+	reset atomic.Uint64
+}
+
+func newExisting() *existing {
+	const waiting = 1024
+	return &existing{pids: make(chan uint32, waiting), all: make(chan struct{}, 1)}
+}
+
+// joined has a process looked at; where too many wait, all are.
+func (e *existing) joined(pid uint32) {
+	select {
+	case e.pids <- pid:
+	default:
+		e.rescan()
+	}
+}
+
+// rescan has every process looked at: the scope has changed.
+func (e *existing) rescan() {
+	select {
+	case e.all <- struct{}{}:
+	default: // it is about to be done
+	}
+}
+
+// watchExisting records the connections that stood before their process came
+// into scope, and resets them where the configuration says so.
+func (d *Daemon) watchExisting(ctx context.Context) {
+	for {
+		var found []capture.Existing
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.existing.all:
+			found, err = d.capture.Existing(d.resetsExisting())
+		case pid := <-d.existing.pids:
+			found, err = d.capture.ExistingOf(pid, d.resetsExisting())
+		}
+		d.report("existing connections", err)
+		for i := range found {
+			d.recordExisting(&found[i], d.resetsExisting())
+		}
+	}
+}
+
+func (d *Daemon) resetsExisting() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.loaded.config.Capture.Reset
+}
+
+func (d *Daemon) recordExisting(e *capture.Existing, reset bool) {
+	d.existing.found.Add(1)
+	f, err := d.processes.Caller(e.PID)
+	if err != nil { // it has left
+		f = &flow.Flow{Caller: flow.Caller{PID: e.PID}}
+	}
+	f.Cookie, f.Source, f.Original, f.Reason = e.Cookie, e.Local, e.Remote, flow.ReasonExisting
+	d.report("reset an existing connection", e.Reset)
+	if !reset || e.Reset != nil {
+		d.recordVerdict(f, policy.Passthrough)
+		return
+	}
+	d.existing.reset.Add(1)
+	d.recordVerdict(f, policy.Deny)
+}
