@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -127,14 +128,16 @@ func (w *world) from(port uint16) (last flow.Flow) {
 	return last
 }
 
-// TestOwnMarkStays: the mark that a workload sets is its own affair.
+// TestOwnMarkStays: the mark that a workload sets is its own affair; backend nft
+// adds its one bit.
 func TestOwnMarkStays(t *testing.T) { eachBackend(t, testOwnMarkStays) }
 
 func testOwnMarkStays(t *testing.T, b backend) {
 	w := newWorld(t, b)
 	const ours = 0x1200
 	got := w.run(w.cgroup, step{Do: "socket"}, step{Do: "mark", Count: ours}, step{Do: "connect", Addr: server4}, step{Do: "read"}, step{Do: "mark?"})
-	if !strings.HasPrefix(got[3].Text, "captured") || got[4].Text != fmt.Sprint(ours) {
+	mark, err := strconv.Atoi(got[4].Text)
+	if b == rewrite && mark != ours || mark&ours != ours || err != nil || !strings.HasPrefix(got[3].Text, "captured") {
 		t.Errorf("workload: %+v, want mark %d", got, ours)
 	}
 }
@@ -268,8 +271,9 @@ func testPortRange(t *testing.T, b backend) {
 		}
 	})
 	var steps []step
-	for range connections {
-		steps = append(steps, step{Do: "socket"}, step{Do: "connect", Addr: server4})
+	for i := range connections {
+		addr := fmt.Sprintf("203.0.113.%d:443", 10+i%4) // one of them alone would be too few for the host itself
+		steps = append(steps, step{Do: "socket"}, step{Do: "connect", Addr: addr})
 	}
 	for i, r := range w.run(w.cgroup, append(steps, step{Do: "read"})...) {
 		if r.Err != "" {
