@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse namespaces soak clean install
+.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse isolation namespaces soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ abuse: ## attack the proxy in full: mutations, slow clients, floods of names, a 
 
 namespaces: ## 500 network namespaces come and go, and nothing may be left of them (root)
 	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_NAMESPACES=500 go test -count=1 -timeout=9m -v -run TestSystemNamespacesComeAndGo ./pkg/daemon
+
+isolation: ## two workloads, one host, 20000 requests each under the race detector: nobody gets the other's
+	OUTWARDEN_ABUSE=full CGO_ENABLED=1 go test -race -count=1 -timeout=30m -v -run TestTenants ./pkg/proxy
 
 soak: ## mixed work for DURATION (default 1h) in which nothing may grow
 	scripts/soak $(DURATION)

@@ -114,6 +114,9 @@ func (s *sheet) record(r *audit.Record) {
 	}
 	s.field("egress IP", r.EgressIP)
 	s.field("result", resultText(r))
+	for _, c := range r.Scrubbed {
+		s.painted("sent back", c.Name+", "+count(c.Count, "time"), red)
+	}
 	s.digest("hash", r.Hash)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
 )
 
 // newTestEnv is a world of the test's own.
@@ -113,6 +115,18 @@ func TestDurationAndSize(t *testing.T) {
 	for n, want := range map[int64]string{0: "0B", 999: "999B", 1000: "1kB", 1733: "1.73kB", 999_700: "1MB", 1_234_567: "1.23MB", 5e14: "500TB"} {
 		if got := size(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestSentBack: flow show tells of a credential that came back in a response.
+func TestSentBack(t *testing.T) {
+	var b strings.Builder
+	s := sheet{w: &b}
+	s.record(&audit.Record{Kind: audit.KindRequest, Reason: "secret_reflected", Status: 200, Scrubbed: []audit.Scrubbed{{Name: "token", Count: 2}, {Name: "key", Count: 1}}})
+	for _, want := range []string{"secret_reflected", "token, 2 times", "key, 1 time\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
 		}
 	}
 }

@@ -85,6 +85,7 @@ func appendResult(b []byte, r *Record) []byte {
 	b = integer(b, `,"bytes_in":`, r.BytesIn)
 	b = integer(b, `,"bytes_out":`, r.BytesOut)
 	b = milliseconds(b, `,"duration_ms":`, r.DurationMS)
+	b = appendScrubbed(b, r.Scrubbed)
 	b = appendAnomaly(b, r.Anomaly)
 	if r.Lost != 0 {
 		b = strconv.AppendUint(append(b, `,"lost":`...), r.Lost, 10)
@@ -128,6 +129,22 @@ func appendUpstream(b []byte, u *Upstream) []byte {
 	b = digest(b, `,"cert_sha256":"`, u.CertSHA256)
 	b = digest(b, `,"client_cert":"`, u.ClientCert)
 	return append(b, '}')
+}
+
+func appendScrubbed(b []byte, all []Scrubbed) []byte {
+	if len(all) == 0 {
+		return b
+	}
+	b = append(b, `,"scrubbed":[`...)
+	for i := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"name":`...), all[i].Name)
+		b = strconv.AppendInt(append(b, `,"count":`...), int64(all[i].Count), 10)
+		b = append(b, '}')
+	}
+	return append(b, ']')
 }
 
 func appendAnomaly(b []byte, a *Anomaly) []byte {

@@ -22,6 +22,7 @@ func fullRecord() Record {
 	r.Seq, r.Time = 7, time.Date(2026, 3, 1, 12, 4, 31, 221e6, time.UTC)
 	r.Reason, r.Lost = "upstream_closed", 3
 	r.Anomaly = &Anomaly{0.5, []string{"new host", "burst"}}
+	r.Scrubbed = []Scrubbed{{"partner-token", 2}, {"hmac", 1}}
 	r.MAC, r.Prev, r.Hash = Digest{7}, Digest{8}, Digest{9}
 	return r
 }
@@ -112,6 +113,7 @@ func TestHostileText(t *testing.T) {
 			Time: time.Now(), Kind: s, Flow: s, Process: p, Original: &Endpoint{IP: s}, SNI: s, Host: s, Method: s, Path: s,
 			Route: s, Decision: s, Reason: s, Credentials: []Credential{{s, s, s}}, Signature: &Signature{s, s, s, 1},
 			Upstream: &Upstream{IP: s, TLS: s, ALPN: s}, EgressIP: s, Anomaly: &Anomaly{1, []string{s, s}},
+			Scrubbed: []Scrubbed{{s, 1}},
 		}
 		line := r.Line()
 		if !safe(line) {

@@ -9,7 +9,7 @@ import (
 // common object may have.
 var order = [...]string{
 	"process", "original", "sni", "host", "method", "path", "route", "decision", "reason", "credentials", "signature",
-	"upstream", "egress_ip", "status", "bytes_in", "bytes_out", "duration_ms", "anomaly", "lost", "mac", "prev", "hash",
+	"upstream", "egress_ip", "status", "bytes_in", "bytes_out", "duration_ms", "scrubbed", "anomaly", "lost", "mac", "prev", "hash",
 }
 
 // rank is the place of a member like "host":"api.example"; -1: in front.

@@ -44,6 +44,7 @@ type Record struct {
 	BytesIn     int64             `json:"bytes_in,omitempty"`  // from the upstream
 	BytesOut    int64             `json:"bytes_out,omitempty"` // to the upstream
 	DurationMS  float64           `json:"duration_ms,omitempty"`
+	Scrubbed    []Scrubbed        `json:"scrubbed,omitempty"` // credentials that the response had in it
 	Anomaly     *Anomaly          `json:"anomaly,omitempty"`
 	Lost        uint64            `json:"lost,omitempty"` // of a loss: how many records
 	MAC         Digest            `json:"mac,omitzero"`   // of a checkpoint: over Seq and Prev
@@ -65,6 +66,12 @@ type Credential struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
 	Form    string `json:"form,omitempty"` // bearer, basic, header, query, signature
+}
+
+// Scrubbed says how often a credential was found in a response.
+type Scrubbed struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
 }
 
 // Signature says how a request was signed.

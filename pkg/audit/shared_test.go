@@ -88,7 +88,7 @@ func TestPrintedRecordVerifies(t *testing.T) {
 			fields["common"] = sumOf(common)
 		}
 		line := objectOf(fields, "seq", "time", "kind", "flow", "common", "method", "path", "reason", "signature",
-			"status", "bytes_in", "bytes_out", "duration_ms", "anomaly", "lost", "mac", "prev")
+			"status", "bytes_in", "bytes_out", "duration_ms", "scrubbed", "anomaly", "lost", "mac", "prev")
 		if sha256.Sum256(line[:len(line)-1]) != r.Hash {
 			t.Errorf("record %d: %s\nmakes %s", r.Seq, r.Line(), line)
 		}

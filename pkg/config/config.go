@@ -86,8 +86,19 @@ type Route struct {
 	Upstream  Upstream
 	Inject    []Inject
 	Sign      *Sign // nil: no signature
+	Scrub     Scrub
 	Limits    Limits
 }
+
+// Scrub says what becomes of the route's credentials in responses.
+type Scrub string
+
+// What becomes of them.
+const (
+	ScrubOn    Scrub = "on"    // they are taken out
+	ScrubOff   Scrub = "off"   // nobody looks
+	ScrubAlert Scrub = "alert" // they are recorded, and stay
+)
 
 // Credentialed reports whether the route adds anything that proves an identity:
 // an injected secret, a signature or a client certificate.

@@ -70,6 +70,7 @@ type routeDoc struct {
 	Upstream  *upstreamDoc    `json:"upstream" jsonschema_description:"how the connection to the API is made"`
 	Inject    list[injectDoc] `json:"inject" jsonschema_description:"credentials to put on each request"`
 	Sign      *signDoc        `json:"sign" jsonschema_description:"signature to put on each request"`
+	Scrub     text            `json:"scrub" jsonschema:"enum=on,enum=off,enum=alert" jsonschema_description:"whether the route's credentials are taken out of responses; default on. alert: what is found is recorded, and stays"`
 	Limits    *limitsDoc      `json:"limits"`
 	When      later           `json:"when"`
 }

@@ -70,6 +70,7 @@ func TestExample(t *testing.T) {
 			},
 			Inject: []config.Inject{{Form: config.Bearer, Secret: "partner-token"}},
 			Sign:   &config.Sign{HMAC: &config.HMAC{Keys: []string{"partner-hmac"}, Template: preset(t, "knoxcall")}},
+			Scrub:  config.ScrubOn,
 			Limits: config.Limits{SignedBody: 16 << 20, EditedBody: 1 << 20},
 		}},
 	}
@@ -104,6 +105,7 @@ routes:
   - query: {name: key, value: secret:t}
   sign: {hmac: {key: secret:t, preset: knoxcall, nonce: true, key_id: k1}}
   limits: {signed_body: 1MiB}
+  scrub: alert
 - {name: gone, to: {host: c.example}, action: deny, mode: observe}
 `)
 	want := config.Capture{

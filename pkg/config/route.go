@@ -39,6 +39,7 @@ func (b *builder) route(doc *routeDoc) {
 	}
 	r.Sign = b.sign(doc.Sign)
 	r.Inject = b.injects(doc, r.Sign)
+	r.Scrub = b.scrub(doc, &r)
 	if doc.Limits != nil {
 		r.Limits.SignedBody = cmp.Or(doc.Limits.SignedBody.value, r.Limits.SignedBody)
 		r.Limits.EditedBody = cmp.Or(doc.Limits.EditedBody.value, r.Limits.EditedBody)
@@ -213,6 +214,22 @@ func (b *builder) checkRoute(doc *routeDoc, r *Route) {
 		if slices.Contains(r.To.Methods, method) {
 			b.warn(r.Position, "route %q names %s, which never carries a credential", r.Name, method)
 		}
+	}
+}
+
+// scrub is on where there is something to look for.
+func (b *builder) scrub(doc *routeDoc, r *Route) Scrub {
+	secret := len(r.Inject) > 0 || r.Sign != nil
+	switch said := b.oneOf(doc.Scrub, string(ScrubOn), string(ScrubOff), string(ScrubAlert)); {
+	case said == "" && secret:
+		return ScrubOn
+	case said == "":
+		return ScrubOff
+	case !secret && said != string(ScrubOff):
+		b.fail(doc.Scrub.at, "it looks for what inject and sign name", "route has no secret to look for")
+		return ScrubOff
+	default:
+		return Scrub(said)
 	}
 }
 

@@ -14,6 +14,7 @@ type readings struct {
 	vault *vault.Vault
 	files map[string]*vault.Cached // certificates and keys, by path
 	taken map[config.Material]reading
+	short []string // what there is to warn of: secrets too short to be looked for in responses
 }
 
 type reading struct {

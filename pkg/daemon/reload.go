@@ -61,7 +61,7 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	d.resolver.current.Store(resolver)
 	d.proxy.SetSnapshot(snapshot)
 	d.upstreams.Retire()
-	return &loaded{config: cfg, warnings: texts(warnings), readings: readings, at: time.Now()}, nil
+	return &loaded{config: cfg, warnings: append(texts(warnings), readings.short...), readings: readings, at: time.Now()}, nil
 }
 
 // fixed refuses changes that only a restart can make.

@@ -22,6 +22,7 @@ type builder struct {
 	ctx      context.Context
 	readings *readings
 	signing  *signing
+	filters  map[[sha256.Size]byte]compiled
 }
 
 // buildSnapshot returns the snapshot of a configuration, made of what readings
@@ -31,7 +32,7 @@ func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *reading
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{ctx: ctx, readings: r, signing: signing}
+	b := &builder{ctx: ctx, readings: r, signing: signing, filters: map[[sha256.Size]byte]compiled{}}
 	s := &proxy.Snapshot{
 		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: inject.Over(d.upstreams), Plans: make([]proxy.Plan, len(c.Routes)),
 	}
@@ -49,6 +50,9 @@ func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
 	plan := proxy.Plan{Hosts: r.To.Hosts, Cleartext: r.Cleartext, SignedBody: r.Limits.SignedBody, EditedBody: r.Limits.EditedBody}
 	var err error
 	if plan.Inject, err = b.inject(r); err != nil {
+		return plan, err
+	}
+	if plan.Scrub, err = b.scrubs(r, plan.Inject); err != nil {
 		return plan, err
 	}
 	plan.Upstream, err = b.profile(r)

@@ -60,6 +60,10 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.loaded.warnings = append(d.loaded.warnings, d.loaded.readings.short...)
+	for _, w := range d.loaded.readings.short {
+		d.o.Log.Warn(w)
+	}
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
 		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Dial: d.dialOriginal,

@@ -71,6 +71,8 @@ const (
 	ReasonWorkloadTimeout                        // the workload did not finish its head in time
 	ReasonConnectionLimit                        // the workload holds its share of connections, or of handshakes, already
 	ReasonNameLimit                              // the workload asks for new names faster than leaves are minted for it
+	ReasonSecretReflected                        // the upstream sent a credential back; it was taken out of the response
+	ReasonContentCoding                          // the response is encoded so that it can't be looked into for credentials
 	ReasonLoop                                   // the original destination is a listener of ours
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
@@ -134,6 +136,8 @@ var reasonNames = [...]string{
 	ReasonWorkloadTimeout:     "workload_timeout",
 	ReasonConnectionLimit:     "connection_limit",
 	ReasonNameLimit:           "name_limit",
+	ReasonSecretReflected:     "secret_reflected",
+	ReasonContentCoding:       "content_coding",
 	ReasonLoop:                "loop",
 	ReasonInternal:            "internal",
 }

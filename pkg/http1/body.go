@@ -16,13 +16,14 @@ type Body struct {
 	name    [maxTrailerName]byte // the trailer name so far, in lower case
 	nameLen int                  // its real length, also if it does not fit
 	deny    func(name []byte) bool
+	tail    *[]byte
 }
 
 // Reset makes b ready for a message framed so; length counts only for
 // BodyLength.
 func (b *Body) Reset(kind BodyKind, length int64) {
 	b.kind, b.state, b.left = kind, stateDone, 0
-	b.digits, b.ext, b.size, b.fields, b.nameLen, b.deny = 0, 0, 0, 0, 0, nil
+	b.digits, b.ext, b.size, b.fields, b.nameLen, b.deny, b.tail = 0, 0, 0, 0, 0, nil, nil
 	switch kind {
 	case BodyLength:
 		if length > 0 {
@@ -39,6 +40,10 @@ func (b *Body) Reset(kind BodyKind, length int64) {
 // whatever spelling owned reports. It gets the name in lower case, and b keeps
 // it until the next Reset. A name too long to be asked about is then refused.
 func (b *Body) Deny(owned func(name []byte) bool) { b.deny = owned }
+
+// Tail has the trailer section appended to dst, with the empty line behind it, for
+// who frames the content anew; until the next Reset.
+func (b *Body) Tail(dst *[]byte) { b.tail = dst }
 
 // Done reports whether the body has ended.
 func (b *Body) Done() bool { return b.state == stateDone }

@@ -104,3 +104,25 @@ func TestBodyFailsAgain(t *testing.T) {
 		t.Errorf("recovered: %d, %v, %v", n, done, err)
 	}
 }
+
+// TestTail: who frames a content anew gets the trailer section, and nothing else, in
+// whatever pieces it comes.
+func TestTail(t *testing.T) {
+	const content, tail = "3\r\nabc\r\n0;x=y\r\n", "X-A: 1\r\nX-B: 2\r\n\r\n"
+	for size := 1; size <= len(content+tail); size++ {
+		var b http1.Body
+		var got []byte
+		b.Reset(http1.BodyChunked, 0)
+		b.Tail(&got)
+		for p := []byte(content + tail + "HTTP/1.1 200"); !b.Done(); {
+			n, _, err := b.Scan(p[:min(size, len(p))], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p = p[n:]
+		}
+		if string(got) != tail {
+			t.Errorf("in pieces of %d: %q", size, got)
+		}
+	}
+}

@@ -10,6 +10,9 @@ func (b *Body) trailer(c byte) *Error {
 	if b.size++; b.size > MaxHead {
 		return errTrailersLarge
 	}
+	if b.tail != nil {
+		*b.tail = append(*b.tail, c)
+	}
 	switch b.state {
 	case stateTrailer:
 		return b.trailerStart(c)

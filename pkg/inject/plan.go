@@ -73,6 +73,7 @@ type Plan struct {
 	uses    []Use
 
 	injected []Injected
+	pairs    []Injected
 	key      string
 }
 
@@ -148,6 +149,7 @@ func (p *Plan) add(c *Credential) error {
 	}
 	p.uses = append(p.uses, Use{c.Name, c.Version, c.Form.String()})
 	p.injected = append(p.injected, Injected{Name: c.Name, Value: c.Value})
+	p.pairs = append(p.pairs, c.pairs()...)
 	if c.Form == Query {
 		return p.addQuery(c)
 	}

@@ -168,3 +168,19 @@ func TestPlanDoesNotPrint(t *testing.T) {
 		}
 	}
 }
+
+// TestInjected: whoever scrubs responses is told of every value, as the API may send
+// it back.
+func TestInjected(t *testing.T) {
+	p := plan(t, Credential{Name: "b", Form: Basic, Username: "user", Value: value("pw")}, query("key", "k v"), header("X-Key", "h"))
+	var got []string
+	for _, i := range p.Injected() {
+		got = append(got, i.Name+"="+string(i.Value.Reveal()))
+	}
+	if want := "b=pw key=k v X-Key=h b=user:pw"; strings.Join(got, " ") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if (*Plan)(nil).Injected() != nil {
+		t.Error("no plan injects something")
+	}
+}

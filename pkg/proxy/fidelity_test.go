@@ -67,10 +67,15 @@ func TestFidelity(t *testing.T) {
 		n, _ = io.Copy(sum, r.Body)
 		fmt.Fprintf(w, "%s %d %x %v %v", r.Method, n, sum.Sum(nil), r.Header["X-A"], r.Trailer)
 	})
+	t.Run("open", func(t *testing.T) { fidelity(t, mux, (*world).openRoute) })
+	t.Run("scrubbed", func(t *testing.T) { fidelity(t, mux, (*world).scrubbedRoute) })
+}
+
+func fidelity(t *testing.T, mux http.Handler, route func(*world) rule) {
 	w := newWorld(t)
 	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), mux)
-	w.use(policy.Intercept, w.openRoute())
+	w.use(policy.Intercept, route(w))
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<18)
 	for _, alpn := range versions {
 		through, direct := w.tls(as{original: o.addr}, host, alpn), dialOrigin(t, w, o, alpn)

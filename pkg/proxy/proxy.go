@@ -53,6 +53,7 @@ type Plan struct {
 	Upstream  *upstream.Profile // how the origin is reached
 	Hosts     []match.Host      // the hosts that the route names
 	Cleartext bool              // the route allows plain HTTP from the workload
+	Scrub     Scrub             // what is looked for in responses
 
 	// How many bytes of a body may be held in memory: to sign it, and to write a
 	// credential into it.

@@ -55,6 +55,7 @@ var statusOf = map[flow.Reason]int{
 	flow.ReasonUpstreamUnverified:  http.StatusBadGateway,
 	flow.ReasonUpstreamResponse:    http.StatusBadGateway,
 	flow.ReasonUpstreamClosed:      http.StatusBadGateway,
+	flow.ReasonContentCoding:       http.StatusBadGateway,
 	flow.ReasonResolveFailed:       http.StatusBadGateway,
 	flow.ReasonInternal:            http.StatusInternalServerError,
 }

@@ -66,7 +66,11 @@ func (x *exchange) relayInterim(from *window) *failure {
 	}
 	x.edit.Reset()
 	x.res.Hop(&x.edit)
-	return x.say(x.res.Append(x.out[:0], &x.edit))
+	x.out = x.res.Append(x.out[:0], &x.edit)
+	if x.scrubs() {
+		return x.say(x.cleanHead(x.out))
+	}
+	return x.say(x.out)
 }
 
 // relayFinal writes head and content as the upstream wrote them. What is here
@@ -76,6 +80,9 @@ func (x *exchange) relayFinal(from *window) *failure {
 	x.status = x.res.Status
 	x.reusable, x.more = x.res.KeepAlive, x.res.Body != http1.BodyUntilClose
 	x.content.Reset(x.res.Body, x.res.Length)
+	if x.scrubs() {
+		return x.relayScrubbed(from)
+	}
 	n, done, err := x.content.Scan(from.bytes(), nil)
 	if err != nil {
 		return responseFailure(err)
@@ -93,9 +100,15 @@ func (x *exchange) relayFinal(from *window) *failure {
 	return nil
 }
 
-// responseHead edits the head: what belongs to the upstream's connection goes,
-// and with it what would lead the workload around us (RFC 7838).
+// responseHead is the head as the workload gets it.
 func (x *exchange) responseHead(dst []byte) []byte {
+	x.editResponse()
+	return x.res.Append(dst, &x.edit)
+}
+
+// editResponse edits the head: what belongs to the upstream's connection goes,
+// and with it what would lead the workload around us (RFC 7838).
+func (x *exchange) editResponse() {
 	x.edit.Reset()
 	x.res.Hop(&x.edit)
 	x.edit.DropName(x.res.Fields, "alt-svc")
@@ -104,7 +117,6 @@ func (x *exchange) responseHead(dst []byte) []byte {
 		x.more = false
 		x.edit.Add = http1.AppendField(x.edit.Add, "Connection", "close")
 	}
-	return x.res.Append(dst, &x.edit)
 }
 
 // relayContent writes x.out and what is still to come. Each piece leaves before
@@ -119,7 +131,11 @@ func (x *exchange) relayContent(done bool) *failure {
 	from := x.up.Wire()
 	from.Feed(x.c.wire)
 	f := x.toWorkload(x.out)
-	if f == nil {
+	switch {
+	case f != nil:
+	case x.scrub.scrubber != nil:
+		f = x.relayScrubbedBody()
+	default:
 		f = x.relayBody()
 	}
 	if err := from.Starve(); err != nil {

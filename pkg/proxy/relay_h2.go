@@ -26,7 +26,7 @@ func (u *upStream) Handle(to *h2.Stream, e *h2.Event) {
 		s.relay(e)
 	case h2.Trailers:
 		s.bytesIn += size(e.Fields)
-		_ = s.down.WriteTrailers(e.Batch, e.Fields)
+		s.relayTrailers(e)
 	case h2.Room:
 		s.behind -= e.N
 		s.freed(e.Batch, e.N)
@@ -44,11 +44,20 @@ func (s *stream) response(e *h2.Event) {
 	if slices.ContainsFunc(fields, alternative) {
 		fields = slices.DeleteFunc(slices.Clone(fields), alternative)
 	}
+	if s.scrubs() {
+		var f *failure
+		if fields, f = s.scrubHead(e, fields); f != nil {
+			s.end(e.Batch, f)
+			return
+		}
+	}
 	if e.Status >= 200 {
 		s.sent, s.status = true, e.Status
 		s.head, s.ahead = nil, nil
 	}
-	_ = s.down.WriteHead(e.Batch, fields, e.End)
+	if s.scrub.head == nil {
+		_ = s.down.WriteHead(e.Batch, fields, e.End)
+	}
 }
 
 // alternative is what would lead the workload around us: another protocol or
@@ -59,9 +68,33 @@ func alternative(f hpack.HeaderField) bool {
 
 // relay hands a piece of the response on; an event never waits for the next one.
 func (s *stream) relay(e *h2.Event) {
+	if s.scrub.scrubber != nil {
+		s.relayScrubbed(e)
+		return
+	}
 	n, err := s.down.Write(e.Batch, e.Data, e.End)
 	if err == nil {
 		s.unread += len(e.Data) - n
 	}
 	s.to.Consumed(e.Batch, n)
+}
+
+// room says that n bytes of what was kept have left for the workload.
+func (s *stream) room(b *h2.Batch, n int) {
+	s.unread -= n
+	if s.scrub.scrubber != nil {
+		s.pay(b, n)
+		return
+	}
+	s.to.Consumed(b, n)
+}
+
+func (s *stream) relayTrailers(e *h2.Event) {
+	fields := e.Fields
+	if s.scrubs() {
+		fields = s.scrubTrailers(e)
+	}
+	if !s.over {
+		_ = s.down.WriteTrailers(e.Batch, fields)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/match"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/scrub"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -28,6 +29,7 @@ type request struct {
 	plan     *Plan // nil: no route, or one that only observes
 	up       inject.Conn
 	applied  inject.Applied
+	scrubbed scrub.Tally // what came back of it
 
 	gathering inject.Gathering // why all of the content is here before the head leaves
 
@@ -248,6 +250,12 @@ func (q *request) record(f *failure) {
 	}
 	if e.Decision == policy.Deny.String() {
 		q.c.p.stats.Denied.Add(1)
+	}
+	if len(q.scrubbed) > 0 {
+		e.Scrubbed = q.reflected()
+		if f == nil {
+			e.Reason = flow.ReasonSecretReflected.String()
+		}
 	}
 	q.share(e)
 	if err := q.c.p.o.Records.Append(&e.Record); err != nil {

@@ -40,6 +40,7 @@ type turn struct {
 	owed    int64    // how much of the content has to come before there is more time for it
 
 	content  http1.Body // of the response
+	scrub    scrubbing  // and what looks into it
 	answered bool       // the workload has seen a part of the final response
 	more     bool       // the workload's connection is fit for another exchange
 	reusable bool       // the upstream's is
@@ -94,9 +95,17 @@ func (c *conn) exchange(in *window) bool {
 	again := x.conclude(f)
 	in.append(x.next)
 	x.edit.Reset()
-	x.turn = turn{}
+	x.endTurn()
 	exchanges.Put(x)
 	return again
+}
+
+// endTurn forgets.
+func (x *exchange) endTurn() {
+	if s := x.scrub.scrubber; s != nil {
+		s.Stop()
+	}
+	x.turn = turn{}
 }
 
 // forward takes the request to the upstream and the response back.
@@ -172,6 +181,9 @@ func (x *exchange) prepare() (inject.Sealed, *failure) {
 	x.req.Hop(&x.edit)
 	if x.invited() {
 		x.edit.DropName(x.req.Fields, "expect")
+	}
+	if x.req.Upgrade != nil && x.scrubs() {
+		x.edit.DropName(x.req.Fields, "sec-websocket-extensions") // they compress
 	}
 	return x.authorize(headMessage{x}, x.handed(x.gathered()))
 }

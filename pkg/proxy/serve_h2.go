@@ -91,8 +91,7 @@ func (d *downStream) Handle(down *h2.Stream, e *h2.Event) {
 	case e.Kind == h2.Trailers:
 		s.trailers(e)
 	case e.Kind == h2.Room:
-		s.unread -= e.N
-		s.to.Consumed(e.Batch, e.N)
+		s.room(e.Batch, e.N)
 	case e.Kind == h2.Tick:
 		s.tick(e)
 	case e.Kind == h2.Closed:

@@ -35,6 +35,7 @@ type stream struct {
 	// The response.
 	sent     bool // its head has left: a refusal is too late
 	answered bool // all of it came
+	scrub    flowing
 
 	unread, behind int // bytes that the workload, and the upstream, have not taken yet
 
@@ -82,6 +83,7 @@ func (s *stream) finish(f *failure) {
 	if s.waiting != nil {
 		s.waiting()
 	}
+	s.scrub.stop()
 	if !s.up.IsZero() {
 		s.c.snap.Upstream.Put(s.up)
 	}

@@ -23,26 +23,41 @@ func (x *exchange) switchProtocols(from *window) *failure {
 	}
 	x.edit.Reset()
 	x.res.Hop(&x.edit)
-	x.out = append(x.res.Append(x.out[:0], &x.edit), from.bytes()...)
+	x.out = x.res.Append(x.out[:0], &x.edit)
 	x.bytesIn += int64(len(from.bytes()))
+	end, f := x.tunnelEnd(from.bytes())
+	if f != nil {
+		return f
+	}
 	x.status, x.answered = x.res.Status, true
 	if f := x.say(x.out); f != nil {
 		return f
 	}
-	x.tunnel()
+	x.tunnel(end)
 	return nil
+}
+
+// tunnelEnd is where what comes from the upstream is written to. What came early
+// leaves with the head.
+func (x *exchange) tunnelEnd(early []byte) (net.Conn, *failure) {
+	if !x.scrubs() {
+		x.out = append(x.out, early...)
+		return x.c.client, nil
+	}
+	frames, f := x.scrubTunnel(early)
+	return scrubbedConn{x.c.client, frames}, f
 }
 
 // tunnel copies both ways until both sides have ended. A peer that is silent
 // for hours is a healthy WebSocket; TCP keep-alive finds the dead.
-func (x *exchange) tunnel() {
+func (x *exchange) tunnel(end net.Conn) {
 	_ = x.c.client.SetDeadline(time.Time{})
 	_ = x.to.SetDeadline(time.Time{})
 	x.c.tunnels.Store(true)
 	defer x.c.tunnels.Store(false)
 	sent := make(chan int64, 1)
 	go func() { sent <- pour(x.to, x.c.client, x.c.wire, x.up.Wire()) }()
-	x.bytesIn += pour(x.c.client, x.to, x.up.Wire(), x.c.wire)
+	x.bytesIn += pour(end, x.to, x.up.Wire(), x.c.wire)
 	x.bytesOut += <-sent
 	x.more, x.reusable = false, false
 }

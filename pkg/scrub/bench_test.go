@@ -3,6 +3,7 @@ package scrub
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -34,5 +35,26 @@ func BenchmarkStream(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkNew: what a secret costs when a configuration is loaded, and how much of
+// that stays in memory.
+func BenchmarkNew(b *testing.B) {
+	for name, length := range map[string]int{"40": 40, "2000": 2000} {
+		b.Run(name, func(b *testing.B) {
+			secret := map[string]string{"token": strings.Repeat("sk_live_4eC39HqLyjWDarjtT1zdp7dc4eC39HqL", length/40)}
+			var kept []*Filter
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for b.Loop() {
+				kept = append(kept, filterOf(secret))
+			}
+			b.StopTimer()
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(kept)), "B/secret")
+			runtime.KeepAlive(kept)
+		})
 	}
 }

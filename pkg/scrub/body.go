@@ -45,11 +45,7 @@ func (f *Filter) CleanBody(encoding string, content []byte) (bool, error) {
 		return false, err
 	}
 	b.dry = true
-	if _, err := b.Next(content); err != nil {
-		b.Stop()
-		return false, err
-	}
-	_, err = b.Close()
+	_, err = b.Close(content)
 	return len(tally) == 0, err
 }
 
@@ -89,14 +85,15 @@ func (b *Body) Pause() ([]byte, error) {
 	return b.flush()
 }
 
-// Close ends the content and returns the rest of it. A content that is cut short
-// wraps ErrContent.
-func (b *Body) Close() ([]byte, error) {
+// Close takes the last piece, which may be empty, and returns all that is left. A
+// content that is cut short wraps ErrContent.
+func (b *Body) Close(p []byte) ([]byte, error) {
 	if b.plain {
-		return b.stream.End(), nil
+		return b.stream.End(p), nil
 	}
 	defer b.Stop()
 	b.out.Reset()
+	b.source.feed(p)
 	if b.source.total == 0 {
 		return nil, nil
 	}
@@ -104,7 +101,7 @@ func (b *Body) Close() ([]byte, error) {
 	if err := b.decode(); err != nil {
 		return nil, err
 	}
-	if err := b.write(b.stream.End()); err != nil {
+	if err := b.write(b.stream.End(nil)); err != nil {
 		return nil, err
 	}
 	if b.dry {

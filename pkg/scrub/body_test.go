@@ -93,7 +93,7 @@ func TestCodedAsPlain(t *testing.T) {
 					out.Write(p)
 					left = left[n:]
 				}
-				rest, err := b.Close()
+				rest, err := b.Close(nil)
 				must(t, err)
 				out.Write(rest)
 				if got := c.decode(t, out.Bytes()); got != want || fmt.Sprint(tally) != fmt.Sprint(plain) {
@@ -215,7 +215,7 @@ func whole(f *Filter, encoding string, coded []byte) error {
 	if _, err := b.Next(coded); err != nil {
 		return err
 	}
-	_, err = b.Close()
+	_, err = b.Close(nil)
 	return err
 }
 
@@ -272,6 +272,6 @@ func FuzzBody(f *testing.F) {
 			}
 			coded = coded[n:]
 		}
-		_, _ = b.Close()
+		_, _ = b.Close(nil)
 	})
 }

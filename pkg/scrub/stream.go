@@ -47,8 +47,9 @@ func (s *Stream) Next(p []byte) []byte { return s.pass(s.join(p), more) }
 // it was the beginning of a secret, the rest of that is still taken out.
 func (s *Stream) Pause() []byte { return s.pass(s.join(nil), pause) }
 
-// End is Pause for good. The stream is ready for another text then.
-func (s *Stream) End() []byte { return s.pass(s.join(nil), end) }
+// End takes the last piece, which may be empty, and returns all that is left. The
+// stream is ready for another text then.
+func (s *Stream) End(p []byte) []byte { return s.pass(s.join(p), end) }
 
 // Held is how many bytes wait for what comes next.
 func (s *Stream) Held() int { return len(s.held) - s.gone }

@@ -21,7 +21,7 @@ func inPieces(f *Filter, text string, cut func(left int) int, o Options, tally *
 		b.Write(s.Next([]byte(text[:n])))
 		text = text[n:]
 	}
-	b.Write(s.End())
+	b.Write(s.End(nil))
 	return b.String()
 }
 
@@ -120,7 +120,7 @@ func TestPause(t *testing.T) {
 					t.Fatalf("%s at %d: %q has gone, want %q", name, at, got, text[:at])
 				}
 				got += string(s.Next([]byte(text[at:])))
-				got += string(s.End())
+				got += string(s.End(nil))
 				if o.Keep && got != text {
 					t.Fatalf("%s at %d: %q has changed", name, at, got)
 				}

@@ -33,7 +33,19 @@ func growth() []workload {
 	for _, n := range []int{1, 2} {
 		works = append(works, grown("cores", strconv.Itoa(n), setup{cores: n, beside: "nginx"}, wrkCalls))
 	}
+	for _, scrub := range []string{"off", "on"} {
+		works = append(works,
+			grown("scrub", scrub, setup{scrub: scrub}, wrkCalls),
+			grown("scrub-bulk", scrub, setup{scrub: scrub}, download().measure),
+			onStreams(grown("scrub-events", scrub, setup{scrub: scrub}, events().measure)))
+	}
 	return works
+}
+
+// onStreams counts messages, which are no requests.
+func onStreams(w workload) workload {
+	w.live = true
+	return w
 }
 
 type measurement func(ctx context.Context, b *bench, s *sample) error

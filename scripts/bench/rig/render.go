@@ -21,7 +21,7 @@ func (w *world) render(name string, work workload) (string, error) {
 		"Listen": peerIP, "APIAddr": apiIP, "AppAddr": appIP, "BadAddr": badIP, "RPCAddr": rpcIP,
 		"API": apiName, "App": appName, "Plain": plainName, "Bad": badName, "New": "*.new.bench.test",
 		"RPC": rpcName, "BadRPC": badRPCName, "Scope": w.scope(), "Exes": w.exes, "Others": numbers(work.others()),
-		"Synced": work.synced,
+		"Synced": work.synced, "Scrub": work.scrub,
 	}
 	var b bytes.Buffer
 	if err := t.Execute(&b, values); err != nil {

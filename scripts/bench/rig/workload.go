@@ -49,6 +49,7 @@ type setup struct {
 	routes int    // of the product; 0: a hundred
 	cores  int    // of the proxy; 0: the plan's
 	synced bool   // audit waits for the disk
+	scrub  string // what the route says of responses; "": nothing
 	beside string // where the product is alone but for one peer: that
 
 	dimension, value string // what grows, and how far

@@ -1,0 +1,26 @@
+package inject
+
+import (
+	"slices"
+
+	"github.com/outwarden/outwarden/pkg/secret"
+)
+
+// Injected lists the values that go out under the plan, for who looks for them in
+// responses. A credential may have several: a short password is still recognised in
+// the pair that it is sent in.
+func (p *Plan) Injected() []Injected {
+	if p == nil {
+		return nil
+	}
+	return slices.Concat(p.injected, p.pairs)
+}
+
+// pairs are the "user:password" of a credential whose secret is the password alone.
+func (c *Credential) pairs() []Injected {
+	if c.Form != Basic || c.Username == "" {
+		return nil
+	}
+	pair := append([]byte(c.Username+":"), c.Value.Reveal()...)
+	return []Injected{{Name: c.Name, Value: secret.New(pair)}}
+}

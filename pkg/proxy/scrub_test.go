@@ -1,0 +1,487 @@
+package proxy_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/scrub"
+	"github.com/outwarden/outwarden/pkg/secret"
+)
+
+// scrubbedRoute is the partner's, and its responses are scrubbed.
+func (w *world) scrubbedRoute() rule {
+	return w.partnerRoute(func(r *rule) { r.plan.Scrub = scrubOf() })
+}
+
+func scrubOf() proxy.Scrub {
+	f, _ := scrub.New([]scrub.Secret{{Name: "token", Value: secret.New([]byte(canary))}})
+	return proxy.Scrub{Filter: f}
+}
+
+type coder interface {
+	io.WriteCloser
+	Flush() error
+}
+
+var coders = map[string]func(io.Writer) coder{
+	"gzip":    func(w io.Writer) coder { return gzip.NewWriter(w) },
+	"deflate": func(w io.Writer) coder { return zlib.NewWriter(w) },
+	"br":      func(w io.Writer) coder { return brotli.NewWriter(w) },
+	"zstd":    func(w io.Writer) coder { z, _ := zstd.NewWriter(w); return z },
+}
+
+func decoded(t testing.TB, encoding string, b []byte) string {
+	t.Helper()
+	var r io.Reader = bytes.NewReader(b)
+	var err error
+	switch encoding {
+	case "gzip":
+		r, err = gzip.NewReader(r)
+	case "deflate":
+		r, err = zlib.NewReader(r)
+	case "br":
+		r = brotli.NewReader(r)
+	case "zstd":
+		var d *zstd.Decoder
+		d, err = zstd.NewReader(r)
+		defer d.Close()
+		r = d
+	}
+	must(t, err)
+	text, err := io.ReadAll(r)
+	must(t, err)
+	return string(text)
+}
+
+// reflector sends back what it was sent, in every way that APIs do.
+func reflector() http.Handler {
+	token := func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") }
+	anything := func(r *http.Request) string {
+		text, _ := json.Marshal(map[string]any{"method": r.Method, "headers": r.Header, "url": r.URL.String(), "token": token(r)})
+		return string(text)
+	}
+	mux := http.NewServeMux()
+	handle := func(path string, h func(http.ResponseWriter, *http.Request)) { mux.HandleFunc(path, h) }
+	handle("/anything", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, anything(r)) })
+	handle("/error", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "<p>no such token: "+html.EscapeString(token(r))+"</p>", 500)
+	})
+	handle("/location", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/next?token="+url.QueryEscape(token(r))+"&all="+url.PathEscape(token(r)), 302)
+	})
+	handle("/cookie", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Set-Cookie", "a=1; Path=/")
+		w.Header().Add("Set-Cookie", "session="+base64.URLEncoding.EncodeToString([]byte("user:"+token(r)))+"; Secure")
+		w.WriteHeader(204)
+	})
+	handle("/fields", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Echo", r.Header.Get("Authorization"))
+		w.Header()["x-"+token(r)] = []string{hex.EncodeToString([]byte(token(r)))}
+		_, _ = io.WriteString(w, "ok")
+	})
+	handle("/304", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Etag", `"`+token(r)+`"`)
+		w.WriteHeader(304)
+	})
+	handle("/split", func(w http.ResponseWriter, r *http.Request) {
+		for _, c := range []byte(anything(r)) {
+			_, _ = w.Write([]byte{c})
+			w.(http.Flusher).Flush()
+		}
+	})
+	handle("/sized", func(w http.ResponseWriter, r *http.Request) {
+		text := strings.Repeat("x", 90000) + token(r) + strings.Repeat("y", 90000)
+		w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+		_, _ = io.WriteString(w, text)
+	})
+	handle("/range", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "f.txt", time.Unix(1_700_000_000, 0), strings.NewReader(strings.Repeat("x", 300)+token(r)+strings.Repeat("y", 300)))
+	})
+	handle("/hints", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</"+token(r)+".css>")
+		w.WriteHeader(103)
+		w.Header().Del("Link")
+		_, _ = io.WriteString(w, "done")
+	})
+	handle("/trailers", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.WriteString(w, "body")
+		w.(http.Flusher).Flush()
+		w.Header().Set("X-Sum", token(r))
+	})
+	for encoding, coder := range coders {
+		handle("/"+encoding, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", encoding)
+			w.Header().Set("Etag", `"v1"`)
+			w.Header().Set("Content-Digest", "sha-256=:AAAA:")
+			z := coder(w)
+			_, _ = io.WriteString(z, anything(r))
+			_ = z.Close()
+		})
+		handle("/long-"+encoding, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", encoding)
+			z := coder(w)
+			for i := range 400 {
+				fmt.Fprintf(z, "%d %s %x\n", i, strings.Repeat("words ", i), i*i)
+				if i%100 == 99 {
+					_, _ = io.WriteString(z, token(r))
+					_ = z.Flush()
+					w.(http.Flusher).Flush()
+				}
+			}
+			_ = z.Close()
+		})
+	}
+	return mux
+}
+
+// shows lists the ways in which a response shows the canary.
+func shows(text string) (found []string) {
+	for way, s := range map[string]string{
+		"plain": canary, "hex": hex.EncodeToString([]byte(canary)), "base64": base64.RawStdEncoding.EncodeToString([]byte(canary))[:20],
+		"base64, one before": base64.RawStdEncoding.EncodeToString([]byte("x" + canary))[2:20],
+		"base64, two before": base64.RawStdEncoding.EncodeToString([]byte("xx" + canary))[3:20],
+		"query":              url.QueryEscape(canary), "html": html.EscapeString(canary),
+	} {
+		if strings.Contains(strings.ToLower(text), strings.ToLower(s)) {
+			found = append(found, way)
+		}
+	}
+	return found
+}
+
+// TestReflection is F2: whatever an origin sends back of the credential, the
+// workload does not see, over both versions; and the record says how often.
+func TestReflection(t *testing.T) {
+	for _, alpn := range versions {
+		t.Run(alpn, func(t *testing.T) {
+			w := newWorld(t)
+			w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+			o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), reflector())
+			w.use(policy.Intercept, w.scrubbedRoute())
+			paths := map[string]int{
+				"/anything": 2, "/error": 1, "/location": 3, "/cookie": 1, "/fields": 3, "/304": 1, "/split": 2, "/sized": 1, "/range": 1, "/hints": 1,
+				"/trailers": 1,
+			}
+			for encoding := range coders {
+				paths["/"+encoding], paths["/long-"+encoding] = 2, 4
+			}
+			rt := w.roundTripper(w.tls(as{original: o.addr}, host, alpn))
+			for path, count := range paths {
+				w.records.forget()
+				text := everything(t, rt, mustRequest(t, "GET", "https://"+host+path, nil), path)
+				if found := shows(text); len(found) > 0 {
+					t.Errorf("%s shows the credential (%s): %s", path, found, text)
+				}
+				r := w.request()
+				if len(r.Scrubbed) != 1 || r.Scrubbed[0].Name != "token" || r.Scrubbed[0].Count < count || r.Reason != "secret_reflected" || r.Decision != "intercept" {
+					t.Errorf("%s: %d at least, record %+v", path, count, r)
+				}
+			}
+		})
+	}
+}
+
+// everything is all that a workload can see of a response: heads, content as it is
+// and decoded, trailers.
+func everything(t *testing.T, rt http.RoundTripper, r *http.Request, path string) string {
+	t.Helper()
+	interim := ""
+	if path == "/range" {
+		r.Header.Set("Range", "bytes=100-500")
+	}
+	r.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
+	r = r.WithContext(httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		Got1xxResponse: func(_ int, h textproto.MIMEHeader) error { interim += fmt.Sprint(h); return nil },
+	}))
+	res, err := rt.RoundTrip(r)
+	must(t, err)
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Errorf("%s: %v behind %q", path, err, body)
+	}
+	must(t, res.Body.Close())
+	encoding := res.Header.Get("Content-Encoding")
+	plain := decoded(t, encoding, body)
+	expect(t, path, res, plain, len(body))
+	return interim + res.Status + fields(res.Header) + string(body) + plain + fields(res.Trailer)
+}
+
+// expect holds what the response must still be.
+func expect(t *testing.T, path string, res *http.Response, plain string, sent int) {
+	t.Helper()
+	if res.ContentLength >= 0 && res.StatusCode == 200 && res.ContentLength != int64(sent) {
+		t.Errorf("%s: content-length %d, %d came", path, res.ContentLength, sent)
+	}
+	wrong := false
+	switch path {
+	case "/anything", "/split":
+		wrong = !json.Valid([]byte(plain)) || path == "/split" && !strings.Contains(plain, `"token":"[redacted:token]"`)
+	case "/location":
+		wrong = res.StatusCode != 302 || !strings.HasPrefix(res.Header.Get("Location"), "/next?token=[redacted:token]&all=[redacted:token]")
+	case "/cookie":
+		c := res.Header["Set-Cookie"]
+		wrong = res.StatusCode != 204 || len(c) != 2 || c[0] != "a=1; Path=/" || !strings.HasSuffix(c[1], "[redacted:token]; Secure")
+	case "/sized":
+		wrong = plain != strings.Repeat("x", 90000)+"[redacted:token]*"+strings.Repeat("y", 90000)
+	case "/range":
+		wrong = res.StatusCode != 206 || res.Header.Get("Content-Range") != "bytes 100-500/617" || len(plain) != 401
+	case "/gzip", "/deflate", "/br", "/zstd":
+		wrong = !json.Valid([]byte(plain)) || !strings.Contains(plain, `"token":"[redacted:token]"`) ||
+			res.Header.Get("Etag") != `W/"v1"` || res.Header.Get("Content-Digest") != ""
+	case "/trailers":
+		wrong = plain != "body" || res.Trailer.Get("X-Sum") != "[redacted:token]"
+	default:
+		if strings.HasPrefix(path, "/long-") {
+			wrong = strings.Count(plain, "[redacted:token]") != 4 || strings.Count(plain, "\n") != 400
+		}
+	}
+	if wrong {
+		t.Errorf("%s: %s %s %s", path, res.Status, fields(res.Header), plain[:min(len(plain), 2000)])
+	}
+}
+
+// TestNoCredentialOnTRACE is F2: methods that answer with the request carry none.
+func TestNoCredentialOnTRACE(t *testing.T) {
+	for _, alpn := range versions {
+		for _, method := range []string{"TRACE", "OPTIONS", "CONNECT"} {
+			w := newWorld(t)
+			w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+			asked := make(chan string, 1)
+			o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				asked <- r.Header.Get("Authorization")
+			}))
+			w.use(policy.Intercept, w.scrubbedRoute())
+			r := mustRequest(t, method, "https://"+host+"/anything", nil)
+			if method == "CONNECT" {
+				r.URL.Host, r.URL.Path = host+":"+portOf(o), ""
+				r.Host = r.URL.Host
+			}
+			res := w.do(o, alpn, r)
+			if res.StatusCode < 400 {
+				t.Errorf("%s %s: %s", alpn, method, res.Status)
+			}
+			select {
+			case got := <-asked:
+				t.Errorf("%s %s reached the origin with %q", alpn, method, got)
+			default:
+			}
+			if r := w.request(); r.Reason != "method_forbids" {
+				t.Errorf("%s %s: record %+v", alpn, method, r)
+			}
+		}
+	}
+}
+
+// TestUnreadableContent: what can't be looked into is refused with a reason, and
+// passed on where the route says only alert.
+func TestUnreadableContent(t *testing.T) {
+	for _, alpn := range versions {
+		for name, head := range map[string]http.Header{
+			"unknown":           {"Content-Encoding": {"compress"}},
+			"two":               {"Content-Encoding": {"gzip, br"}},
+			"two lines":         {"Content-Encoding": {"gzip", "br"}},
+			"part of a gzip":    {"Content-Encoding": {"gzip"}, "Content-Range": {"bytes 0-3/100"}},
+			"compressed gRPC":   {"Content-Type": {"application/grpc+proto"}, "Grpc-Encoding": {"gzip"}},
+			"gRPC in something": {"Content-Type": {"application/grpc"}, "Content-Encoding": {"gzip"}},
+		} {
+			t.Run(alpn+"/"+name, func(t *testing.T) {
+				w := newWorld(t)
+				w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+				o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					for name, values := range head {
+						rw.Header()[name] = values
+					}
+					if head.Get("Content-Range") != "" {
+						rw.WriteHeader(206)
+					}
+					_, _ = io.WriteString(rw, "some content")
+				}))
+				w.use(policy.Intercept, w.scrubbedRoute())
+				res := w.do(o, alpn, mustRequest(t, "GET", "https://"+host+"/x", nil))
+				if body, _ := io.ReadAll(res.Body); res.StatusCode != 502 || res.Header.Get("Outwarden-Reason") != "content_coding" || bytes.Contains(body, []byte("some content")) {
+					t.Errorf("%s %q", res.Status, body)
+				}
+				if r := w.request(); r.Reason != "content_coding" || r.Status != 502 {
+					t.Errorf("record %+v", r)
+				}
+				w.use(policy.Intercept, w.alertRoute())
+				res = w.do(o, alpn, mustRequest(t, "GET", "https://"+host+"/x", nil))
+				if body, _ := io.ReadAll(res.Body); res.StatusCode >= 300 || string(body) != "some content" {
+					t.Errorf("alert: %s %q", res.Status, body)
+				}
+			})
+		}
+	}
+}
+
+func (w *world) alertRoute() rule {
+	r := w.scrubbedRoute()
+	r.plan.Scrub.Alert = true
+	return r
+}
+
+// TestAlertChangesNothing: what is found is recorded, and stays.
+func TestAlertChangesNothing(t *testing.T) {
+	for _, alpn := range versions {
+		w := newWorld(t)
+		w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), reflector())
+		w.use(policy.Intercept, w.alertRoute())
+		rt := w.roundTripper(w.tls(as{original: o.addr}, host, alpn))
+		for _, path := range []string{"/anything", "/location", "/gzip", "/trailers", "/sized"} {
+			w.records.forget()
+			res, err := rt.RoundTrip(mustRequest(t, "GET", "https://"+host+path, nil))
+			must(t, err)
+			body, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			text := fields(res.Header) + decoded(t, res.Header.Get("Content-Encoding"), body) + fields(res.Trailer)
+			if !strings.Contains(text, canary) || strings.Contains(text, "redacted") {
+				t.Errorf("%s: %s", path, text)
+			}
+			if r := w.request(); len(r.Scrubbed) != 1 || r.Reason != "secret_reflected" {
+				t.Errorf("%s: record %+v", path, r)
+			}
+		}
+	}
+}
+
+// TestScrubbedEvents: an event does not wait for the next, though its end may be the
+// beginning of the credential; the same in each coding.
+func TestScrubbedEvents(t *testing.T) {
+	for _, alpn := range versions {
+		for _, encoding := range []string{"", "gzip", "deflate", "br", "zstd"} {
+			t.Run(alpn+"/"+encoding, func(t *testing.T) {
+				w := newWorld(t)
+				w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+				next := make(chan string)
+				o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					out := coder(nopCoder{rw})
+					if encoding != "" {
+						rw.Header().Set("Content-Encoding", encoding)
+						out = coders[encoding](rw)
+					}
+					rw.(http.Flusher).Flush()
+					for event := range next {
+						_, _ = io.WriteString(out, event)
+						_ = out.Flush()
+						rw.(http.Flusher).Flush()
+					}
+					_ = out.Close()
+				}))
+				w.use(policy.Intercept, w.scrubbedRoute())
+				res := w.do(o, alpn, mustRequest(t, "GET", "https://"+host+"/events", nil))
+				var from io.Reader = res.Body
+				events := make(chan error, 1)
+				for i, event := range []string{"data: 1\n\n", "data: c", "data: canary-5e7c41", "x", "data: " + canary + "\n\n", "end"} {
+					next <- event
+					if i == 0 {
+						from = decoderOf(t, encoding, from)
+					}
+					want := strings.ReplaceAll(event, canary, "[redacted:token]")
+					got := make([]byte, len(want))
+					go func() { _, err := io.ReadFull(from, got); events <- err }()
+					if err := <-events; err != nil || string(got) != want {
+						t.Fatalf("%q came as %q, %v", event, got, err)
+					}
+				}
+				close(next)
+				if rest, err := io.ReadAll(from); len(rest) > 0 || err != nil {
+					t.Errorf("after the last event: %q, %v", rest, err)
+				}
+			})
+		}
+	}
+}
+
+type nopCoder struct{ io.Writer }
+
+func (nopCoder) Flush() error { return nil }
+func (nopCoder) Close() error { return nil }
+
+func decoderOf(t *testing.T, encoding string, r io.Reader) io.Reader {
+	var err error
+	switch encoding {
+	case "gzip":
+		r, err = gzip.NewReader(r)
+	case "deflate":
+		r, err = zlib.NewReader(r)
+	case "br":
+		r = brotli.NewReader(r)
+	case "zstd":
+		var d *zstd.Decoder
+		d, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
+		r = d
+	}
+	must(t, err)
+	return r
+}
+
+// TestScrubbedWebSocket: frames keep their lengths, nothing compressed is agreed on,
+// and a message does not wait for the next.
+func TestScrubbedWebSocket(t *testing.T) {
+	w := newWorld(t)
+	o := w.originFor(func(c net.Conn) {
+		if !newReader(c).head() {
+			return
+		}
+		_, _ = io.WriteString(c, strings.Replace(switched, "\r\n\r\n", "\r\nX-Echo: "+canary+"\r\n\r\n\x81\x13a "+canary, 1))
+		_, _ = io.Copy(io.Discard, c)
+		_, _ = io.WriteString(c, "\x81\x01c")
+		_ = c.(interface{ CloseWrite() error }).CloseWrite()
+	}, host)
+	w.use(policy.Intercept, w.scrubbedRoute())
+	c := w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(c, strings.Replace(upgrade, "\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", 1))
+	expectRead(t, c, strings.Replace(switched, "\r\n\r\n", "\r\nX-Echo: [redacted:token]\r\n\r\n", 1)+"\x81\x13a [redacted:token]*")
+	must(t, c.CloseWrite())
+	expectRead(t, c, "\x81\x01c")
+	if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if bytes.Contains(bytes.ToLower(o.got()), []byte("permessage")) {
+		t.Errorf("a compression was offered: %q", o.got())
+	}
+	if r := w.request(); len(r.Scrubbed) != 1 || r.Scrubbed[0].Count != 2 {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestScrubbedForHTTP10: a content of which the length changes ends with its
+// connection, as chunks are unknown to the client.
+func TestScrubbedForHTTP10(t *testing.T) {
+	w := newWorld(t)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = io.WriteString(z, "it is "+canary+"!")
+	must(t, z.Close())
+	o := w.originFor(answer(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", packed.Len(), packed.String())), host)
+	w.use(policy.Intercept, w.scrubbedRoute())
+	got := w.say(o, "GET / HTTP/1.0\r\nHost: "+host+"\r\n\r\n")
+	head, body, _ := strings.Cut(got, "\r\n\r\n")
+	if strings.Contains(head, "Content-Length") || strings.Contains(head, "chunked") || decoded(t, "gzip", []byte(body)) != "it is [redacted:token]!" {
+		t.Errorf("%q", got)
+	}
+}

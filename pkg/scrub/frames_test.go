@@ -1,0 +1,89 @@
+package scrub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func grpcMessage(s string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(s))), s...)
+}
+
+func webSocketFrame(s string) []byte {
+	b := []byte{0x81}
+	switch n := len(s); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+	}
+	return append(b, s...)
+}
+
+// TestFramesKeepTheirLengths: whatever the pieces, every message comes out as it
+// would alone, behind its own head, and as soon as it is whole.
+func TestFramesKeepTheirLengths(t *testing.T) {
+	f := filterOf(map[string]string{"0": canary})
+	for name, kind := range map[string]struct {
+		framing Framing
+		encode  func(string) []byte
+	}{"grpc": {GRPC, grpcMessage}, "websocket": {WebSocket, webSocketFrame}} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				var got, want bytes.Buffer
+				var tally, alone Tally
+				frames := f.Frames(kind.framing, Options{}, &tally)
+				for range rapid.IntRange(1, 4).Draw(t, "messages") {
+					text := textGen([]string{canary}).Draw(t, "text") + strings.Repeat("x", rapid.SampledFrom([]int{0, 0, 200, 70000}).Draw(t, "more"))
+					want.Write(kind.encode(string(f.Clean([]byte(text), Options{Fit: true}, &alone))))
+					for left := kind.encode(text); len(left) > 0; {
+						n := rapid.IntRange(1, len(left)).Draw(t, "piece")
+						out, err := frames.Next(left[:n])
+						must(t, err)
+						got.Write(out)
+						left = left[n:]
+					}
+					if !bytes.Equal(got.Bytes(), want.Bytes()) {
+						t.Fatalf("%q\nwant %q", got.String(), want.String())
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestFramesThatAreRefused(t *testing.T) {
+	f := filterOf(map[string]string{"token": canary})
+	for what, c := range map[string]struct {
+		framing Framing
+		bytes   string
+		want    error
+	}{
+		"compressed grpc":     {GRPC, "\x01\x00\x00\x00\x05hello", ErrCoding},
+		"compressed frame":    {WebSocket, "\xc1\x05hello", ErrCoding},
+		"masked by a server":  {WebSocket, "\x81\x85hellohello", ErrContent},
+		"fine":                {WebSocket, "\x81\x05hello", nil},
+		"behind a fine frame": {WebSocket, "\x81\x05hello\xc1\x05hello", ErrCoding},
+	} {
+		if _, err := f.Frames(c.framing, Options{}, nil).Next([]byte(c.bytes)); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	frames := f.Frames(GRPC, Options{}, nil)
+	if out, _ := frames.Next([]byte("\x00\x00\x00\x00\x09abc")); string(out) != "\x00\x00\x00\x00\x09abc" {
+		t.Errorf("%q", out)
+	}
+	if out, _ := frames.Next([]byte(canary[:5])); len(out) != 0 {
+		t.Errorf("%q", out)
+	}
+	if rest, err := frames.Close(nil); string(rest) != canary[:5] || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
