@@ -68,6 +68,9 @@ func (d *described) framed() bool {
 	return strings.HasPrefix(strings.ToLower(d.kind), "application/grpc")
 }
 
+// recodes reports whether the content leaves in other bytes than it came in.
+func (q *request) recodes(d *described) bool { return d.recoded() && !q.plan.Scrub.Alert }
+
 // scrubber makes what looks into the content. It is nil where that can't be done and
 // the route says only alert; otherwise such a response is refused. A content whose
 // length is known keeps it: so do the offsets of a range, and what was announced.

@@ -26,10 +26,10 @@ func (x *exchange) relayScrubbed(from *window) *failure {
 		return f
 	}
 	x.editResponse()
-	if d.recoded() && x.scrub.scrubber != nil {
+	if x.recodes(&d) && x.scrub.scrubber != nil {
 		x.editRecoded()
 	}
-	x.out = append(x.out[:0], x.cleanHead(x.res.Append(x.out[:0], &x.edit))...)
+	x.out = x.cleanHead(x.res.Append(x.out[:0], &x.edit))
 	n, done, f := x.scrubPiece(from.bytes())
 	if f != nil {
 		return f
@@ -68,7 +68,7 @@ func (x *exchange) beginScrub(d *described, from *window) (f *failure) {
 	if x.scrub.scrubber, f = x.scrubber(d); f != nil || x.scrub.scrubber == nil {
 		return f
 	}
-	if d.recoded() && x.cleanAlready(d, from) {
+	if x.recodes(d) && x.cleanAlready(d, from) {
 		x.scrub.scrubber = nil
 	}
 	x.content.Tail(&x.scrub.tail)
@@ -177,7 +177,10 @@ func (x *exchange) relayScrubbedBody() *failure {
 		x.awaitPiece()
 		got, err := x.up.Read(*buf)
 		x.out = x.out[:0]
-		if got == 0 && x.rested(err) {
+		if got == 0 && x.rests(err) {
+			if f := x.letGo(); f != nil {
+				return f
+			}
 			continue
 		}
 		if got == 0 && err != nil {
@@ -211,17 +214,18 @@ func (x *exchange) awaitPiece() {
 	x.up.Wire().ExtendRead(x.c.p.o.Timeouts.BodyStall)
 }
 
-// rested lets go of what is held, if the time for it is over.
-func (x *exchange) rested(err error) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || !x.scrub.Held() {
-		return false
-	}
-	var out []byte
-	if out, x.scrub.err = x.scrub.Pause(); x.scrub.err != nil {
-		return false
+// rests reports whether the content does not go on while something is held.
+func (x *exchange) rests(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && x.scrub.Held()
+}
+
+func (x *exchange) letGo() *failure {
+	out, err := x.scrub.Pause()
+	if err != nil {
+		return scrubFailure(err)
 	}
 	x.emit(out)
-	return x.toWorkload(x.out) == nil
+	return x.toWorkload(x.out)
 }
 
 // endOfScrubbed is endOfBody: a content that ends with its connection has a rest.
@@ -265,7 +269,7 @@ func (c scrubbedConn) CloseWrite() error {
 // of it already.
 func (x *exchange) scrubTunnel(early []byte) (*scrub.Frames, *failure) {
 	frames := x.plan.Scrub.Filter.Frames(scrub.WebSocket, x.scrubOptions(), &x.scrubbed)
-	x.out = append(x.out[:0], x.cleanHead(x.out)...)
+	x.out = x.cleanHead(x.out)
 	out, err := frames.Next(early)
 	if err != nil {
 		return nil, scrubFailure(err)

@@ -49,7 +49,7 @@ func (s *stream) scrubHead(e *h2.Event, fields []hpack.HeaderField) ([]hpack.Hea
 	}
 	fields = s.cleanFields(fields)
 	switch {
-	case !d.recoded() || s.scrub.scrubber == nil:
+	case !s.recodes(&d) || s.scrub.scrubber == nil:
 		return fields, nil
 	case short(length):
 		s.scrub.head, s.scrub.encoding = slices.Clone(fields), d.encoding

@@ -89,7 +89,7 @@ func reflector() http.Handler {
 		http.Error(w, "<p>no such token: "+html.EscapeString(token(r))+"</p>", 500)
 	})
 	handle("/location", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "/next?token="+url.QueryEscape(token(r))+"&all="+url.PathEscape(token(r)), 302)
+		http.Redirect(w, r, "/next?token="+url.QueryEscape(token(r))+"&all="+url.PathEscape(token(r)), http.StatusFound)
 	})
 	handle("/cookie", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Set-Cookie", "a=1; Path=/")

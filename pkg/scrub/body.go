@@ -14,7 +14,8 @@ import (
 type Body struct {
 	stream *Stream
 	plain  bool
-	dry    bool // nothing is encoded
+	keep   bool // it goes on as it came, and is only looked at
+	blind  bool // that can't be done any more
 
 	source  source
 	resume  func() ([]byte, bool)
@@ -31,7 +32,7 @@ func (f *Filter) Body(encoding string, o Options, tally *Tally) (*Body, error) {
 	if c == unknown {
 		return nil, ErrCoding
 	}
-	b := &Body{stream: f.Stream(o, tally), plain: c == identity}
+	b := &Body{stream: f.Stream(o, tally), plain: c == identity, keep: o.Keep}
 	b.source.coding = c
 	return b, nil
 }
@@ -44,8 +45,8 @@ func (f *Filter) CleanBody(encoding string, content []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	b.dry = true
-	_, err = b.Close(content)
+	err = b.look(content, end)
+	b.Stop()
 	return len(tally) == 0, err
 }
 
@@ -57,8 +58,13 @@ func Coded(encoding string) bool { return codingOf(encoding) != identity }
 func (b *Body) Plain() bool { return b.plain }
 
 // Next takes the next piece of the content and returns what can go on. Errors are
-// ErrExpands, or wrap ErrContent; no more of the content may go on then.
+// ErrExpands, or wrap ErrContent; no more of the content may go on then. With
+// Options.Keep there are none: what can't be looked at goes on unseen.
 func (b *Body) Next(p []byte) ([]byte, error) {
+	if b.keep {
+		b.watch(p, more)
+		return p, nil
+	}
 	if b.plain {
 		return b.stream.Next(p), nil
 	}
@@ -71,7 +77,7 @@ func (b *Body) Next(p []byte) ([]byte, error) {
 }
 
 // Held reports whether something waits for what comes next.
-func (b *Body) Held() bool { return b.stream.Held() > 0 }
+func (b *Body) Held() bool { return !b.keep && b.stream.Held() > 0 }
 
 // Pause is Stream.Pause.
 func (b *Body) Pause() ([]byte, error) {
@@ -88,6 +94,10 @@ func (b *Body) Pause() ([]byte, error) {
 // Close takes the last piece, which may be empty, and returns all that is left. A
 // content that is cut short wraps ErrContent.
 func (b *Body) Close(p []byte) ([]byte, error) {
+	if b.keep {
+		b.watch(p, end)
+		return p, nil
+	}
 	if b.plain {
 		return b.stream.End(p), nil
 	}
@@ -104,9 +114,6 @@ func (b *Body) Close(p []byte) ([]byte, error) {
 	if err := b.write(b.stream.End(nil)); err != nil {
 		return nil, err
 	}
-	if b.dry {
-		return nil, nil
-	}
 	if err := b.encode(); err != nil {
 		return nil, err
 	}
@@ -119,6 +126,36 @@ func (b *Body) Stop() {
 	if b != nil && b.stop != nil {
 		b.stop()
 	}
+}
+
+// watch looks at a piece, as long as that works.
+func (b *Body) watch(p []byte, u until) {
+	if b.blind {
+		return
+	}
+	if b.blind = b.look(p, u) != nil; b.blind || u == end {
+		b.Stop()
+	}
+}
+
+// look counts what is found in a piece.
+func (b *Body) look(p []byte, u until) error {
+	if !b.plain {
+		b.source.feed(p)
+		if b.source.ended = u == end; b.source.total == 0 {
+			return nil
+		}
+		if err := b.decode(); err != nil {
+			return err
+		}
+		p = nil
+	}
+	if u == end {
+		b.stream.End(p)
+	} else {
+		b.stream.Next(p)
+	}
+	return nil
 }
 
 // decode scrubs and encodes all that can be decoded now.
@@ -145,7 +182,7 @@ func (b *Body) decode() error {
 }
 
 func (b *Body) write(p []byte) error {
-	if len(p) == 0 || b.dry {
+	if len(p) == 0 || b.keep {
 		return nil
 	}
 	if err := b.encode(); err != nil {

@@ -275,3 +275,42 @@ func FuzzBody(f *testing.F) {
 		_, _ = b.Close(nil)
 	})
 }
+
+// TestKeepChangesNothing: with Keep the very bytes go on, also those that can't be
+// read; what can be is counted.
+func TestKeepChangesNothing(t *testing.T) {
+	f := filterOf(map[string]string{"token": canary})
+	for name, c := range codecs {
+		coded := c.encode(t, "abc "+canary, canary+" def")
+		for what, content := range map[string][]byte{"whole": coded, "cut": coded[:len(coded)-3], "garbage": []byte("not encoded at all, not in the least"), "nothing": nil} {
+			var tally Tally
+			b, err := f.Body(c.encoding, Options{Keep: true}, &tally)
+			must(t, err)
+			var got bytes.Buffer
+			for i := range content {
+				out, err := b.Next(content[i : i+1])
+				must(t, err)
+				got.Write(out)
+			}
+			out, err := b.Close(nil)
+			must(t, err)
+			got.Write(out)
+			if !bytes.Equal(got.Bytes(), content) || b.Held() {
+				t.Errorf("%s, %s: other bytes went on", name, what)
+			}
+			if found := len(tally) == 1 && tally[0].Count == 2; found != (what == "whole" || what == "cut") {
+				t.Errorf("%s, %s: tally %v", name, what, tally)
+			}
+		}
+	}
+	var tally Tally
+	frames := f.Frames(GRPC, Options{Keep: true}, &tally)
+	for _, p := range []string{string(grpcMessage(canary)), "\x01compressed", "more"} {
+		if out, err := frames.Next([]byte(p)); string(out) != p || err != nil {
+			t.Errorf("%q became %q, %v", p, out, err)
+		}
+	}
+	if len(tally) != 1 {
+		t.Errorf("tally %v", tally)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"hash/adler32"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/flate"
@@ -64,11 +65,29 @@ func (c coding) decoder(r io.Reader) (io.Reader, coding, error) {
 	case brotlied:
 		return brotli.NewReader(r), c, nil
 	}
-	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-	if err != nil {
-		return nil, c, err
+	d, err := newUnzstd(r)
+	return d, c, err
+}
+
+// unzstd is a decoder that is used again: its window is large, and made before a
+// content is known to need it.
+type unzstd struct{ *zstd.Decoder }
+
+var unzstds sync.Pool
+
+func newUnzstd(r io.Reader) (unzstd, error) {
+	if d, ok := unzstds.Get().(*zstd.Decoder); ok {
+		return unzstd{d}, d.Reset(r)
 	}
-	return d.IOReadCloser(), c, nil
+	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	return unzstd{d}, err
+}
+
+// Close gives the decoder back.
+func (d unzstd) Close() error {
+	err := d.Reset(nil)
+	unzstds.Put(d.Decoder)
+	return err
 }
 
 // bare is deflated without the zlib format around it, as some servers send it.
@@ -105,8 +124,30 @@ func (c coding) encoder(w io.Writer) (encoder, error) {
 	case brotlied:
 		return brotli.NewWriterOptions(w, brotli.WriterOptions{Quality: 1, LGWin: 18}), nil
 	}
-	return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+	return newRezstd(w)
+}
+
+// rezstd is an encoder that is used again, for the same reason.
+type rezstd struct{ *zstd.Encoder }
+
+var rezstds sync.Pool
+
+func newRezstd(w io.Writer) (rezstd, error) {
+	if e, ok := rezstds.Get().(*zstd.Encoder); ok {
+		e.Reset(w)
+		return rezstd{e}, nil
+	}
+	e, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
+	return rezstd{e}, err
+}
+
+// Close ends the content and gives the encoder back.
+func (e rezstd) Close() error {
+	err := e.Encoder.Close()
+	e.Reset(nil)
+	rezstds.Put(e.Encoder)
+	return err
 }
 
 // deflater writes the zlib format (RFC 1950), or what lies in it if sum is nil. It

@@ -14,6 +14,8 @@ type Frames struct {
 	head   []byte // of the next message, as far as it came
 	left   uint64 // of this message
 	out    []byte
+	keep   bool
+	blind  bool // keep: what comes can't be looked at any more
 }
 
 // Framing reads the head of a message: how long it is, 0 if it is not whole yet,
@@ -23,12 +25,23 @@ type Framing func(head []byte) (n int, content uint64, err error)
 // Frames begins such a stream.
 func (f *Filter) Frames(frame Framing, o Options, tally *Tally) *Frames {
 	o.Fit = true
-	return &Frames{stream: f.Stream(o, tally), frame: frame}
+	return &Frames{stream: f.Stream(o, tally), frame: frame, keep: o.Keep}
 }
 
 // Next takes the next piece and returns what can go on. Errors wrap ErrCoding or
-// ErrContent.
+// ErrContent. With Options.Keep there are none.
 func (f *Frames) Next(p []byte) ([]byte, error) {
+	if !f.keep {
+		return f.next(p)
+	}
+	if !f.blind {
+		_, err := f.next(p)
+		f.blind = err != nil
+	}
+	return p, nil
+}
+
+func (f *Frames) next(p []byte) ([]byte, error) {
 	f.out = f.out[:0]
 	for len(p) > 0 {
 		if f.left == 0 {
@@ -68,7 +81,10 @@ func (*Frames) Pause() ([]byte, error) { return nil, nil }
 // Close takes the last piece, and returns also what is there of a message that is cut
 // short.
 func (f *Frames) Close(p []byte) ([]byte, error) {
-	if _, err := f.Next(p); err != nil {
+	if f.keep {
+		return f.Next(p)
+	}
+	if _, err := f.next(p); err != nil {
 		return nil, err
 	}
 	f.out = append(append(f.out, f.head...), f.stream.End(nil)...)

@@ -77,7 +77,7 @@ func TestFramesThatAreRefused(t *testing.T) {
 		}
 	}
 	frames := f.Frames(GRPC, Options{}, nil)
-	if out, _ := frames.Next([]byte("\x00\x00\x00\x00\x09abc")); string(out) != "\x00\x00\x00\x00\x09abc" {
+	if out, _ := frames.Next([]byte("\x00\x00\x00\x00\x09 ! ")); string(out) != "\x00\x00\x00\x00\x09 ! " {
 		t.Errorf("%q", out)
 	}
 	if out, _ := frames.Next([]byte(canary[:5])); len(out) != 0 {
