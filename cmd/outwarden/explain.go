@@ -143,7 +143,9 @@ func printExplanation(e *env, x *explanation, req *policy.Request) {
 func credentialNames(r *config.Route) []string {
 	var names []string
 	for _, in := range r.Inject {
-		names = append(names, in.Secret+" ("+string(in.Form)+")")
+		for _, name := range in.Secrets() {
+			names = append(names, name+" ("+string(in.Form)+")")
+		}
 	}
 	if r.Sign != nil {
 		secrets, schemes := r.Sign.Secrets()

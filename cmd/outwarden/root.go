@@ -36,7 +36,7 @@ never holds, and keeps a trail that can be verified.`,
 	flags.StringVarP(&e.output, "output", "o", "", "output: compact, wide or json")
 	root.AddCommand(
 		newRunCmd(e), newDaemonCmd(e), newStatusCmd(e), newReloadCmd(e), newUpgradeCmd(e), newCheckCmd(e), newDetachCmd(e), newDoctorCmd(e),
-		newExplainCmd(e), newEnterCmd(),
+		newExplainCmd(e), newSecretCmd(e), newEnterCmd(),
 		newFlowsCmd(e), newFlowCmd(e), newTrailCmd(e), newAuditCmd(e), newCACmd(e), newVerifyCmd(e), newCompletionCmd(e), newVersionCmd(e),
 	)
 	return root

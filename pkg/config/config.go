@@ -132,15 +132,52 @@ const (
 	Basic  Form = "basic"  // Authorization: Basic base64(Username:SECRET)
 	Header Form = "header" // Field: Prefix + SECRET
 	Query  Form = "query"  // Field=SECRET
+	Cookie Form = "cookie" // Cookie: Field=SECRET, beside others
+	Path   Form = "path"   // segment number Segment is Prefix + SECRET
+	JSON   Form = "json"   // a string in a JSON body, at the pointer Field
+	Fields Form = "form"   // Field of a form in the body
+
+	// SECRET in the place of a placeholder that the workload holds.
+	Swap Form = "placeholder"
 )
 
 // Inject is one credential to put on a request.
 type Inject struct {
 	Form     Form
 	Secret   string // name in Config.Secrets
-	Field    string // of header and query: the name
+	Field    string // of header, query, cookie and form: the name; of json: the pointer
 	Username string // of basic
-	Prefix   string // of header
+	Prefix   string // of header and path
+	Segment  int    // of path, from 1
+
+	Template    []Piece // of header, in place of Secret
+	Placeholder Placeholder
+}
+
+// Piece of a template: text, or the name of a secret.
+type Piece struct{ Text, Secret string }
+
+// Placeholder says what a workload holds in a secret's stead, and where it may
+// stand.
+type Placeholder struct {
+	In     []string // header, query, path, body
+	Shape  string   // jwt or aws; "": opaque
+	Prefix string   // of an opaque one
+	Length int      // with the prefix; 0: the usual
+}
+
+// Secrets are the names of what is injected.
+func (i *Inject) Secrets() []string {
+	if i.Template == nil {
+		return []string{i.Secret}
+	}
+	var names []string
+	for _, p := range i.Template {
+		if p.Secret != "" {
+			names = append(names, p.Secret)
+		}
+	}
+	return names
 }
 
 // Limits of one route.

@@ -116,6 +116,34 @@ type injectDoc struct {
 	Basic  *basicDoc  `json:"basic" jsonschema_description:"sent as Authorization: Basic"`
 	Header *headerDoc `json:"header"`
 	Query  *queryDoc  `json:"query"`
+
+	Cookie      *queryDoc       `json:"cookie" jsonschema_description:"one cookie; the workload keeps its others"`
+	Path        *pathDoc        `json:"path" jsonschema_description:"one segment of the path"`
+	JSON        *jsonDoc        `json:"json" jsonschema_description:"a string in a JSON body; see limits.edited_body"`
+	Form        *queryDoc       `json:"form" jsonschema_description:"a field of an urlencoded form, or a text part of a multipart one; see limits.edited_body"`
+	Placeholder *placeholderDoc `json:"placeholder" jsonschema_description:"the credential stands where the workload wrote what outwarden secret placeholder prints"`
+}
+
+type pathDoc struct {
+	At      Position `json:"-"`
+	Segment number   `json:"segment" jsonschema:"required" jsonschema_description:"which, counted from 1"`
+	Prefix  text     `json:"prefix" jsonschema_description:"stands before the secret, in its segment"`
+	Value   text     `json:"value" jsonschema:"required" jsonschema_description:"secret:NAME"`
+}
+
+type jsonDoc struct {
+	At      Position `json:"-"`
+	Pointer text     `json:"pointer" jsonschema:"required" jsonschema_description:"where it stands, as in /auth/token (RFC 6901)"`
+	Value   text     `json:"value" jsonschema:"required" jsonschema_description:"secret:NAME"`
+}
+
+type placeholderDoc struct {
+	At     Position   `json:"-"`
+	Value  text       `json:"value" jsonschema:"required" jsonschema_description:"secret:NAME"`
+	In     list[text] `json:"in" jsonschema_description:"header, query, path, body; default header"`
+	Shape  text       `json:"shape" jsonschema:"enum=opaque,enum=jwt,enum=aws" jsonschema_description:"what the program takes for a key; default opaque"`
+	Prefix text       `json:"prefix" jsonschema_description:"of an opaque one, as in sk_live_"`
+	Length number     `json:"length" jsonschema_description:"of an opaque one, with its prefix"`
 }
 
 type basicDoc struct {
@@ -125,10 +153,11 @@ type basicDoc struct {
 }
 
 type headerDoc struct {
-	At     Position `json:"-"`
-	Name   text     `json:"name" jsonschema:"required"`
-	Value  text     `json:"value" jsonschema:"required" jsonschema_description:"secret:NAME"`
-	Prefix text     `json:"prefix" jsonschema_description:"stands before the secret"`
+	At       Position `json:"-"`
+	Name     text     `json:"name" jsonschema:"required"`
+	Value    text     `json:"value" jsonschema_description:"secret:NAME"`
+	Prefix   text     `json:"prefix" jsonschema_description:"stands before the secret"`
+	Template text     `json:"template" jsonschema_description:"in place of value and prefix: text with {secret:NAME} in it"`
 }
 
 type queryDoc struct {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,6 +43,16 @@ func (i *Inject) slot() string {
 		return headerSlot(i.Field)
 	case Query:
 		return "query parameter " + i.Field
+	case Cookie:
+		return "cookie " + i.Field
+	case Path:
+		return "path segment " + strconv.Itoa(i.Segment)
+	case JSON:
+		return "JSON member " + i.Field
+	case Fields:
+		return "form field " + i.Field
+	case Swap:
+		return "placeholder of " + i.Secret
 	}
 	return headerSlot("Authorization")
 }
@@ -49,25 +60,34 @@ func (i *Inject) slot() string {
 func headerSlot(field string) string { return strings.ToLower(field) + " header" }
 
 func (b *builder) inject(doc *injectDoc) (Inject, bool) {
-	forms := 0
-	for _, present := range []bool{!doc.Bearer.absent(), doc.Basic != nil, doc.Header != nil, doc.Query != nil} {
-		if present {
-			forms++
+	var made []func() (Inject, bool)
+	for _, f := range []struct {
+		present bool
+		make    func() (Inject, bool)
+	}{
+		{!doc.Bearer.absent(), func() (Inject, bool) { return b.bearer(doc.Bearer) }},
+		{doc.Basic != nil, func() (Inject, bool) { return b.basic(doc.Basic) }},
+		{doc.Header != nil, func() (Inject, bool) { return b.header(doc.Header) }},
+		{doc.Query != nil, func() (Inject, bool) { return b.query(doc.Query) }},
+		{doc.Cookie != nil, func() (Inject, bool) { return b.cookie(doc.Cookie) }},
+		{doc.Path != nil, func() (Inject, bool) { return b.pathSegment(doc.Path) }},
+		{doc.JSON != nil, func() (Inject, bool) { return b.json(doc.JSON) }},
+		{doc.Form != nil, func() (Inject, bool) { return b.form(doc.Form) }},
+		{doc.Placeholder != nil, func() (Inject, bool) { return b.placeholder(doc.Placeholder) }},
+	} {
+		if f.present {
+			made = append(made, f.make)
 		}
 	}
-	if forms != 1 {
-		b.fail(doc.At, "as in {bearer: secret:NAME}", "needs one of bearer, basic, header and query")
+	if len(made) != 1 {
+		b.fail(doc.At, "as in {bearer: secret:NAME}", "needs one of bearer, basic, header, query, cookie, path, json, form and placeholder")
 		return Inject{}, false
 	}
-	switch {
-	case doc.Basic != nil:
-		return b.basic(doc.Basic)
-	case doc.Header != nil:
-		return b.header(doc.Header)
-	case doc.Query != nil:
-		return b.query(doc.Query)
-	}
-	return Inject{Form: Bearer, Secret: b.reference(doc.Bearer, "bearer")}, doc.Bearer.ok()
+	return made[0]()
+}
+
+func (b *builder) bearer(t text) (Inject, bool) {
+	return Inject{Form: Bearer, Secret: b.reference(t, "bearer")}, t.ok()
 }
 
 func (b *builder) basic(doc *basicDoc) (Inject, bool) {
@@ -81,7 +101,11 @@ func (b *builder) basic(doc *basicDoc) (Inject, bool) {
 }
 
 func (b *builder) header(doc *headerDoc) (Inject, bool) {
-	if !b.both(doc.At, "header", "name", doc.Name, "value", doc.Value) {
+	value, key := doc.Value, "value"
+	if !doc.Template.absent() {
+		value, key = doc.Template, "template"
+	}
+	if !b.both(doc.At, "header", "name", doc.Name, key, value) {
 		return Inject{}, false
 	}
 	if name := doc.Name.value; !isToken(name) {
@@ -92,7 +116,16 @@ func (b *builder) header(doc *headerDoc) (Inject, bool) {
 	if !ascii(doc.Prefix.value) {
 		b.fail(doc.Prefix.at, "", "prefix is not ASCII")
 	}
-	return Inject{Form: Header, Field: doc.Name.value, Prefix: doc.Prefix.value, Secret: b.reference(doc.Value, "value")}, true
+	in := Inject{Form: Header, Field: doc.Name.value, Prefix: doc.Prefix.value}
+	if doc.Template.absent() {
+		in.Secret = b.reference(doc.Value, "value")
+		return in, true
+	}
+	if !doc.Value.absent() || !doc.Prefix.absent() {
+		b.fail(doc.Template.at, "write all of it into the template", "template stands in place of value and prefix")
+	}
+	in.Template = b.fieldTemplate(doc.Template)
+	return in, true
 }
 
 func (b *builder) query(doc *queryDoc) (Inject, bool) {

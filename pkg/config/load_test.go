@@ -139,8 +139,8 @@ routes:
 		{Form: config.Header, Secret: "t", Field: "X-Key", Prefix: "Key "},
 		{Form: config.Query, Secret: "t", Field: "key"},
 	}
-	if !slices.Equal(r.Inject, injects) {
-		t.Errorf("inject %+v", r.Inject)
+	if diff := cmp.Diff(injects, r.Inject); diff != "" {
+		t.Errorf("inject -want +got:\n%s", diff)
 	}
 	sign := config.Sign{HMAC: &config.HMAC{Keys: []string{"t"}, Template: preset(t, "knoxcall"), Nonce: true, KeyID: "k1"}}
 	if diff := cmp.Diff(sign, *r.Sign); diff != "" {

@@ -23,6 +23,8 @@ type builder struct {
 	readings *readings
 	signing  *signing
 	filters  map[[sha256.Size]byte]compiled
+	minter   *inject.Minter // nil until a route has a placeholder
+	stateDir string
 }
 
 // buildSnapshot returns the snapshot of a configuration, made of what readings
@@ -32,7 +34,7 @@ func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *reading
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{ctx: ctx, readings: r, signing: signing, filters: map[[sha256.Size]byte]compiled{}}
+	b := &builder{ctx: ctx, readings: r, signing: signing, filters: map[[sha256.Size]byte]compiled{}, stateDir: c.StateDir}
 	s := &proxy.Snapshot{
 		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: inject.Over(d.upstreams), Plans: make([]proxy.Plan, len(c.Routes)),
 	}
@@ -43,6 +45,7 @@ func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *reading
 		}
 		s.Plans[i] = plan
 	}
+	s.Placeholders = placeholders(s.Plans)
 	return s, nil
 }
 
@@ -61,14 +64,10 @@ func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
 
 func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 	credentials := make([]inject.Credential, len(r.Inject))
-	for i, in := range r.Inject {
-		value, version, err := b.secret(in.Secret)
-		if err != nil {
+	for i := range r.Inject {
+		var err error
+		if credentials[i], err = b.credential(r, &r.Inject[i]); err != nil {
 			return nil, err
-		}
-		credentials[i] = inject.Credential{
-			Name: in.Secret, Version: version, Form: forms[in.Form],
-			Field: in.Field, Username: in.Username, Prefix: in.Prefix, Value: value,
 		}
 	}
 	signers, err := b.signers(r.Sign)
@@ -80,10 +79,6 @@ func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 		plan.RefuseReplays(b.signing.seen, r.Name)
 	}
 	return plan, err
-}
-
-var forms = map[config.Form]inject.Form{
-	config.Bearer: inject.Bearer, config.Basic: inject.Basic, config.Header: inject.Header, config.Query: inject.Query,
 }
 
 func (b *builder) secret(name string) (secret.Value, string, error) {

@@ -47,6 +47,8 @@ const (
 	ReasonSignatureKind                          // the workload signs in a way that cannot be signed anew
 	ReasonSignatureScope                         // the workload's signature is for a key, region or service that the route does not sign for
 	ReasonReplayed                               // the workload's signature was seen before, or nobody can tell
+	ReasonBodyUnsuitable                         // a credential goes into the body, and it is of another type or coding
+	ReasonPlaceholderMisused                     // a placeholder where its credential does not go
 	ReasonUpgradeRefused                         // an upgrade other than websocket
 	ReasonResolveFailed                          // our resolver has no answer for the route's host
 	ReasonAddressDenied                          // the address to dial is loopback, link-local, metadata or private
@@ -112,6 +114,8 @@ var reasonNames = [...]string{
 	ReasonSignatureKind:       "signature_kind",
 	ReasonSignatureScope:      "signature_scope",
 	ReasonReplayed:            "replayed",
+	ReasonBodyUnsuitable:      "body_unsuitable",
+	ReasonPlaceholderMisused:  "placeholder_misused",
 	ReasonUpgradeRefused:      "upgrade_refused",
 	ReasonResolveFailed:       "resolve_failed",
 	ReasonAddressDenied:       "address_denied",

@@ -63,13 +63,11 @@ func (p *Plan) write(m Message, content Content, now time.Time) (Applied, error)
 			return Applied{}, err
 		}
 	}
-	if err := p.strip(m); err != nil {
+	asked, err := p.inject(m, &content)
+	if err != nil {
 		return Applied{}, err
 	}
-	if err := p.inject(m); err != nil {
-		return Applied{}, err
-	}
-	done := Applied{Credentials: p.uses, Injected: p.injected}
+	done := p.applied(asked)
 	for _, s := range signings[:len(p.signers)] {
 		signature, err := s.Sign(m, content.Bytes, now)
 		if err != nil {
@@ -80,28 +78,49 @@ func (p *Plan) write(m Message, content Content, now time.Time) (Applied, error)
 	return done, nil
 }
 
-// strip takes out what the workload sent in our fields.
-func (p *Plan) strip(m Message) error {
+// inject strips the plan's slots, then writes: placeholders, target, fields, and
+// content last, since nothing that is written into it may be taken for more.
+func (p *Plan) inject(m Message, content *Content) (hits, error) {
 	s := sieves.Get().(*Sieve)
-	defer sieves.Put(s)
-	*s = Sieve{slots: p.slots, signs: len(p.signers) > 0}
+	defer func() { *s = Sieve{}; sieves.Put(s) }()
+	*s = Sieve{plan: p, slots: p.slots, signs: len(p.signers) > 0}
 	m.Strip(s)
 	if s.nominated {
-		return fmt.Errorf("connection option names an injected field: %w", flow.ReasonBadRequest)
+		return 0, fmt.Errorf("connection option names an injected field: %w", flow.ReasonBadRequest)
 	}
-	return nil
-}
-
-func (p *Plan) inject(m Message) error {
-	if len(p.queries) > 0 {
-		if err := p.injectQuery(m); err != nil {
-			return err
-		}
+	if err := p.injectTarget(m, &s.asked); err != nil {
+		return 0, err
+	}
+	for _, f := range s.changed {
+		m.Add(f[0], []byte(f[1]))
+	}
+	if len(p.cookies) > 0 {
+		p.addCookies(m, s.jar)
 	}
 	for i := range p.fields {
 		m.Add(p.fields[i].name, p.fields[i].value.Reveal())
 	}
-	return nil
+	if !p.edits() {
+		return s.asked, nil
+	}
+	edited, err := p.injectBody(m, *content, &s.asked)
+	content.Bytes = edited
+	return s.asked, err
+}
+
+func (p *Plan) injectTarget(m Message, asked *hits) error {
+	if len(p.swaps) > 0 {
+		p.swapTarget(m, asked)
+	}
+	if len(p.segments) > 0 {
+		if err := p.injectPath(m); err != nil {
+			return err
+		}
+	}
+	if len(p.queries) == 0 {
+		return nil
+	}
+	return p.injectQuery(m)
 }
 
 func (p *Plan) injectQuery(m Message) error {

@@ -13,7 +13,11 @@ func (p *Plan) Injected() []Injected {
 	if p == nil {
 		return nil
 	}
-	return slices.Concat(p.injected, p.pairs)
+	all := slices.Concat(p.injected, p.pairs)
+	for i := range p.swaps {
+		all = append(all, p.swaps[i].injected())
+	}
+	return all
 }
 
 // pairs are the "user:password" of a credential whose secret is the password alone.

@@ -70,8 +70,11 @@ const (
 // Gathers says whether Apply wants all of the content of m, as the workload sent
 // it. The error is one of Apply's.
 func (p *Plan) Gathers(m Message) (Gathering, error) {
-	if p == nil || len(p.signers) == 0 {
+	if p == nil || len(p.signers) == 0 && !p.edits() {
 		return GatherNothing, nil
+	}
+	if p.edits() {
+		return GatherToEdit, nil
 	}
 	for _, s := range p.signers {
 		signing, err := s.Begin(m)

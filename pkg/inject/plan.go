@@ -26,26 +26,27 @@ type Form uint8
 
 // The forms. Their names stand in the audit trail.
 const (
-	Bearer Form = iota + 1 // Authorization: Bearer TOKEN (RFC 6750)
-	Basic                  // Authorization: Basic ... (RFC 7617)
-	Header                 // FIELD: PREFIX VALUE
-	Query                  // ?FIELD=VALUE
-	Signed                 // the key of a signature; never written itself
+	Bearer      Form = iota + 1 // Authorization: Bearer TOKEN (RFC 6750)
+	Basic                       // Authorization: Basic ... (RFC 7617)
+	Header                      // FIELD: PREFIX VALUE
+	Query                       // ?FIELD=VALUE
+	Signed                      // the key of a signature; never written itself
+	Cookie                      // Cookie: FIELD=VALUE, beside the workload's others
+	Path                        // the segment of that number is PREFIX VALUE
+	JSON                        // a string in a JSON body, where the pointer FIELD leads (RFC 6901)
+	FormField                   // FIELD of an urlencoded form, or a text part of a multipart one
+	Placeholder                 // what stands where the workload wrote the placeholder
 )
+
+var formNames = [...]string{
+	Bearer: "bearer", Basic: "basic", Header: "header", Query: "query", Signed: "signature", Cookie: "cookie", Path: "path",
+	JSON: "json", FormField: "form", Placeholder: "placeholder",
+}
 
 // String is the form's name in configuration and records.
 func (f Form) String() string {
-	switch f {
-	case Bearer:
-		return "bearer"
-	case Basic:
-		return "basic"
-	case Header:
-		return "header"
-	case Query:
-		return "query"
-	case Signed:
-		return "signature"
+	if int(f) < len(formNames) && f != 0 {
+		return formNames[f]
 	}
 	return fmt.Sprintf("form(%d)", uint8(f))
 }
@@ -53,10 +54,21 @@ func (f Form) String() string {
 // Credential is one secret and the place it goes to.
 type Credential struct {
 	Name, Version string
-	Form          Form   // Bearer, Basic, Header or Query
-	Field         string // Header: the field's name; Query: the parameter's, decoded
-	Username      string // Basic; "": the secret is "user:password"
-	Prefix        string // Header: written before the secret, with its space if any
+	Form          Form         // any but Signed
+	Field         string       // name of header, cookie or parameter, decoded; JSON: the pointer
+	Username      string       // Basic; "": the secret is "user:password"
+	Prefix        string       // Header, Path: written before the secret, with its space if any
+	Value         secret.Value // of Header it may be in Parts
+	Parts         []Part       // Header: text and secrets that make the value together
+	Segment       int          // Path: which, from 1
+	Placeholder   string       // Placeholder: what the workload holds
+	In            Places       // Placeholder: where it may stand
+}
+
+// Part is a piece of a template: text, or a secret with a name.
+type Part struct {
+	Text          string
+	Name, Version string
 	Value         secret.Value
 }
 
@@ -65,6 +77,13 @@ type Credential struct {
 type Plan struct {
 	fields  []rendered // name and value, ready to be written
 	queries []rendered // value is "name=value", escaped
+	cookies []rendered // value is "name=value"
+
+	segments  []pathSegment
+	body      []bodyField
+	swaps     []swap
+	swapsBody bool // one of them does
+
 	signers []Signer
 	seen    *replay.Cache // nil: workloads may send a signature of theirs again
 	realm   string        // in seen
@@ -109,12 +128,33 @@ func NewPlan(credentials []Credential, signers ...Signer) (*Plan, error) {
 			return nil, fmt.Errorf("signing key %q: %w", s.Use().Name, err)
 		}
 	}
-	p.key = joinUses(p.uses)
+	if p.edits() {
+		p.dropDigests()
+	}
+	p.key = joinUses(p.allUses())
 	return p, nil
 }
 
+// dropDigests strips what tells of the content that the workload sent.
+func (p *Plan) dropDigests() {
+	for _, name := range digests {
+		if !slices.Contains(p.slots, name) {
+			p.slots = append(p.slots, name)
+		}
+	}
+}
+
+// allUses are those of every request, and those that it may ask for.
+func (p *Plan) allUses() []Use {
+	uses := slices.Clone(p.uses)
+	for i := range p.swaps {
+		uses = append(uses, p.swaps[i].use)
+	}
+	return uses
+}
+
 // Empty reports whether there is nothing to inject. A nil Plan is empty.
-func (p *Plan) Empty() bool { return p == nil || len(p.uses) == 0 }
+func (p *Plan) Empty() bool { return p == nil || len(p.uses)+len(p.swaps) == 0 }
 
 // Key names the credentials and their versions; it is upstream.Key.Credentials
 // of every connection that they may be sent on. "" for an empty plan.
@@ -141,18 +181,57 @@ func (p *Plan) Owns(name []byte) bool { return p != nil && has(p.slots, name) }
 func (p *Plan) OwnsString(name string) bool { return p != nil && has(p.slots, name) }
 
 func (p *Plan) add(c *Credential) error {
-	if c.Value.IsZero() {
-		return ErrEmpty
+	parts := c.Parts
+	if parts == nil {
+		parts = []Part{{Name: c.Name, Version: c.Version, Value: c.Value}}
 	}
-	if err := c.Value.FieldSafe(); err != nil {
+	value, err := join(parts)
+	if err != nil {
 		return err
 	}
-	p.uses = append(p.uses, Use{c.Name, c.Version, c.Form.String()})
-	p.injected = append(p.injected, Injected{Name: c.Name, Value: c.Value})
-	p.pairs = append(p.pairs, c.pairs()...)
-	if c.Form == Query {
-		return p.addQuery(c)
+	c.Value = value
+	if c.Form == Placeholder {
+		return p.addSwap(c)
 	}
+	p.pairs = append(p.pairs, c.pairs()...)
+	for _, part := range parts {
+		if !part.Value.IsZero() {
+			p.uses = append(p.uses, Use{part.Name, part.Version, c.Form.String()})
+			p.injected = append(p.injected, Injected{Name: part.Name, Value: part.Value})
+		}
+	}
+	switch c.Form {
+	case Query:
+		return p.addQuery(c)
+	case Cookie:
+		return p.addCookie(c)
+	case Path:
+		return p.addPath(c)
+	case JSON, FormField:
+		return p.addBody(c)
+	}
+	return p.addField(c)
+}
+
+// join puts the pieces of a value together.
+func join(parts []Part) (secret.Value, error) {
+	var b []byte
+	for _, part := range parts {
+		if part.Value.IsZero() && part.Text == "" {
+			return secret.Value{}, ErrEmpty
+		}
+		if err := part.Value.FieldSafe(); err != nil {
+			return secret.Value{}, err
+		}
+		if !printable(part.Text) {
+			return secret.Value{}, fmt.Errorf("template has a control byte: %w", ErrValue)
+		}
+		b = append(append(b, part.Text...), part.Value.Reveal()...)
+	}
+	return secret.New(b), nil
+}
+
+func (p *Plan) addField(c *Credential) error {
 	name, value, err := c.render()
 	if err != nil {
 		return err

@@ -28,8 +28,12 @@ func stripQuery(dst []byte, target string, names []string) []byte {
 	if mark < 0 {
 		return append(dst, target...)
 	}
-	dst = append(dst, target[:mark+1]...)
-	for first, at := true, mark+1; ; {
+	return stripPairs(append(dst, target[:mark+1]...), target[mark+1:], names)
+}
+
+// stripPairs does so to what stands behind the question mark.
+func stripPairs(dst []byte, target string, names []string) []byte {
+	for first, at := true, 0; ; {
 		end := at
 		for end < len(target) && target[end] != '&' && target[end] != ';' {
 			end++

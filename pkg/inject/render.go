@@ -73,14 +73,21 @@ var reserved = slots{
 
 // checkField wants a token (RFC 9110 section 5.6.2) that is not reserved.
 func checkField(name string) error {
+	if has(reserved, name) {
+		return fmt.Errorf("field %q: %w", name, ErrField)
+	}
+	return checkToken(name)
+}
+
+func checkToken(name string) error {
 	const symbols = "!#$%&'*+-.^_`|~"
 	for i := range len(name) {
 		if c := name[i]; fold(c) == '-' && strings.IndexByte(symbols, c) < 0 {
-			return fmt.Errorf("field %q: %w", name, ErrField)
+			return fmt.Errorf("name %q: %w", name, ErrField)
 		}
 	}
-	if name == "" || has(reserved, name) {
-		return fmt.Errorf("field %q: %w", name, ErrField)
+	if name == "" {
+		return fmt.Errorf("no name: %w", ErrField)
 	}
 	return nil
 }

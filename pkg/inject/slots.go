@@ -67,9 +67,13 @@ func equalFold[T text](s T, lower string) bool {
 // Sieve tells a Message which of the workload's fields must go. It is valid
 // during the call of Strip that it was handed to.
 type Sieve struct {
+	plan      *Plan
 	slots     slots
 	signs     bool
-	nominated bool // a Connection option names a field of ours
+	nominated bool        // a Connection option names a field of ours
+	jar       []string    // Cookie fields, where one cookie of them is ours
+	changed   [][2]string // fields in which placeholders were swapped
+	asked     hits
 }
 
 // Drop reports whether a field must not be forwarded. It is called once for each
@@ -80,13 +84,27 @@ func (s *Sieve) Drop(name, value []byte) bool { return drop(s, name, value) }
 func (s *Sieve) DropString(name, value string) bool { return drop(s, name, value) }
 
 func drop[T text](s *Sieve, name, value T) bool {
-	if has(s.slots, name) {
+	switch {
+	case len(s.plan.cookies) > 0 && equalFold(name, "cookie"):
+		s.jar = append(s.jar, string(value))
 		return true
-	}
-	if equalFold(name, "connection") {
+	case has(s.slots, name):
+		return true
+	case equalFold(name, "connection"):
 		s.nominated = s.nominated || nominates(s, value)
+	case len(s.plan.swaps) > 0:
+		return s.swaps(string(name), string(value))
 	}
 	return false
+}
+
+// swaps reports whether the field goes out with another value.
+func (s *Sieve) swaps(name, value string) bool {
+	swapped, changed := s.plan.swapField(name, value, &s.asked)
+	if changed {
+		s.changed = append(s.changed, [2]string{name, swapped})
+	}
+	return changed
 }
 
 // nominates reports whether a Connection value asks a proxy behind us to take a

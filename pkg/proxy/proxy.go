@@ -67,6 +67,9 @@ type Snapshot struct {
 	Default  *upstream.Profile // where no route matches
 	BlindOK  bool              // audit.on_failure: allow: requests go on although the trail can't be written
 	Upstream inject.Upstreams
+
+	// Placeholders are those of all routes; nil: there are none.
+	Placeholders *inject.Placeholders
 }
 
 // Timeouts bound what a peer can hold open. Zero fields take the defaults.

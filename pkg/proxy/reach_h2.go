@@ -12,32 +12,29 @@ import (
 	"github.com/outwarden/outwarden/pkg/inject"
 )
 
-// wants asks the plan what it wants of the content, with the head as it came.
-func (s *stream) wants() *failure {
-	if s.plan == nil || s.plan.Inject.Empty() {
-		return nil
-	}
-	s.out = s.head
-	f := s.gathers(streamMessage{s})
-	s.out = nil
-	return f
-}
-
 // begin decides, and sends the request on if nothing has to be waited for.
 func (s *stream) begin(b *h2.Batch) *failure {
-	if f := s.decide(); f != nil {
+	s.out = s.head
+	f := s.judge(streamMessage{s})
+	s.out = nil
+	switch {
+	case f != nil:
+		return f
+	case s.gathering != inject.GatherNothing && !s.asked:
+		return s.gatherBody(b)
+	}
+	return s.reach(b)
+}
+
+// judge looks at the head as it came.
+func (s *stream) judge(m inject.Message) *failure {
+	if f := s.decideOn(m); f != nil {
 		return f
 	}
 	if f := s.guardTrailers(); f != nil {
 		return f
 	}
-	if f := s.wants(); f != nil {
-		return f
-	}
-	if s.gathering != inject.GatherNothing && !s.asked {
-		return s.gatherBody(b)
-	}
-	return s.reach(b)
+	return s.gathers(m)
 }
 
 // reach sends the request on a pooled connection, or lets a goroutine wait: for

@@ -38,6 +38,7 @@ var statusOf = map[flow.Reason]int{
 	flow.ReasonPathAmbiguous:       http.StatusBadRequest,
 	flow.ReasonHeaderTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
 	flow.ReasonBodyTooLarge:        http.StatusRequestEntityTooLarge,
+	flow.ReasonBodyUnsuitable:      http.StatusUnsupportedMediaType,
 	flow.ReasonWorkloadTimeout:     http.StatusRequestTimeout,
 	flow.ReasonWorkloadClosed:      0, // nobody is left to be told
 	flow.ReasonAuthorityMismatch:   http.StatusMisdirectedRequest,

@@ -110,7 +110,7 @@ func (x *exchange) endTurn() {
 
 // forward takes the request to the upstream and the response back.
 func (x *exchange) forward() *failure {
-	if f := x.decide(); f != nil {
+	if f := x.decideOn(headMessage{x}); f != nil {
 		return f
 	}
 	x.guardTrailers()
