@@ -32,6 +32,7 @@ enum reason {
 	REASON_RAW_SOCKET,
 	REASON_SOURCE_ROUTE,
 	REASON_STRAYED,
+	REASON_BIND_REFUSED,
 	REASON_END = 32, /* numbers from here on belong to user space */
 };
 

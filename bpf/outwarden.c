@@ -874,6 +874,57 @@ int join_nat(struct __sk_buff *skb)
 	return ALLOW;
 }
 
+/* ---- bind ---- */
+
+static __always_inline int is_our_port(__u16 port)
+{
+	for (__u32 i = 0; i < MAX_LISTENERS; i++) {
+		if (i < listeners_ipv4 && listener_ipv4[i].port == port)
+			return 1;
+		if (i < listeners_ipv6 && listener_ipv6[i].port == port)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Nobody but us stands where our listeners do, be they open or not: whoever
+ * did while we are dead would keep us from coming back. Every bind of the host
+ * comes here; what is not a stream on loopback, or on all addresses, leaves at
+ * once. Who is in scope is told of.
+ */
+static __always_inline int guard(struct bpf_sock_addr *ctx, const struct addr *at)
+{
+	struct decision d = {VERDICT_DENY, REASON_BIND_REFUSED};
+	__u16 port = bpf_ntohs(ctx->user_port);
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!port || ctx->type != SOCK_STREAM || !is_local(at) || !is_our_port(port))
+		return ALLOW;
+	if (sk && is_own(sk))
+		return ALLOW;
+	if (current_scope() == SCOPE_INCLUDE)
+		return conclude(ctx, at, port, d);
+	count_verdict(d);
+	return REFUSE;
+}
+
+SEC("cgroup/bind4")
+int on_bind4(struct bpf_sock_addr *ctx)
+{
+	struct addr at = mapped(ctx->user_ip4);
+
+	return guard(ctx, &at);
+}
+
+SEC("cgroup/bind6")
+int on_bind6(struct bpf_sock_addr *ctx)
+{
+	struct addr at = user_ip6(ctx);
+
+	return guard(ctx, &at);
+}
+
 /* ---- processes ---- */
 
 static __always_inline int report_process(__u32 kind)

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -36,11 +37,20 @@ func (w *world) relisten() {
 	}
 }
 
-// squat has a stranger listen on the ports that were ours.
+// squat has somebody listen on the ports that were ours. As binds are refused to
+// strangers it is us, without a tag: whoever stood there first looks like that.
 func (w *world) squat() {
 	w.t.Helper()
-	for _, l := range w.config.Listen {
-		w.serve(listenIn(w.t, w.host, l.String()), func(c net.Conn) { fmt.Fprintln(c, "squatter") })
+	config := net.ListenConfig{Control: w.capture.Control}
+	config.SetMultipathTCP(false)
+	for _, addr := range w.config.Listen {
+		var l net.Listener
+		var err error
+		w.host.Do(func() { l, err = config.Listen(context.Background(), "tcp", addr.String()) })
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.serve(l, func(c net.Conn) { fmt.Fprintln(c, "squatter") })
 	}
 }
 

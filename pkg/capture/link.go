@@ -39,6 +39,8 @@ func hooks(p *outwardenPrograms) []hook {
 		{name: "getsockname6", program: p.TellLocal6, attach: ebpf.AttachCgroupInet6GetSockname},
 		{name: "sendmsg4", program: p.OnSendmsg4, attach: ebpf.AttachCGroupUDP4Sendmsg},
 		{name: "sendmsg6", program: p.OnSendmsg6, attach: ebpf.AttachCGroupUDP6Sendmsg},
+		{name: "bind4", program: p.OnBind4, attach: ebpf.AttachCGroupInet4Bind},
+		{name: "bind6", program: p.OnBind6, attach: ebpf.AttachCGroupInet6Bind},
 		{name: "connect4", program: p.OnConnect4, attach: ebpf.AttachCGroupInet4Connect},
 		{name: "connect6", program: p.OnConnect6, attach: ebpf.AttachCGroupInet6Connect},
 		{name: "exec", program: p.OnExec, tracepoint: "sched_process_exec"},

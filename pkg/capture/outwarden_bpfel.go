@@ -109,6 +109,8 @@ const (
 	outwardenMapState         = "state"
 	outwardenMapTags          = "tags"
 	outwardenProgJoinNat      = "join_nat"
+	outwardenProgOnBind4      = "on_bind4"
+	outwardenProgOnBind6      = "on_bind6"
 	outwardenProgOnConnect4   = "on_connect4"
 	outwardenProgOnConnect6   = "on_connect6"
 	outwardenProgOnEgress     = "on_egress"
@@ -179,6 +181,8 @@ type outwardenSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type outwardenProgramSpecs struct {
 	JoinNat    *ebpf.ProgramSpec `ebpf:"join_nat"`
+	OnBind4    *ebpf.ProgramSpec `ebpf:"on_bind4"`
+	OnBind6    *ebpf.ProgramSpec `ebpf:"on_bind6"`
 	OnConnect4 *ebpf.ProgramSpec `ebpf:"on_connect4"`
 	OnConnect6 *ebpf.ProgramSpec `ebpf:"on_connect6"`
 	OnEgress   *ebpf.ProgramSpec `ebpf:"on_egress"`
@@ -300,6 +304,8 @@ type outwardenVariables struct {
 // It can be passed to loadOutwardenObjects or ebpf.CollectionSpec.LoadAndAssign.
 type outwardenPrograms struct {
 	JoinNat    *ebpf.Program `ebpf:"join_nat"`
+	OnBind4    *ebpf.Program `ebpf:"on_bind4"`
+	OnBind6    *ebpf.Program `ebpf:"on_bind6"`
 	OnConnect4 *ebpf.Program `ebpf:"on_connect4"`
 	OnConnect6 *ebpf.Program `ebpf:"on_connect6"`
 	OnEgress   *ebpf.Program `ebpf:"on_egress"`
@@ -319,6 +325,8 @@ type outwardenPrograms struct {
 func (p *outwardenPrograms) Close() error {
 	return _OutwardenClose(
 		p.JoinNat,
+		p.OnBind4,
+		p.OnBind6,
 		p.OnConnect4,
 		p.OnConnect6,
 		p.OnEgress,

@@ -65,6 +65,7 @@ func (d *Daemon) choosePorts() []uint16 {
 			ports = append(ports, p)
 		}
 	}
+	slices.Sort(ports)
 	return ports
 }
 

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -38,18 +40,10 @@ func (d *Daemon) store() {
 		if failed == nil {
 			failed = storeAs(isListener, f)
 		}
-		err = joinFirst(err, failed)
+		err = cmp.Or(err, failed)
 	}
 	d.stored = err == nil
 	d.report("store sockets with the service manager", err)
-}
-
-// joinFirst keeps the first of several errors that would all say the same.
-func joinFirst(first, next error) error {
-	if first != nil {
-		return first
-	}
-	return next
 }
 
 // storeAs hands one descriptor to the service manager, and closes it here.
@@ -60,9 +54,17 @@ func storeAs(name string, f *os.File) error {
 		return err
 	}
 	defer conn.Close()
-	return withFDs([]*os.File{f}, nil, func(fds []int) error {
-		_, _, err := conn.WriteMsgUnix(fmt.Appendf(nil, "FDSTORE=1\nFDNAME=%s", name), unix.UnixRights(fds...), nil)
+	rc, err := conn.SyscallConn()
+	if err != nil {
 		return err
+	}
+	return withFDs([]*os.File{f}, nil, func(fds []int) error {
+		var failed error
+		err := rc.Write(func(fd uintptr) bool { // WriteMsgUnix takes no connected datagram socket
+			failed = unix.Sendmsg(int(fd), fmt.Appendf(nil, "FDSTORE=1\nFDNAME=%s", name), unix.UnixRights(fds...), nil, 0)
+			return failed != unix.EAGAIN
+		})
+		return errors.Join(err, os.NewSyscallError("sendmsg", failed))
 	})
 }
 

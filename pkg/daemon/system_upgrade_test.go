@@ -26,9 +26,15 @@ func (w *world) release(version, path string) {
 // waits until it serves. setup are shell commands that come before it.
 func (w *world) launch(setup, exe string, args ...string) *process {
 	w.t.Helper()
+	return w.launchWith(nil, setup, exe, args...)
+}
+
+// launchWith is launch with descriptors from 3 on.
+func (w *world) launchWith(files []*os.File, setup, exe string, args ...string) *process {
+	w.t.Helper()
 	ready := strings.Count(w.read("daemon.log"), "outwarden is ready")
 	argv := []string{"sh", "-c", setup + ` exec "$@" 2>>daemon.log`, "sh", exe, "daemon", "--config", w.config}
-	p := w.begin(w.cgroup, append(argv, args...)...)
+	p := w.beginWith(files, w.cgroup, append(argv, args...)...)
 	w.await("daemon is ready", func() bool {
 		select {
 		case <-p.done:

@@ -263,8 +263,14 @@ func (b *buffer) String() string {
 // begin starts a command on the host in a cgroup.
 func (w *world) begin(cgroup string, argv ...string) *process {
 	w.t.Helper()
+	return w.beginWith(nil, cgroup, argv...)
+}
+
+// beginWith is begin with descriptors from 3 on.
+func (w *world) beginWith(files []*os.File, cgroup string, argv ...string) *process {
+	w.t.Helper()
 	p := &process{Cmd: exec.Command(argv[0], argv[1:]...), t: w.t, done: make(chan struct{})}
-	p.Stdout, p.Stderr, p.Dir = &p.stdout, &p.stderr, w.dir
+	p.Stdout, p.Stderr, p.Dir, p.ExtraFiles = &p.stdout, &p.stderr, w.dir, files
 	p.WaitDelay = time.Second // a daemon that a command leaves behind may hold the pipes
 	var err error
 	p.stdin, err = p.StdinPipe()

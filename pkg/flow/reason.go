@@ -21,6 +21,7 @@ const (
 	ReasonRawSocket                // a packet of a socket that is neither TCP nor UDP: raw, ICMP, SCTP
 	ReasonSourceRoute              // the socket has a routing header, so its packets would go where that says
 	ReasonStrayed                  // a packet of a redirected connection was about to leave by another device than loopback
+	ReasonBindRefused              // somebody tried to listen on a port of ours
 )
 
 // Reasons user space gives.
@@ -92,6 +93,7 @@ var reasonNames = [...]string{
 	ReasonRawSocket:           "raw_socket",
 	ReasonSourceRoute:         "source_route",
 	ReasonStrayed:             "strayed",
+	ReasonBindRefused:         "bind_refused",
 	ReasonNoRecord:            "no_record",
 	ReasonExisting:            "existed_before",
 	ReasonIdentityGone:        "identity_gone",

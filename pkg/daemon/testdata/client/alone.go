@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,10 +64,17 @@ func raiseLoopback() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
-// squat listens on addresses until its standard input ends.
+// squat listens on addresses until its standard input ends. It has the mark of a
+// daemon, for to others the ports of one are closed.
 func squat(addrs []string) error {
+	const mark = 0x10
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		var failed error
+		err := rc.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) })
+		return errors.Join(err, failed)
+	}}
 	for _, addr := range addrs {
-		if _, err := net.Listen("tcp", addr); err != nil {
+		if _, err := lc.Listen(context.Background(), "tcp", addr); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,8 @@
 //	client connect ADDR       connects and closes
 //	client alone ADDR         connects from a network namespace that it makes
 //	client squat ADDR...      listens there
+//	client dial N ADDR NAME   N at a time connect and shake hands until stdin ends
+//	client grab ADDR...       tries to listen there until stdin ends
 //	client load N URL         N at a time get URL on new connections until stdin ends
 package main
 
@@ -43,6 +45,10 @@ func main() {
 		err = burst(args[0], args[1], args[2])
 	case "names":
 		err = names(args[0], args[1])
+	case "dial":
+		err = dial(args[0], args[1], args[2])
+	case "grab":
+		err = grab(args)
 	case "load":
 		err = load(args[0], args[1])
 	case "connect":
