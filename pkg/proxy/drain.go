@@ -12,6 +12,11 @@ import (
 // good order, before it is reset.
 const lastWords = 2 * time.Second
 
+// courtesy is how long a connection that waits for a request still may, when it is
+// to end: the request may be on its way, and a workload in full swing sends the
+// next at once, whose answer tells it that there will be no other.
+const courtesy = 500 * time.Millisecond
+
 // settling is the connections that Settle waits for.
 type settling struct {
 	mu   sync.Mutex
@@ -91,8 +96,7 @@ func within(patience time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// drain ends a connection that waits for its next request, and any other after
-// the one under way.
+// drain ends a connection after the request under way, or soon if there is none.
 func (c *conn) drain() {
 	c.final.Store(true)
 	if h := c.http2.Load(); h != nil {
@@ -100,8 +104,13 @@ func (c *conn) drain() {
 		return
 	}
 	if c.idle.Load() {
-		_ = c.raw.SetReadDeadline(longAgo)
+		c.hurry()
 	}
+}
+
+// hurry leaves little time for the next request.
+func (c *conn) hurry() {
+	_ = c.raw.SetReadDeadline(time.Now().Add(min(courtesy, c.p.o.Timeouts.Idle)))
 }
 
 // draining reports whether no request may follow the one under way.

@@ -27,13 +27,13 @@ func (c *conn) awaitRequest(in *window) awaited {
 		return arrived
 	}
 	c.idle.Store(true)
-	defer c.idle.Store(false)
 	c.wire.ExtendRead(min(nap, c.p.o.Timeouts.Idle))
 	if c.draining() { // after the deadline, which drain may set too
-		return nobody
+		c.hurry()
 	}
 	err := in.await(c.client)
-	closing := c.draining()
+	c.idle.Store(false)
+	closing := c.draining() // after that: what drain has done shows
 	switch {
 	case err == nil && closing: // drain may have set a deadline that is over
 		_ = c.client.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Head))
@@ -54,7 +54,7 @@ func (c *conn) sleep() stage {
 	c.idle.Store(true)
 	_ = c.wire.SetReadDeadline(time.Now().Add(max(c.p.o.Timeouts.Idle-nap, 0)))
 	if c.draining() {
-		return c.endHTTP1()
+		c.hurry()
 	}
 	err := c.wire.Await()
 	c.idle.Store(false)
