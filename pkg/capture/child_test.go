@@ -102,6 +102,8 @@ func (c *child) do(s step, r *result) (err error) {
 		return dropCapabilities()
 	case "reuse":
 		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	case "thread": // moves the calling thread alone
+		return os.WriteFile(s.Addr+"/cgroup.threads", []byte("0"), 0o644)
 	case "join":
 		return os.WriteFile(s.Addr+"/cgroup.procs", []byte("0"), 0o644)
 	case "exec": // becomes another program, with the socket and the steps to come
@@ -140,6 +142,13 @@ func (c *child) do(s step, r *result) (err error) {
 		return err
 	case "sendto":
 		return unix.Sendto(c.fd, c.payload(s), 0, c.sockaddr(s.Addr))
+	case "flood": // all but the first error is forgotten
+		for range s.Count {
+			if failed := unix.Sendto(c.fd, []byte("x"), 0, c.sockaddr(s.Addr)); err == nil {
+				err = failed
+			}
+		}
+		return err
 	case "frame":
 		return frame(s)
 	case "close":

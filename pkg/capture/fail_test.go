@@ -195,3 +195,51 @@ func TestContested(t *testing.T) {
 		t.Errorf("records_contested = %d, want 1", n)
 	}
 }
+
+// TestEventsFull: what nobody reads is lost and counted; no verdict depends on it.
+func TestEventsFull(t *testing.T) {
+	w := newWorld(t, rewrite)
+	const most = 1<<20/(112+8) + 1 // struct event and its header
+	if err := w.capture.SetPorts([]uint16{443}); err != nil {
+		t.Fatal(err)
+	}
+	steps := []step{{Do: "socket", Kind: "udp"}, {Do: "flood", Addr: udp4, Count: most}}
+	if got := w.run(w.cgroup, steps...); got[1].Err != refused {
+		t.Fatalf("flood: %+v", got)
+	}
+	if n := w.counter("events_lost"); n == 0 {
+		t.Fatal("the ring buffer took all of it")
+	}
+	lost := w.counter("events_lost")
+	for addr, want := range map[string]string{server4: "captured", server6: "captured", other4: "direct"} {
+		if got := w.answer(w.cgroup, addr); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %s", addr, got, want)
+		}
+	}
+	w.mustSend(w.cgroup, refused)
+	if n := w.counter("events_lost"); n < lost+2 { // of the uncaptured port and of the raw socket
+		t.Errorf("events_lost = %d, was %d", n, lost)
+	}
+	if sent, seen := w.counter("quic_refused"), uint64(most); sent != seen {
+		t.Errorf("quic_refused = %d, want %d", sent, seen)
+	}
+}
+
+// TestScopesFull: a cgroup that does not fit is told of, and nothing else changes.
+func TestScopesFull(t *testing.T) {
+	w := newWorld(t, rewrite)
+	for i := range uint64(w.capture.maps.Scopes.MaxEntries()) - 1 {
+		if err := w.capture.maps.Scopes.Put(1<<60+i, scopeExclude); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.capture.AddScope(w.outside); err == nil {
+		t.Error("a cgroup too many was taken")
+	}
+	if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
+		t.Errorf("in scope: %q", got)
+	}
+	if got := w.answer(w.outside, server4); !strings.HasPrefix(got, "direct") {
+		t.Errorf("out of scope: %q", got)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +41,47 @@ func testScope(t *testing.T, by backend) {
 			t.Errorf("after removal, %s: %q, want %s", cgroup, got, want)
 		}
 	}
+}
+
+// TestDisguise: neither a name like ours, nor a user's id, nor a place below or a
+// thread of its own takes a workload out of scope.
+func TestDisguise(t *testing.T) { eachBackend(t, testDisguise) }
+
+func testDisguise(t *testing.T, by backend) {
+	w := newWorld(t, by)
+	own := filepath.Base(w.ownCgroup())
+	lookalike := netnstest.Subgroup(t, w.cgroup, own)
+	deep := netnstest.Subgroup(t, netnstest.Subgroup(t, lookalike, "a"), "b")
+	domain := netnstest.Subgroup(t, w.cgroup, "domain") // which can hold threads apart, but no other cgroup then
+	threaded := netnstest.Subgroup(t, domain, "threaded")
+	if err := os.WriteFile(threaded+"/cgroup.type", []byte("threaded"), 0); err != nil {
+		t.Fatal(err)
+	}
+	connect := []step{{Do: "socket"}, {Do: "connect", Addr: server4}, {Do: "read"}}
+	for name, c := range map[string]struct {
+		cgroup string
+		before []step
+	}{
+		"the name of our own cgroup": {lookalike, nil},
+		"deep below":                 {deep, nil},
+		"a threaded cgroup":          {domain, []step{{Do: "thread", Addr: threaded}}},
+		"nobody":                     {w.cgroup, []step{{Do: "become"}}},
+	} {
+		got := w.run(c.cgroup, slices.Concat(c.before, connect)...)
+		if text := got[len(got)-1].Text; text != "captured "+server4 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// ownCgroup is the directory of the test's own cgroup.
+func (w *world) ownCgroup() string {
+	w.t.Helper()
+	dir, ok := w.capture.cgroupOf("/proc/self")
+	if !ok {
+		w.t.Fatal("no cgroup of our own")
+	}
+	return dir
 }
 
 // TestSetScope: a path may leave out the mount, and what is not named again is forgotten.
