@@ -12,10 +12,11 @@ import (
 // existing is what is to be looked at for connections that the hooks never saw,
 // and how many were found.
 type existing struct {
-	pids  chan uint32   // those that have come into scope
-	all   chan struct{} // holds a value when every process is to be looked at
-	found atomic.Uint64
-	reset atomic.Uint64
+	pids    chan uint32   // those that have come into scope
+	all     chan struct{} // holds a value when every process is to be looked at
+	found   atomic.Uint64
+	reset   atomic.Uint64
+	senders atomic.Uint64 // processes in scope that may send frames past us
 }
 
 func newExisting() *existing {
@@ -50,6 +51,7 @@ func (d *Daemon) watchExisting(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.existing.all:
+			d.warnOfFrames()
 			found, err = d.capture.Existing(d.resetsExisting())
 		case pid := <-d.existing.pids:
 			found, err = d.capture.ExistingOf(pid, d.resetsExisting())
@@ -59,6 +61,16 @@ func (d *Daemon) watchExisting(ctx context.Context) {
 			d.recordExisting(&found[i], d.resetsExisting())
 		}
 	}
+}
+
+// warnOfFrames says how many workloads can send what no hook sees.
+func (d *Daemon) warnOfFrames() {
+	senders, err := d.capture.FrameSenders()
+	d.report("capabilities of workloads", err)
+	if d.existing.senders.Swap(uint64(len(senders))) == uint64(len(senders)) || len(senders) == 0 {
+		return
+	}
+	d.o.Log.WithField("processes", len(senders)).Warn("processes in scope hold CAP_NET_RAW: frames that they make themselves are neither refused nor recorded")
 }
 
 func (d *Daemon) resetsExisting() bool {

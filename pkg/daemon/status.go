@@ -17,6 +17,7 @@ func (d *Daemon) Status(context.Context) (*control.Status, error) {
 		return nil, err
 	}
 	kernel["existed_before"], kernel["existed_before_reset"] = d.existing.found.Load(), d.existing.reset.Load()
+	kernel["frame_senders"] = d.existing.senders.Load()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return &control.Status{
