@@ -11,8 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle is how long a burst of route changes may last before it is looked at.
-const settle = 50 * time.Millisecond
+const (
+	settle = 50 * time.Millisecond // how long a burst of route changes may last before it is looked at
+	rest   = 20                    // and how long nobody looks then, in times of what the look took
+)
 
 // feed keeps the kernel side's source addresses of one network namespace as
 // its routing tables have them, so that getsockname tells a redirected socket
@@ -21,7 +23,9 @@ type feed struct {
 	cookie  uint64
 	handle  *netlink.Handle
 	changes *nl.NetlinkSocket
+	most    int // prefixes
 	written map[outwardenRoute]bool
+	closed  chan struct{}
 	done    chan struct{} // closed when nothing is written any more
 }
 
@@ -41,6 +45,9 @@ func (c *Capture) feedRoutes(fd int, cookie uint64) error {
 	f, err := newFeed(ns, cookie)
 	if err != nil {
 		return fmt.Errorf("watch routes: %v", err)
+	}
+	if f.most = mostRoutesOfElse; c.home == 0 || c.home == cookie {
+		f.most = mostRoutes
 	}
 	if f.written, err = c.routesOf(func(netns uint64) bool { return netns == cookie }); err == nil {
 		err = c.refresh(f)
@@ -69,11 +76,14 @@ func newFeed(ns netns.NsHandle, cookie uint64) (*feed, error) {
 		changes.Close()
 		return nil, err
 	}
-	return &feed{cookie: cookie, handle: handle, changes: changes, done: make(chan struct{})}, nil
+	return &feed{cookie: cookie, handle: handle, changes: changes, closed: make(chan struct{}), done: make(chan struct{})}, nil
 }
 
 // close ends the feed's goroutines; follow closes the handle.
-func (f *feed) close() { f.changes.Close() }
+func (f *feed) close() {
+	close(f.closed)
+	f.changes.Close()
+}
 
 // listen reports that something changed, whatever it was, until the feed is closed.
 func (f *feed) listen(changed chan<- struct{}) {
@@ -91,26 +101,41 @@ func (f *feed) listen(changed chan<- struct{}) {
 }
 
 // follow writes the routes anew after each burst of changes. When that fails
-// the old ones stay until the next change.
+// the old ones stay until the next change. A namespace may belong to somebody
+// who changes its routes all the time: it gets a small part of a processor.
 func (c *Capture) follow(f *feed, changed <-chan struct{}) {
 	defer close(f.done)
 	defer f.handle.Close()
 	for range changed {
-		time.Sleep(settle)
+		f.pause(settle)
+		began := time.Now()
 		_ = c.refresh(f)
+		f.pause(rest * time.Since(began))
+	}
+}
+
+// pause waits, but not for longer than the feed is open.
+func (f *feed) pause(d time.Duration) {
+	select {
+	case <-f.closed:
+	case <-time.After(d):
 	}
 }
 
 // refresh writes the source addresses of a namespace: first the new, then it removes the old.
 func (c *Capture) refresh(f *feed) error {
-	found, err := sources(f.handle)
+	found, err := sources(f.handle, f.most)
 	if err != nil {
 		return fmt.Errorf("read routes: %v", err)
 	}
 	written := make(map[outwardenRoute]bool, len(found))
 	for _, s := range found {
 		key := toRoute(f.cookie, s.prefix)
-		if err := c.maps.Routes.Put(&key, toAddr(s.addr)); err != nil {
+		err := c.maps.Routes.Put(&key, toAddr(s.addr))
+		if errors.Is(err, unix.ENOSPC) {
+			break // getsockname tells what the kernel itself thinks, for longer prefixes
+		}
+		if err != nil {
 			return fmt.Errorf("write route %s: %v", s.prefix, err)
 		}
 		written[key] = true

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"cmp"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -10,10 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostRoutes is how many prefixes of one network namespace are kept, the
-// shortest first. A host with more is a router; its workloads still see a
-// right address wherever the shorter prefix has the same source.
-const mostRoutes = 4096
+// How many prefixes of one network namespace are kept, the shortest first. A
+// host with more is a router; its workloads still see a right address wherever
+// the shorter prefix has the same source. Other namespaces may belong to somebody
+// who would fill the map, so that none is left for others.
+const (
+	mostRoutes       = 4096
+	mostRoutesOfElse = 256
+)
 
 // source is the address the kernel would choose for destinations in a prefix.
 type source struct {
@@ -24,8 +29,8 @@ type source struct {
 // sources asks the kernel for the source address of every prefix in its tables,
 // rules included. It is asked for one address that lies in this prefix and in
 // no longer one. IPv6 prefixes of its own source selection (RFC 6724) are added.
-func sources(h *netlink.Handle) ([]source, error) {
-	prefixes, err := destinations(h)
+func sources(h *netlink.Handle, most int) ([]source, error) {
+	prefixes, err := destinations(h, most)
 	if err != nil {
 		return nil, err
 	}
@@ -48,19 +53,17 @@ func sources(h *netlink.Handle) ([]source, error) {
 	return found, nil
 }
 
-// destinations lists the prefixes in all routing tables, shortest first.
-func destinations(h *netlink.Handle) ([]netip.Prefix, error) {
+// destinations lists the prefixes in all routing tables, shortest first and not
+// more than most. A list that changed while it was read will do: the change is
+// reported too.
+func destinations(h *netlink.Handle, most int) ([]netip.Prefix, error) {
 	prefixes := []netip.Prefix{netip.MustParsePrefix("fc00::/7")} // unique local: a source of its own kind
 	for family, any := range map[int]netip.Prefix{
 		netlink.FAMILY_V4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
 		netlink.FAMILY_V6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
 	} {
 		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-		routes, err := h.RouteListFiltered(family, all, netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range routes {
+		err := h.RouteListFilteredIter(family, all, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
 			p := any
 			if r.Dst != nil {
 				p = toPrefix(r.Dst)
@@ -68,13 +71,25 @@ func destinations(h *netlink.Handle) ([]netip.Prefix, error) {
 			if p.IsValid() && !p.Addr().IsMulticast() {
 				prefixes = append(prefixes, p)
 			}
+			if len(prefixes) >= 2*most {
+				prefixes = shortest(prefixes, most)
+			}
+			return true
+		})
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return nil, err
 		}
 	}
+	return shortest(prefixes, most), nil
+}
+
+// shortest sorts prefixes by length, removes what stands twice, and cuts the rest off.
+func shortest(prefixes []netip.Prefix, most int) []netip.Prefix {
 	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
 		return cmp.Or(cmp.Compare(a.Bits(), b.Bits()), a.Addr().Compare(b.Addr()))
 	})
 	prefixes = slices.Compact(prefixes)
-	return prefixes[:min(len(prefixes), mostRoutes)], nil
+	return prefixes[:min(len(prefixes), most)]
 }
 
 func toPrefix(n *net.IPNet) netip.Prefix {

@@ -3,6 +3,7 @@ package capture
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -55,7 +56,7 @@ func TestSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer handle.Close()
-	found, err := sources(handle)
+	found, err := sources(handle, mostRoutes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,4 +110,31 @@ func TestRouteChange(t *testing.T) {
 		}
 	})
 	eventually(t, "the old source", func() bool { return shown().String() == "10.9.0.1" })
+}
+
+// TestMostRoutes: of a namespace with more routes than it is due, the shortest
+// are kept, and the default route among them.
+func TestMostRoutes(t *testing.T) {
+	const most = 40
+	a, b := netnstest.New(t), netnstest.New(t)
+	a.Veth(b, prefixes("10.1.0.1/24"), prefixes("10.1.0.2/24"))
+	for i := range 3 * most {
+		a.Route(netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, 0, byte(i)}), 32), netip.MustParseAddr("10.1.0.2"))
+	}
+	a.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.1.0.2"))
+	var handle *netlink.Handle
+	var err error
+	a.Do(func() { handle, err = netlink.NewHandle(unix.NETLINK_ROUTE) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	found, err := sources(handle, most)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byDefault := source{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.1.0.1")}
+	if len(found) > most || !slices.Contains(found, byDefault) {
+		t.Errorf("%d sources, at most %d wanted, and %v among %v", len(found), most, byDefault, found)
+	}
 }

@@ -29,7 +29,7 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 	caller := &e.Flow.Caller
 	switch e.Kind {
 	case capture.EventExec:
-		d.namespaces.started(*caller)
+		d.namespaces.started(&e.Flow)
 		d.processes.Executed(caller.PID, caller.Start)
 	case capture.EventExit:
 		d.processes.Exited(caller.PID, caller.Start)

@@ -13,6 +13,7 @@ import (
 // set is the listeners of one network namespace.
 type set struct {
 	netns   uint64 // its cookie; zero until the listeners are tagged
+	cgroup  uint64 // of the process that it was opened for; zero if that is not known
 	sockets []*net.TCPListener
 }
 

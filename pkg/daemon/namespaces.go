@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -18,7 +19,10 @@ const (
 	lookAgain   = time.Minute // a process that was in a namespace may have left it alive
 	retryAfter  = time.Second // a namespace in which no listener could be opened
 	mostWaiting = 4096        // processes that announced a namespace; others do so at their next connect
+	mostOfOne   = 64          // namespaces that one cgroup may have listeners in
 )
+
+var errMany = fmt.Errorf("its cgroup has listeners in %d network namespaces already", mostOfOne)
 
 // namespaces gives each network namespace of workloads a set of listeners of
 // its own, and takes it away when no process is left there. A namespace is
@@ -32,8 +36,8 @@ type namespaces struct {
 	processes *process.Resolver
 	inScope   func(cgroup string) bool
 	log       func(what string, err error)
-	arrivals  chan flow.Caller
-	looks     chan struct{} // holds a value when workloads are to be looked for
+	arrivals  chan flow.Flow // of which cgroup and caller count
+	looks     chan struct{}  // holds a value when workloads are to be looked for
 	keepers   sync.WaitGroup
 
 	turn   sync.Mutex                  // one namespace comes or goes at a time
@@ -52,7 +56,7 @@ func (d *Daemon) openNamespaces(context.Context) error {
 	d.namespaces = &namespaces{
 		listeners: &d.listeners, hooks: d.capture, processes: d.processes, log: d.report,
 		inScope:  func(cgroup string) bool { return d.scopes.covers(cgroup) },
-		arrivals: make(chan flow.Caller, mostWaiting), looks: make(chan struct{}, 1),
+		arrivals: make(chan flow.Flow, mostWaiting), looks: make(chan struct{}, 1),
 		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
 	}
 	return d.namespaces.adopt(d.inherited.takeSets())
@@ -74,23 +78,23 @@ func (n *namespaces) adopt(sets map[process.Netns]*set) error {
 }
 
 // started takes note of a process that executes a program. It does not block.
-func (n *namespaces) started(caller flow.Caller) {
-	ns, err := n.processes.Netns(caller.PID)
+func (n *namespaces) started(f *flow.Flow) {
+	ns, err := n.processes.Netns(f.Caller.PID)
 	if err == nil && !n.knows(ns) {
-		n.announce(caller)
+		n.announce(f)
 	}
 }
 
 // missed takes note of a connect that found no listener. It does not block.
 func (n *namespaces) missed(f *flow.Flow) {
 	if f.Reason == flow.ReasonListenerGone {
-		n.announce(f.Caller)
+		n.announce(f)
 	}
 }
 
-func (n *namespaces) announce(caller flow.Caller) {
+func (n *namespaces) announce(f *flow.Flow) {
 	select {
-	case n.arrivals <- caller:
+	case n.arrivals <- *f:
 	default:
 	}
 }
@@ -112,8 +116,8 @@ func (n *namespaces) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case caller := <-n.arrivals:
-			n.log("network namespace", n.enter(ctx, caller))
+		case f := <-n.arrivals:
+			n.log("network namespace", n.enter(ctx, &f))
 		case <-n.looks:
 			n.log("network namespaces", n.search(ctx))
 		}
@@ -141,7 +145,7 @@ func (n *namespaces) search(ctx context.Context) error {
 	failed := []error{err}
 	for _, pid := range found {
 		if f, err := n.processes.Caller(pid); err == nil {
-			failed = append(failed, n.enter(ctx, f.Caller))
+			failed = append(failed, n.enter(ctx, f))
 		}
 	}
 	return errors.Join(failed...)
@@ -149,25 +153,29 @@ func (n *namespaces) search(ctx context.Context) error {
 
 // enter opens listeners wherever a process is and none are. A process that has
 // left meanwhile needs none.
-func (n *namespaces) enter(ctx context.Context, caller flow.Caller) error {
-	files, err := n.processes.OpenNetns(caller.PID, caller.Start, n.knows)
+func (n *namespaces) enter(ctx context.Context, f *flow.Flow) error {
+	files, err := n.processes.OpenNetns(f.Caller.PID, f.Caller.Start, n.knows)
 	if err != nil {
 		return nil
 	}
 	var failed []error
 	for _, ns := range files {
-		failed = append(failed, n.open(ctx, ns), ns.Close())
+		failed = append(failed, n.open(ctx, ns, f.Cgroup), ns.Close())
 	}
 	return errors.Join(failed...)
 }
 
-// open gives a namespace its set of listeners.
-func (n *namespaces) open(ctx context.Context, file *os.File) error {
+// open gives a namespace its set of listeners, for a process in a cgroup.
+func (n *namespaces) open(ctx context.Context, file *os.File, cgroup uint64) error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	ns, err := process.NetnsOf(file)
 	if err != nil || n.knows(ns) || time.Since(n.failed[ns]) < retryAfter {
 		return err
+	}
+	if n.opened(cgroup) >= mostOfOne {
+		n.fail(ns)
+		return errMany
 	}
 	s, taken := listenIn(ctx, file, n.listeners.addrs(), n.hooks.Control)
 	if err = tag(n.hooks, s); err != nil || len(s.sockets) == 0 {
@@ -176,12 +184,23 @@ func (n *namespaces) open(ctx context.Context, file *os.File) error {
 		n.fail(ns)
 		return errors.Join(taken, err)
 	}
+	s.cgroup = cgroup
 	if n.listeners.add(s) {
 		n.learn(ns)
 		n.sets[ns] = s
 		n.keepers.Go(func() { n.keep(ctx, ns, s) })
 	}
 	return taken
+}
+
+// opened counts the sets that were opened for a cgroup.
+func (n *namespaces) opened(cgroup uint64) (count int) {
+	for _, s := range n.sets {
+		if s.cgroup == cgroup {
+			count++
+		}
+	}
+	return count
 }
 
 // fail remembers a namespace that is not to be tried at every connect.

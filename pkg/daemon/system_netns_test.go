@@ -248,6 +248,23 @@ func TestSystemNamespacesComeAndGo(t *testing.T) {
 	w.sameHost(host)
 }
 
+// A workload that makes more namespaces than it is due has no listeners in the
+// rest of them, and nobody else lacks any for it.
+func TestSystemCrowdOfNamespaces(t *testing.T) {
+	const due = 64
+	w := newWorld(t)
+	w.daemon()
+	crowd := w.begin(w.work, program("client"), "crowd", strconv.Itoa(due+6), partnerAddr)
+	w.awaitOthers(due)
+	w.await("the rest is refused", func() bool {
+		return w.status().Kernel["listener_gone"] > due
+	})
+	w.succeed(netnstest.Subgroup(t, w.work, "another"), program("client"), "alone", partnerAddr)
+	w.awaitOthers(due)
+	crowd.end()
+	w.awaitOthers(0)
+}
+
 // descriptors counts what a process holds open.
 func (w *world) descriptors(p *process) int {
 	w.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -62,6 +63,25 @@ func raiseLoopback() error {
 	}
 	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+}
+
+// crowd connects from n network namespaces at once, anew until it may, and stays
+// in them until its standard input ends.
+func crowd(n, addr string) error {
+	count, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	for range count {
+		go func() {
+			if err := alone(addr); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			select {}
+		}()
+	}
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	return nil
 }
 
 // squat listens on addresses until its standard input ends. It has the mark of a

@@ -8,6 +8,7 @@
 //	client names FAMILY ADDR  what the kernel says about one connection
 //	client connect ADDR       connects and closes
 //	client alone ADDR         connects from a network namespace that it makes
+//	client crowd N ADDR       the same, N times at once
 //	client squat ADDR...      listens there
 //	client dial N ADDR NAME   N at a time connect and shake hands until stdin ends
 //	client grab ADDR...       tries to listen there until stdin ends
@@ -55,6 +56,8 @@ func main() {
 		err = connect(args[0])
 	case "alone":
 		err = alone(args[0])
+	case "crowd":
+		err = crowd(args[0], args[1])
 	case "squat":
 		err = squat(args)
 	}
