@@ -19,12 +19,19 @@ import (
 // stage, a bearer token injected. Client and origin cost a share of it that does
 // not change, and allocate nothing.
 func BenchmarkExchange(b *testing.B) {
+	exchanges(b, func(w *world) rule { return w.partnerRoute() })
+}
+
+// BenchmarkExchangeScrubbed is the same where the response is looked into.
+func BenchmarkExchangeScrubbed(b *testing.B) { exchanges(b, (*world).scrubbedRoute) }
+
+func exchanges(b *testing.B, route func(*world) rule) {
 	for _, size := range []int{1 << 10, 64 << 10, 1 << 20} {
 		b.Run(strconv.Itoa(size>>10)+"KiB", func(b *testing.B) {
 			w := newWorld(b, func(o *options) { o.Records = unwritten{}; o.Timeouts = proxy.Timeouts{} })
 			answer := append([]byte("HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(size)+"\r\n\r\n"), make([]byte, size)...)
 			o := w.originFor(func(c net.Conn) { repeat(c, answer) }, host)
-			w.use(policy.Deny, w.partnerRoute())
+			w.use(policy.Deny, route(w))
 			c := w.tls(as{original: o.addr}, host)
 			request, got := []byte("GET /1k HTTP/1.1\r\nHost: "+host+"\r\n\r\n"), make([]byte, len(answer))
 			b.SetBytes(int64(size))

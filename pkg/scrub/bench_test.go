@@ -86,3 +86,16 @@ func BenchmarkBody(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkHas: what a head costs in which nothing is found.
+func BenchmarkHas(b *testing.B) {
+	f := filterOf(map[string]string{"token": "b3nch-t0ken-of-the-rig-0123456789"})
+	head := []byte("HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Fri, 27 Nov 2026 22:00:20 GMT\r\nContent-Type: application/octet-stream\r\n" +
+		"Content-Length: 1024\r\nLast-Modified: Fri, 27 Nov 2026 21:59:22 GMT\r\nConnection: keep-alive\r\nETag: \"6a3c8f4a-400\"\r\nAccept-Ranges: bytes\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if f.Has(head) {
+			b.Fatal("found")
+		}
+	}
+}
