@@ -23,11 +23,13 @@ type partnerCA struct {
 // badly changes a certificate template.
 type badly func(*x509.Certificate)
 
-func newPartnerCA(t testing.TB) *partnerCA {
+func newPartnerCA(t testing.TB) *partnerCA { return newNamedCA(t, "partner root") }
+
+func newNamedCA(t testing.TB, name string) *partnerCA {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "partner root"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -44,8 +44,14 @@ func (h *rawHTTP1) RoundTrip(r *http.Request) (*http.Response, error) {
 // newHTTPOrigin is Go's server, over TLS, with HTTP/2.
 func newHTTPOrigin(t testing.TB, leaf tls.Certificate, h http.Handler) *origin {
 	t.Helper()
+	return newTLSOrigin(t, &tls.Config{Certificates: []tls.Certificate{leaf}}, h)
+}
+
+// newTLSOrigin is newHTTPOrigin with the settings of its TLS.
+func newTLSOrigin(t testing.TB, config *tls.Config, h http.Handler) *origin {
+	t.Helper()
 	s := httptest.NewUnstartedServer(h)
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{leaf}}
+	s.TLS = config
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)

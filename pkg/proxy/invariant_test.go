@@ -4,19 +4,23 @@ import (
 	"bytes"
 	"crypto/tls"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/secret"
 )
 
 // attempt is one request by one workload in one configuration.
 type attempt struct {
 	pid                    uint32
 	sni, name, method      string
+	path, form             string
 	clear, allowsClear     bool
 	origin                 string // whose certificate
 	resolves, allowPrivate bool
@@ -36,7 +40,9 @@ func drawAttempt(t *rapid.T) attempt {
 		pid: appPID, clear: !yes("tls"), allowsClear: rapid.Bool().Draw(t, "allows clear text"),
 		sni:      mostly("sni", host, "www.example.com", "127.0.0.1", "sub."+host),
 		name:     mostly("name", host, "www.example.com", "127.0.0.1", strings.ToUpper(host), host+":1", "sub."+host),
-		method:   mostly("method", "GET", "TRACE", "OPTIONS", "trace", "PURGE"),
+		method:   mostly("method", "POST", "GET", "TRACE", "OPTIONS", "trace", "PURGE"),
+		path:     mostly("path", "/v1/x", "/v2/x", "/v1/../x", "/v1/%2e%2e/x", "/V1/x", "//v1/x"),
+		form:     rapid.SampledFrom(invariantForms).Draw(t, "form"),
 		origin:   mostly("origin", "good", "other name", "untrusted"),
 		resolves: yes("resolves"), allowPrivate: yes("allow private"),
 		mode: rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Report, policy.Observe}).Draw(t, "mode"),
@@ -48,12 +54,25 @@ func drawAttempt(t *rapid.T) attempt {
 	return a
 }
 
+// invariantForms are the ways in which the canary would leave.
+var invariantForms = []string{"bearer", "json", "placeholder in a header", "placeholder in the body"}
+
+func invariantPlans(t testing.TB) map[string]*inject.Plan {
+	swap := inject.Credential{Name: "token", Version: "1", Form: inject.Placeholder, Placeholder: lure, Value: secret.New([]byte(canary))}
+	header, body := swap, swap
+	header.In, body.In = inject.InHeader, inject.InBody
+	return map[string]*inject.Plan{
+		"bearer": bearer(t), "json": credentials(t, put(inject.JSON, "/k")),
+		"placeholder in a header": credentials(t, header), "placeholder in the body": credentials(t, body),
+	}
+}
+
 // mayCarry is the invariant told naively.
 func (a *attempt) mayCarry() bool {
 	named := strings.EqualFold(a.name, host)
 	asked := a.clear && a.allowsClear || !a.clear && a.sni == host
 	echoes := strings.EqualFold(a.method, "trace") || strings.EqualFold(a.method, "options")
-	return a.pid == appPID && a.mode != policy.Observe && named && asked && !echoes &&
+	return a.pid == appPID && a.path == "/v1/x" && a.mode != policy.Observe && named && asked && !echoes &&
 		a.origin == "good" && a.resolves && a.allowPrivate
 }
 
@@ -67,6 +86,7 @@ func TestInvariant(t *testing.T) {
 		"other name": w.originFor(nil, "www.example.org"),
 		"untrusted":  newOrigin(t, &tls.Config{Certificates: []tls.Certificate{other.leaf(t, []string{host})}}, nil),
 	}
+	plans := invariantPlans(t)
 	judge := func(t failer, a attempt) {
 		w.records.forget()
 		w.pool.Retire()
@@ -78,6 +98,7 @@ func TestInvariant(t *testing.T) {
 			p := *r.plan.Upstream
 			p.AllowPrivate = a.allowPrivate
 			r.plan.Upstream, r.plan.Cleartext, r.route.Mode = &p, a.allowsClear, a.mode
+			r.route.To.Paths, r.plan.Inject, r.plan.EditedBody = paths(w.t, "/v1/**"), plans[a.form], 1<<10
 		}))
 		o := origins[a.origin]
 		before := map[string]int{}
@@ -103,7 +124,7 @@ func TestInvariant(t *testing.T) {
 		}
 	}
 	// The one that may carry it comes first: chance could draw bad ones alone.
-	good := attempt{pid: appPID, sni: host, name: host, method: "GET", origin: "good", resolves: true, allowPrivate: true, mode: policy.Enforce}
+	good := attempt{pid: appPID, sni: host, name: host, method: "POST", path: "/v1/x", form: "bearer", origin: "good", resolves: true, allowPrivate: true, mode: policy.Enforce}
 	if !good.mayCarry() {
 		t.Fatal("the oracle allows nothing")
 	}
@@ -118,7 +139,12 @@ type failer interface {
 
 // send makes the one request; how it ends does not matter here.
 func (a *attempt) send(w *world, o *origin) {
-	request := a.method + " /v1/x HTTP/1.1\r\nHost: " + a.name + "\r\n\r\n"
+	const body = `{"k":"` + lure + `"}`
+	request := a.method + " " + a.path + " HTTP/1.1\r\nHost: " + a.name + "\r\nX-Key: " + lure + "\r\nContent-Type: application/json\r\nContent-Length: " +
+		strconv.Itoa(len(body)) + "\r\n\r\n" + body
+	if strings.EqualFold(a.method, "trace") { // it has no content
+		request = a.method + " " + a.path + " HTTP/1.1\r\nHost: " + a.name + "\r\n\r\n"
+	}
 	who := as{pid: a.pid, original: o.addr}
 	raw := w.dial(who)
 	if a.clear {
