@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse isolation namespaces soak clean install
+.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse s3 isolation namespaces soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ abuse: ## attack the proxy in full: mutations, slow clients, floods of names, a 
 
 namespaces: ## 500 network namespaces come and go, and nothing may be left of them (root)
 	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_NAMESPACES=500 go test -count=1 -timeout=9m -v -run TestSystemNamespacesComeAndGo ./pkg/daemon
+
+s3: ## uploads of up to over 1 GiB to a real S3 server by clients with a placeholder key (root)
+	scripts/setup test
+	scripts/s3server $(TOOLS)
+	PATH=$(TOOLS):$$PATH OUTWARDEN_TEST_ROOT=1 OUTWARDEN_S3=full go test -count=1 -timeout=15m -v -run 'TestSystemS3$$' ./pkg/daemon
 
 isolation: ## two workloads, one host, 20000 requests each under the race detector: nobody gets the other's
 	OUTWARDEN_ABUSE=full CGO_ENABLED=1 go test -race -count=1 -timeout=30m -v -run TestTenants ./pkg/proxy

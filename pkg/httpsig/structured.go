@@ -22,11 +22,13 @@ const (
 func fieldType(name string) FieldType {
 	switch name {
 	case "content-digest", "repr-digest", "want-content-digest", "want-repr-digest", "signature", "signature-input",
-		"accept-signature", "priority", "cdn-cache-control":
+		"accept-signature", "priority", "cdn-cache-control", "permissions-policy", "reporting-endpoints", "no-vary-search",
+		"use-as-dictionary":
 		return Dictionary
-	case "cache-status", "proxy-status", "client-cert-chain", "accept-ch":
+	case "cache-status", "proxy-status", "client-cert-chain", "accept-ch", "accept-query":
 		return List
-	case "client-cert", "capsule-protocol", "origin-agent-cluster", "signature-agent":
+	case "client-cert", "capsule-protocol", "origin-agent-cluster", "signature-agent", "cross-origin-opener-policy",
+		"cross-origin-embedder-policy", "deprecation", "available-dictionary", "dictionary-id", "sec-gpc":
 		return Item
 	}
 	return 0

@@ -36,6 +36,11 @@
 // one), or a query parameter, by its decoded name. Whatever the workload sent in
 // a slot is taken out first.
 //
+// A Signer computes a signature, last, over the request as it will be sent: HMAC and
+// Template with a shared key, HTTPSig by RFC 9421, SigV4 in the place of the signature
+// that an SDK made with a placeholder key. No two signatures of a key bear one time,
+// as far as replay.Clock may run ahead, so what is sent again is signed anew.
+//
 // Traps. Apply edits the message: after an error it must not be sent. What Apply
 // does not see it can't clean: a trailer field must be asked of Plan.Owns by who
 // forwards it. Query parameters end up in upstream logs; prefer a field where the

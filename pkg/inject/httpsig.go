@@ -67,7 +67,7 @@ func (s *HTTPSig) Fields() []string {
 // Begin has nothing to look at.
 func (s *HTTPSig) Begin(Message) (Signing, error) { return s, nil }
 
-// Gathers: a digest stands before the content.
+// Gathers is true where a digest stands before the content.
 func (s *HTTPSig) Gathers() bool { return len(s.Digests) > 0 && !s.Bot }
 
 // Sign writes the digest, and then the signature over it.

@@ -42,9 +42,9 @@ func (c *Clock) Next(credential string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// Rise is Next for who signs a nonce too, or can't wait: where the time would be too
-// far in the future the credential's last one is used again.
-// A nil Clock gives now.
+// Rise is Next for who signs a nonce too, or can't wait: a credential that has
+// borrowed all it may has its last time again. A clock that was set back by more is
+// followed, since receivers go by what it is now. A nil Clock gives now.
 func (c *Clock) Rise(credential string, now time.Time) time.Time {
 	if c == nil {
 		return now
@@ -54,7 +54,12 @@ func (c *Clock) Rise(credential string, now time.Time) time.Time {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last[credential]
+	if last := c.last[credential]; last.Sub(now) <= c.ahead {
+		return last
+	}
+	t := now.Round(0).Truncate(c.grain)
+	c.last[credential] = t
+	return t
 }
 
 // Last is the last time of each credential, for NewClock after a restart.

@@ -50,3 +50,31 @@ func TestClockForget(t *testing.T) {
 		t.Errorf("forgotten: %v", err)
 	}
 }
+
+// TestRiseNeverRefuses: it rises while it may, then stays, and follows a clock that
+// was set back.
+func TestRiseNeverRefuses(t *testing.T) {
+	c := NewClock(time.Second, 3*time.Second, nil)
+	now := begin.Truncate(time.Second)
+	for i, want := range []time.Duration{0, 1, 2, 3, 3, 3} {
+		if at := c.Rise("a", now); !at.Equal(now.Add(want * time.Second)) {
+			t.Errorf("time %d is %s after now, want %ds", i, at.Sub(now), want)
+		}
+	}
+	if at := c.Rise("b", now); !at.Equal(now) {
+		t.Errorf("another credential: %s", at.Sub(now))
+	}
+	if at := c.Rise("a", now.Add(2*time.Second)); !at.Equal(now.Add(4 * time.Second)) {
+		t.Errorf("two seconds later: %s", at.Sub(now))
+	}
+	back := now.Add(-time.Hour)
+	for i := range 2 {
+		if at := c.Rise("a", back); !at.Equal(back.Add(time.Duration(i) * time.Second)) {
+			t.Errorf("set back: %s", at.Sub(back))
+		}
+	}
+	var none *Clock
+	if at := none.Rise("a", now); !at.Equal(now) {
+		t.Errorf("no clock: %s", at)
+	}
+}

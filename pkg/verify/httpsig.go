@@ -46,7 +46,7 @@ func (h *HTTPSig) Check(r *Request, now time.Time) (Proof, error) {
 		if err == nil {
 			return Proof{"httpsig", v.Key.ID(), v.Params.Nonce, v.Params.Created, v.Canonical}, nil
 		}
-		if refused == httpsig.ErrUnsigned || errors.Is(refused, ErrKey) {
+		if errors.Is(refused, httpsig.ErrUnsigned) || errors.Is(refused, ErrKey) {
 			refused = err
 		}
 	}
