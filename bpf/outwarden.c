@@ -501,7 +501,7 @@ int track_tuple(struct bpf_sock_ops *ops)
 	}
 	if (redirect_mark)
 		return 1; /* join_nat publishes it */
-	if (s->ipv4) { /* a mapped socket too: the connection itself is IPv4 */
+	if (s->ipv4) {	  /* a mapped socket too: the connection itself is IPv4 */
 		s->tuple.source = mapped(ops->local_ip4);
 	} else {
 		s->tuple.source.word[0] = ops->local_ip6[0];

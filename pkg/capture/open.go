@@ -156,7 +156,7 @@ func (c *Capture) create() (err error) {
 		if err = os.Rename(building, c.config.PinDir); err == nil {
 			return nil
 		}
-		c.release()
+		err = errors.Join(err, c.release())
 	}
 	c.pinned.Close()
 	return err
