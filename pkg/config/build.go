@@ -170,14 +170,42 @@ func (b *builder) secrets(docs named[secretDoc]) {
 		}
 		src := Source{Systemd: doc.Systemd.value, Position: name.at}
 		b.path(doc.File, &src.File)
-		if doc.File.absent() == doc.Systemd.absent() {
-			b.fail(name.at, "as in {file: PATH} or {systemd: NAME}", "secret %q needs one source", name.value)
+		if doc.SPIFFE != nil {
+			src.SPIFFE = b.spiffe(doc.SPIFFE)
+		}
+		if sources(doc) != 1 {
+			b.fail(name.at, "as in {file: PATH}, {systemd: NAME} or {spiffe: {socket: PATH, type: x509}}", "secret %q needs one source", name.value)
 		}
 		if strings.Contains(src.Systemd, "/") {
 			b.fail(doc.Systemd.at, "for a path, write {file: PATH}", "%q is not the name of a credential", src.Systemd)
 		}
 		b.config.Secrets[name.value] = src
 	}
+}
+
+func sources(doc *secretDoc) (n int) {
+	for _, present := range []bool{!doc.File.absent(), !doc.Systemd.absent(), doc.SPIFFE != nil} {
+		if present {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *builder) spiffe(doc *spiffeDoc) SPIFFE {
+	s := SPIFFE{Type: b.oneOf(doc.Type, "x509", "bundle", "jwt"), ID: doc.ID.value, Audience: doc.Audience.value}
+	if doc.Socket.absent() || doc.Type.absent() {
+		b.fail(doc.At, "as in {socket: /run/spire/agent.sock, type: x509}", "spiffe needs socket and type")
+	}
+	doc.Socket.value = strings.TrimPrefix(doc.Socket.value, "unix://")
+	b.path(doc.Socket, &s.Socket)
+	if (s.Type == "jwt") == doc.Audience.absent() && s.Type != "" {
+		b.fail(doc.At, "a token is for somebody, a certificate is not", "audience goes with type jwt and with no other")
+	}
+	if !doc.ID.absent() && !strings.HasPrefix(s.ID, "spiffe://") {
+		b.fail(doc.ID.at, "as in spiffe://example.org/billing", "%q is not a SPIFFE ID", s.ID)
+	}
+	return s
 }
 
 const maxNameLength = 128

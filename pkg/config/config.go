@@ -55,11 +55,20 @@ type Target struct {
 	Unit   string // systemd unit
 }
 
-// Source says where a secret comes from; one of the two is set.
+// Source says where a secret comes from; one of the three is set.
 type Source struct {
 	File     string // absolute path
 	Systemd  string // name of a systemd credential
+	SPIFFE   SPIFFE // an identity from a Workload API
 	Position Position
+}
+
+// SPIFFE says which identity of ours a Workload API is asked for.
+type SPIFFE struct {
+	Socket   string // absolute path; "": none is
+	Type     string // x509, bundle or jwt
+	ID       string // "": the first
+	Audience string // of jwt
 }
 
 // Authority says where the local CA keeps its key.

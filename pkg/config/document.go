@@ -41,6 +41,16 @@ type secretDoc struct {
 	At      Position `json:"-"`
 	File    text     `json:"file" jsonschema_description:"path of a file that holds the secret"`
 	Systemd text     `json:"systemd" jsonschema_description:"name of a systemd credential"`
+
+	SPIFFE *spiffeDoc `json:"spiffe" jsonschema_description:"an identity of ours from a SPIFFE Workload API"`
+}
+
+type spiffeDoc struct {
+	At       Position `json:"-"`
+	Socket   text     `json:"socket" jsonschema:"required" jsonschema_description:"path of the agent's unix socket"`
+	Type     text     `json:"type" jsonschema:"required,enum=x509,enum=bundle,enum=jwt" jsonschema_description:"x509: chain and key, for cert and key of mtls alike; bundle: the roots, for ca; jwt: a token"`
+	ID       text     `json:"id" jsonschema_description:"spiffe://..., where the agent gives several; default the first"`
+	Audience text     `json:"audience" jsonschema_description:"of jwt: whom the token is for"`
 }
 
 type authoritySection struct {

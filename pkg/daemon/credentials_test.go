@@ -1,7 +1,13 @@
 package daemon
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,4 +80,62 @@ func TestMinterKey(t *testing.T) {
 	if _, err := OpenMinter(t.Context(), dir); err == nil || !strings.Contains(fmt.Sprint(err), "chmod 0600") {
 		t.Errorf("a key that all can read: %v", err)
 	}
+}
+
+// TestHelperFilesRotate: a certificate and key in files, as spiffe-helper writes
+// them one after the other, are taken together or not at all.
+func TestHelperFilesRotate(t *testing.T) {
+	cert, key := identity(t)
+	files := config.Upstream{
+		Certificate: config.Material{File: write(t, "svid.pem", cert)}, Key: config.Material{File: write(t, "svid_key.pem", key)},
+	}
+	c := &config.Config{Routes: []config.Route{{Upstream: files}}}
+	r := newReadings(c)
+	leaf := func() (string, error) {
+		s, err := new(Daemon).buildSnapshot(t.Context(), c, r.again())
+		if err != nil {
+			return "", err
+		}
+		p := s.Plans[0].Upstream
+		return string(p.Certificate.Certificate[0]) + p.Version, nil
+	}
+	before, err := leaf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = identity(t)
+	replace(t, files.Certificate.File, cert)
+	if _, err := leaf(); err == nil {
+		t.Error("a certificate is used with the key of another")
+	}
+	replace(t, files.Key.File, key)
+	if after, err := leaf(); err != nil || after == before {
+		t.Errorf("after the rotation the old one is used: %v", err)
+	}
+}
+
+func replace(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// identity is a certificate and its key in PEM.
+func identity(t *testing.T) (cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }

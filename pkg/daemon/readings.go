@@ -26,11 +26,16 @@ type reading struct {
 func newReadings(c *config.Config) *readings {
 	sources := make(map[string]vault.Source, len(c.Secrets))
 	for name, s := range c.Secrets {
-		if s.Systemd != "" {
+		switch {
+		case s.Systemd != "":
 			sources[name] = vault.SystemdCredential{Name: s.Systemd}
-			continue
+		case s.SPIFFE.Socket != "":
+			sources[name] = &vault.SPIFFE{
+				Socket: s.SPIFFE.Socket, Kind: vault.SVID(s.SPIFFE.Type), ID: s.SPIFFE.ID, Audience: s.SPIFFE.Audience,
+			}
+		default:
+			sources[name] = vault.File{Path: s.File}
 		}
-		sources[name] = vault.File{Path: s.File}
 	}
 	return readingsOf(vault.New(sources), map[string]*vault.Cached{})
 }
