@@ -19,7 +19,7 @@ func (w *world) neighbour() (*netnstest.NS, chan uint32) {
 	ns.Route(prefixes("0.0.0.0/0")[0], prefixes("10.9.0.2/24")[0].Addr())
 	pids := make(chan uint32, 1)
 	for _, addr := range w.config.Listen {
-		l := listenIn(w.t, ns, addr.String())
+		l := w.listenElse(ns, addr)
 		netns, err := w.capture.TagListener(l)
 		if err != nil {
 			w.t.Fatal(err)
@@ -93,7 +93,7 @@ func TestLeaveNetns(t *testing.T) {
 	w := newWorld(t, rewrite)
 	ns := netnstest.New(t)
 	_, far := ns.Veth(w.internet, prefixes("10.8.0.1/24"), nil)
-	l := listenIn(t, ns, w.config.Listen[0].String())
+	l := w.listenElse(ns, w.config.Listen[0])
 	netns, err := w.capture.TagListener(l)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestLeaveNetns(t *testing.T) {
 func TestAskNetnsCookieWithoutLoopback(t *testing.T) {
 	w := newWorld(t, rewrite)
 	ns := netnstest.New(t)
-	l := listenIn(t, ns, w.config.Listen[0].String())
+	l := w.listenElse(ns, w.config.Listen[0])
 	want, err := w.capture.TagListener(l)
 	if err != nil {
 		t.Fatal(err)

@@ -209,7 +209,7 @@ func TestAskNetnsCookie(t *testing.T) {
 			t.Errorf("listener %s: the kernel says namespace %d, %v; want %d", l.Addr(), cookie, err, home)
 		}
 	}
-	other := listenIn(t, w.internet, w.listeners[0].Addr().String())
+	other := w.listenElse(w.internet, w.config.Listen[0])
 	if got := w.askNetns(other); got == home || got == 0 {
 		t.Errorf("another namespace: %d, want neither zero nor %d", got, home)
 	}

@@ -129,7 +129,18 @@ func prefixes(list ...string) (out []netip.Prefix) {
 
 func listenIn(t *testing.T, ns *netnstest.NS, addr string) *net.TCPListener {
 	t.Helper()
-	var config net.ListenConfig
+	return listenBy(t, ns, net.ListenConfig{}, addr)
+}
+
+// listenElse opens a listener of ours in another namespace than the host's, on
+// an address that nobody else may bind to.
+func (w *world) listenElse(ns *netnstest.NS, addr netip.AddrPort) *net.TCPListener {
+	w.t.Helper()
+	return listenBy(w.t, ns, net.ListenConfig{Control: w.capture.Control}, addr.String())
+}
+
+func listenBy(t *testing.T, ns *netnstest.NS, config net.ListenConfig, addr string) *net.TCPListener {
+	t.Helper()
 	config.SetMultipathTCP(false)
 	var l net.Listener
 	var err error
