@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse s3 isolation namespaces soak clean install
+.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse kills s3 isolation namespaces soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ s3: ## uploads of up to over 1 GiB to a real S3 server by clients with a placeho
 
 isolation: ## two workloads, one host, 20000 requests each under the race detector: nobody gets the other's
 	OUTWARDEN_ABUSE=full CGO_ENABLED=1 go test -race -count=1 -timeout=30m -v -run TestTenants ./pkg/proxy
+
+kills: ## kill the daemon 200 times under load, under each fail policy; `make test` does so a few times (root)
+	scripts/setup test
+	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=30m -v -run 'TestSystemKilledUnderLoad' ./pkg/daemon
 
 soak: ## mixed work for DURATION (default 1h) in which nothing may grow
 	scripts/soak $(DURATION)
