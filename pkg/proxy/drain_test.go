@@ -1,0 +1,161 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/policy"
+)
+
+// leave begins to close the proxy; the result is closed when that is.
+func (w *world) leave() <-chan struct{} {
+	w.t.Helper()
+	must(w.t, w.ln.Close())
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := w.proxy.Close(); err != nil {
+			w.t.Error(err)
+		}
+	}()
+	w.t.Cleanup(func() { <-closed })
+	return closed
+}
+
+// TestDrainUnderWay: a request under way is answered in full, and so is the first
+// one of a connection that had only shaken hands.
+func TestDrainUnderWay(t *testing.T) {
+	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 5 * time.Second })
+	begun, go1 := make(chan struct{}), make(chan struct{})
+	o := w.originFor(func(c net.Conn) {
+		for r := newReader(c); r.request(); {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+			begun <- struct{}{}
+			<-go1
+			_, _ = io.WriteString(c, "lf")
+		}
+	}, host)
+	w.use(policy.Intercept, w.openRoute())
+	slow, fresh := w.tls(as{original: o.addr}, host), w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(slow, plainGet)
+	<-begun
+	w.leave()
+	_, _ = io.WriteString(fresh, plainGet)
+	<-begun
+	close(go1)
+	for name, c := range map[string]net.Conn{"under way": slow, "first": fresh} {
+		got, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 OK\r\n") || !strings.HasSuffix(string(got), "\r\n\r\nhalf") {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+		if name == "first" && !strings.Contains(string(got), "Connection: close") {
+			t.Errorf("nothing says that no other request will be served: %q", got)
+		}
+	}
+}
+
+// TestDrainTunnels: what has no end of its own ends in good order when the time is
+// up: a WebSocket, and TLS that is passed through. What is passed through and could
+// look whole is reset.
+func TestDrainTunnels(t *testing.T) {
+	w := newWorld(t)
+	chat := w.originFor(func(c net.Conn) {
+		if newReader(c).head() {
+			_, _ = io.WriteString(c, switched)
+			_, _ = io.Copy(c, c)
+		}
+	}, host)
+	echo := func(c net.Conn) { _, _ = io.Copy(c, c) }
+	sealed, open := w.originFor(echo, "other.example.com"), newOrigin(t, nil, echo)
+	w.use(policy.Passthrough, w.openRoute())
+
+	ws := w.tls(as{original: chat.addr}, host)
+	_, _ = io.WriteString(ws, upgrade)
+	expectRead(t, ws, switched)
+	through := tls.Client(w.dial(as{original: sealed.addr}), &tls.Config{ServerName: "other.example.com", RootCAs: w.partner.pool()})
+	plain := w.dial(as{original: open.addr})
+	for _, c := range []net.Conn{ws, through, plain} {
+		_, _ = io.WriteString(c, "still here")
+		expectRead(t, c, "still here")
+	}
+	closed := w.leave()
+	for name, c := range map[string]net.Conn{"websocket": ws, "TLS passed through": through} {
+		must(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s ends with %v", name, err)
+		}
+		_ = c.Close()
+	}
+	if _, err := plain.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("opaque bytes end with %v", err)
+	}
+	<-closed
+}
+
+// TestDrainHTTP2: GOAWAY, and the streams under way end in full.
+func TestDrainHTTP2(t *testing.T) {
+	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 5 * time.Second })
+	finish := make(chan struct{})
+	o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(rw, "ha")
+		rw.(http.Flusher).Flush()
+		<-finish
+		_, _ = io.WriteString(rw, "lf")
+	}))
+	w.use(policy.Intercept, w.openRoute())
+	res := w.do(o, "h2", mustRequest(t, "GET", "https://"+host+"/", nil))
+	w.leave()
+	close(finish)
+	if got, err := io.ReadAll(res.Body); err != nil || string(got) != "half" {
+		t.Errorf("answer %q, %v", got, err)
+	}
+}
+
+// TestSettle waits for the connections of before, and serves others meanwhile.
+func TestSettle(t *testing.T) {
+	w := newWorld(t)
+	begun, finish := make(chan struct{}, 1), make(chan struct{})
+	o := w.originFor(func(c net.Conn) {
+		for r := newReader(c); r.request(); {
+			if strings.Contains(string(r.req.Target), "slow") {
+				begun <- struct{}{}
+				<-finish
+			}
+			_, _ = io.WriteString(c, okResponse)
+		}
+	}, host)
+	w.use(policy.Intercept, w.openRoute())
+	slow := w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(slow, strings.Replace(plainGet, "GET ", "GET /slow", 1))
+	<-begun
+	settled := make(chan struct{})
+	go func() { w.proxy.Settle(t.Context()); close(settled) }()
+	fresh := w.tls(as{original: o.addr}, host)
+	for range 2 {
+		_, _ = io.WriteString(fresh, plainGet)
+		expectRead(t, fresh, okResponse)
+	}
+	select {
+	case <-settled:
+		t.Error("it did not wait")
+	default:
+	}
+	close(finish)
+	if got, err := io.ReadAll(slow); err != nil || !strings.Contains(string(got), "Connection: close") {
+		t.Errorf("the connection of before: %q, %v", got, err)
+	}
+	<-settled
+	_, _ = io.WriteString(fresh, plainGet)
+	expectRead(t, fresh, okResponse)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.proxy.Settle(over) // whoever is still there is not waited for
+}
