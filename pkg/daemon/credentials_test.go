@@ -104,20 +104,13 @@ func TestHelperFilesRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert, key = identity(t)
-	replace(t, files.Certificate.File, cert)
+	replace(t, files.Certificate.File, string(cert))
 	if _, err := leaf(); err == nil {
 		t.Error("a certificate is used with the key of another")
 	}
-	replace(t, files.Key.File, key)
+	replace(t, files.Key.File, string(key))
 	if after, err := leaf(); err != nil || after == before {
 		t.Errorf("after the rotation the old one is used: %v", err)
-	}
-}
-
-func replace(t *testing.T, path string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 
