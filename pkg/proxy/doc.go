@@ -6,9 +6,9 @@
 //	3 sniff      sniff.go      bounded peek: TLS, HTTP/1, HTTP/2 preface, or opaque
 //	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny
 //	5 terminate  terminate.go  upstream first, mirror its ALPN, then the client's handshake
-//	6 serve      per request decide, strip, inject, sign, forward
-//	             HTTP/1: serve_h1.go, then head, body, message, relay, upload, upgrade
-//	             HTTP/2: serve_h2.go, stream_h2.go, then reach, body, message, relay, broken
+//	6 serve      per request decide, strip, inject, sign, forward, scrub
+//	             HTTP/1: serve_h1.go, then head, body, message, relay, scrub, upload, upgrade
+//	             HTTP/2: serve_h2.go, stream_h2.go, then reach, body, message, relay, scrub, broken
 //	7 record     record.go     one record per request or raw connection, on every path
 //
 // One value, conn, travels left to right; each stage fills its own fields and
@@ -27,5 +27,6 @@
 // Permit from inject.Bind; do not build a header with a secret anywhere else. What
 // it returns is the only thing that an upstream connection takes (inject.Conn).
 // Everything sent upstream is what policy saw: never decode, re-encode or
-// re-order a target or a field.
+// re-order a target or a field. What an upstream says on a route that scrubs, interim
+// heads and trailers too, reaches the workload only by way of scrub.go.
 package proxy

@@ -53,21 +53,8 @@ func refuse(any, grpc.ServerStream) error { return status.Error(codes.FailedPrec
 // streams both ways at once, trailers, and a status without any message.
 func TestGRPC(t *testing.T) {
 	w := newWorld(t)
-	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	server := grpc.NewServer(grpc.Creds(grpctls.NewTLS(serving(w.partner.leaf(t, []string{host})))))
-	server.RegisterService(&chat, struct{}{})
-	go func() { _ = server.Serve(ln) }()
-	t.Cleanup(server.Stop)
 	w.use(policy.Intercept, w.partnerRoute())
-
-	original := netip.MustParseAddrPort(ln.Addr().String())
-	client, err := grpc.NewClient("passthrough:///"+host+":"+ln.Addr().String()[len("127.0.0.1:"):],
-		grpc.WithTransportCredentials(grpctls.NewTLS(&tls.Config{RootCAs: w.roots(), ServerName: host})),
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return w.dial(as{original: original}), nil }))
-	must(t, err)
-	defer client.Close()
+	client := w.chat()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 
@@ -98,6 +85,56 @@ func TestGRPC(t *testing.T) {
 		t.Errorf("status %v", err)
 	}
 	if r := w.awaitKind("request", 2)[0]; r.Status != 200 || r.Upstream.ALPN != "h2" || len(r.Credentials) != 1 {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// chat starts a server, and gives a client of it behind the interceptor.
+func (w *world) chat() *grpc.ClientConn {
+	t := w.t
+	t.Helper()
+	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	server := grpc.NewServer(grpc.Creds(grpctls.NewTLS(serving(w.partner.leaf(t, []string{host})))))
+	server.RegisterService(&chat, struct{}{})
+	go func() { _ = server.Serve(ln) }()
+	t.Cleanup(server.Stop)
+
+	original := netip.MustParseAddrPort(ln.Addr().String())
+	client, err := grpc.NewClient("passthrough:///"+host+":"+ln.Addr().String()[len("127.0.0.1:"):],
+		grpc.WithTransportCredentials(grpctls.NewTLS(&tls.Config{RootCAs: w.roots(), ServerName: host})),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return w.dial(as{original: original}), nil }))
+	must(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// TestScrubbedGRPC: messages keep their lengths, so that they can still be parsed,
+// and none waits for the next.
+func TestScrubbedGRPC(t *testing.T) {
+	w := newWorld(t)
+	w.use(policy.Intercept, w.scrubbedRoute())
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	stream, err := w.chat().NewStream(ctx, &chat.Streams[0], "/test.Chat/Echo")
+	must(t, err)
+	if head, err := stream.Header(); err != nil || head["saw"][0] != "Bearer [redacted:token]" {
+		t.Fatalf("header %v, %v", head, err)
+	}
+	for text, want := range map[string]string{"one": "one", "it is " + canary + "!": "it is [redacted:token]*!", "canary-5e7c": "canary-5e7c", "": ""} {
+		must(t, stream.SendMsg(wrapperspb.String(text)))
+		var back wrapperspb.StringValue
+		must(t, stream.RecvMsg(&back))
+		if back.Value != want {
+			t.Errorf("%q came back as %q", text, back.Value)
+		}
+	}
+	must(t, stream.CloseSend())
+	if err := stream.RecvMsg(new(wrapperspb.StringValue)); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+	if r := w.request(); len(r.Scrubbed) != 1 || r.Scrubbed[0].Count != 2 {
 		t.Errorf("record %+v", r)
 	}
 }

@@ -18,13 +18,17 @@
 // rest of it is taken out.
 //
 // Body does the same for content with a Content-Encoding: it decodes, scrubs and
-// encodes anew, within bounds (body.go, coding.go).
+// encodes anew, within bounds (body.go, coding.go). Frames does it for messages with
+// their lengths in front, as gRPC and WebSocket have (frames.go).
 //
 // Limits. A secret shorter than MinLength is not looked for: it would be found
 // where it is not. Not seen are text that was encoded twice, base64 that is broken
-// into lines, and a secret of which the response holds a part only. What a match
-// is replaced by stands in plain text, whatever the form. A secret that stands
-// within a larger base64 text goes, and the rest of that text stays.
+// into lines, a secret that is spread over two messages, and one of which the response
+// holds a part only. What a match is replaced by stands in plain text, whatever the
+// form. A secret that stands within a larger base64 text goes, and the rest of that
+// text stays, with four bits of the secret at most. A decoder holds a window of 8 MiB
+// (zstd) or 16 MiB (br) at most, and content that grows to more than 256 times what
+// came, beyond the first MiB, is given up.
 //
 // Traps. What the methods of Stream and Body return is valid until the next call.
 // A Body that is not closed must be stopped, or its decoder stays forever.
