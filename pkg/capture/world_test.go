@@ -39,11 +39,10 @@ type world struct {
 	listeners []*net.TCPListener
 	table     *netfilter.Table // of backend nft
 
-	held chan struct{} // until it is closed nobody accepts; nil: at once
-
 	mu      sync.Mutex
-	flows   []flow.Flow // of accepted connections, in order
-	strange int         // accepted connections without a record
+	held    chan struct{} // until it is closed nobody looks a record up; nil: at once
+	flows   []flow.Flow   // of accepted connections, in order
+	strange int           // accepted connections without a record
 }
 
 const (
@@ -179,8 +178,11 @@ func (w *world) serve(l net.Listener, answer func(net.Conn)) {
 
 // accept is the interceptor's end: it tells the workload that it was captured.
 func (w *world) accept(c *net.TCPConn) {
-	if w.held != nil {
-		<-w.held
+	w.mu.Lock()
+	held := w.held
+	w.mu.Unlock()
+	if held != nil {
+		<-held
 	}
 	w.mu.Lock()
 	f, ok := w.capture.Lookup(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
@@ -201,8 +203,11 @@ func (w *world) accept(c *net.TCPConn) {
 
 // detain has connections wait for their record to be looked up until the channel is closed.
 func (w *world) detain() chan<- struct{} {
-	w.held = make(chan struct{})
-	return w.held
+	held := make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = held
+	return held
 }
 
 func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
