@@ -95,7 +95,7 @@ func writeJSON(w io.Writer, v any) error {
 func printStatus(e *env, s *control.Status) error {
 	p := painter{e.colour()}
 	health, colour := "serving", green
-	if s.Config.LastError != "" || s.Config.SecretError != "" || s.Audit.Lost+s.Audit.SyncFails > 0 {
+	if !s.Capture.Ready || s.Config.LastError != "" || s.Config.SecretError != "" || s.Audit.Lost+s.Audit.SyncFails > 0 {
 		health, colour = "serving, with a fault", red
 	}
 	fmt.Fprintf(e.stdout, "%s outwarden %s, %s for %s (pid %d)\n", p.in(colour, "●"), s.Version, health,
@@ -112,6 +112,9 @@ func printStatus(e *env, s *control.Status) error {
 		row("", "%s", p.in(red, "a secret can't be read: "+s.Config.SecretError))
 	}
 	row("capture", "%s, fail %s, ports %s", s.Capture.Backend, s.Capture.Fail, joinPorts(s.Capture.Ports))
+	if s.Capture.Fault != "" {
+		row("", "%s", p.in(red, "not in force: "+s.Capture.Fault))
+	}
 	for _, scope := range s.Capture.Scopes {
 		row("scope", "%s", scope)
 	}

@@ -49,15 +49,20 @@ func hooks(p *outwardenPrograms) []hook {
 	}
 }
 
+// hooksFor are the hooks of a backend.
+func hooksFor(p *outwardenPrograms, nat bool) []hook {
+	if nat {
+		return append([]hook{joinNAT(p)}, hooks(p)...)
+	}
+	return hooks(p)
+}
+
 // linkAll attaches every program, by the link that is pinned in dir or by a new
 // one. What joins and fences for nftables stands before anything is marked, and
 // goes when nothing is any more.
 func (c *Capture) linkAll(p *outwardenPrograms, dir string) error {
-	all, nat := hooks(p), c.config.Redirect != 0
-	if nat {
-		all = append([]hook{joinNAT(p)}, all...)
-	}
-	for _, h := range all {
+	nat := c.config.Redirect != 0
+	for _, h := range hooksFor(p, nat) {
 		l, err := h.link(c.config.CgroupRoot, filepath.Join(dir, linkPrefix+h.name))
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", h.name, h.blocked(c.config.CgroupRoot, err))

@@ -189,32 +189,39 @@ func (c *Config) lock() (*os.File, error) {
 
 // load loads maps and programs and attaches the programs by links pinned in dir.
 func (c *Capture) load(dir string) error {
-	spec, err := c.config.spec()
+	programs, maps, err := c.config.objects(dir)
 	if err != nil {
 		return err
 	}
+	// A link holds its program, so the descriptors need not live on but for
+	// the one that is attached later.
+	defer programs.Close()
+	c.maps = maps
+	if c.fence, err = programs.OnEgress.Clone(); err != nil {
+		return errors.Join(err, c.maps.Close())
+	}
+	if err := c.settle(&programs, dir); err != nil {
+		return errors.Join(err, c.release())
+	}
+	return nil
+}
+
+// objects loads the maps, or opens those that are pinned in dir, and the programs.
+func (c *Config) objects(dir string) (outwardenPrograms, outwardenMaps, error) {
 	var objects struct { // without the variables, whose memory would hold the constants' map
 		outwardenPrograms
 		outwardenMaps
 	}
-	err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
+	spec, err := c.spec()
+	if err == nil {
+		err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
+	}
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
-		return fmt.Errorf("%s: %w (%v); outwarden detach removes it", dir, ErrLayout, err)
+		err = fmt.Errorf("%s: %w (%v); outwarden detach removes it", dir, ErrLayout, err)
+	} else if err != nil {
+		err = fmt.Errorf("load the BPF programs: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("load the BPF programs: %w", err)
-	}
-	// A link holds its program, so the descriptors need not live on but for
-	// the one that is attached later.
-	defer objects.outwardenPrograms.Close()
-	c.maps = objects.outwardenMaps
-	if c.fence, err = objects.OnEgress.Clone(); err != nil {
-		return errors.Join(err, c.maps.Close())
-	}
-	if err := c.settle(&objects.outwardenPrograms, dir); err != nil {
-		return errors.Join(err, c.release())
-	}
-	return nil
+	return objects.outwardenPrograms, objects.outwardenMaps, err
 }
 
 // settle puts the programs in place and the maps in order.

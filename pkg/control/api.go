@@ -47,6 +47,8 @@ type ConfigStatus struct {
 
 // CaptureStatus says what is captured, and where it goes.
 type CaptureStatus struct {
+	Ready     bool     `json:"ready"`           // all hooks are in force
+	Fault     string   `json:"fault,omitempty"` // what is wrong with them, if not
 	Backend   string   `json:"backend"`
 	Fail      string   `json:"fail"`
 	PinDir    string   `json:"pin_dir"`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -65,6 +66,8 @@ type Daemon struct {
 	heirs      chan *successor   // the same, for Upgrade
 	upgrading  sync.Mutex        // held while Upgrade waits
 	stored     bool              // the service manager keeps our sockets
+
+	fault atomic.Pointer[string] // what is wrong with the hooks
 
 	mu            sync.Mutex // guards what a reload changes
 	loaded        loaded

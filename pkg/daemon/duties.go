@@ -116,6 +116,7 @@ func (d *Daemon) watch() {
 	d.duties.work.Go(func() { d.report("control socket", server.Serve()) })
 	d.duties.work.Go(func() { d.watchKernel(ctx) })
 	d.duties.work.Go(func() { d.watchExisting(ctx) })
+	d.duties.work.Go(func() { d.watchHooks(ctx) })
 	d.watchNamespaces()
 }
 

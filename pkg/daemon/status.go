@@ -47,6 +47,8 @@ func (d *Daemon) captureStatus() control.CaptureStatus {
 	if c.FailOpen {
 		s.Fail = "open"
 	}
+	s.Fault = d.faultNow()
+	s.Ready = s.Fault == ""
 	for _, a := range d.listeners.addrs() {
 		s.Listeners = append(s.Listeners, a.String())
 	}

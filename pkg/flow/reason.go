@@ -77,6 +77,7 @@ const (
 	ReasonSecretReflected                        // the upstream sent a credential back; it was taken out of the response
 	ReasonContentCoding                          // the response is encoded so that it can't be looked into for credentials
 	ReasonLoop                                   // the original destination is a listener of ours
+	ReasonHooksBroken                            // somebody has detached or unpinned hooks of ours; they were put back
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
 
@@ -145,6 +146,7 @@ var reasonNames = [...]string{
 	ReasonSecretReflected:     "secret_reflected",
 	ReasonContentCoding:       "content_coding",
 	ReasonLoop:                "loop",
+	ReasonHooksBroken:         "hooks_broken",
 	ReasonInternal:            "internal",
 }
 

@@ -1,0 +1,71 @@
+package daemon_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/control"
+)
+
+// Hooks that somebody detaches or unpins are noticed: meanwhile the daemon is
+// not ready, an alert is in the trail, and they are put back by themselves.
+func TestSystemTamper(t *testing.T) {
+	requireBinaries(t)
+	w := newWorld(t)
+	d := w.daemon()
+	call := func() bool {
+		return w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL).code == 0
+	}
+	alerts := 0
+	for name, harm := range map[string]func(){
+		"a detached link":   func() { severed(t, filepath.Join(w.pins, "link_connect4")) },
+		"a removed pin":     func() { must(t, os.Remove(filepath.Join(w.pins, "link_connect6"))) },
+		"a wiped directory": func() { must(t, os.RemoveAll(w.pins)) },
+	} {
+		harm()
+		w.await(name+": not ready", func() bool { c := w.capture(); return !c.Ready && c.Fault != "" })
+		w.await(name+": ready again", func() bool { return w.capture().Ready })
+		if !call() {
+			t.Errorf("%s: not captured again", name)
+		}
+		alerts++
+		if n := w.alerts("hooks_broken", "mended"); n != alerts {
+			t.Errorf("%s: %d alerts, want %d", name, n, alerts)
+		}
+	}
+	if ill := w.doctor(); len(ill) != 0 {
+		t.Errorf("the doctor afterwards: %+v", ill)
+	}
+	d.stop()
+}
+
+// capture is that part of the status.
+func (w *world) capture() control.CaptureStatus {
+	w.t.Helper()
+	r := w.outwarden("status", "-o", "json")
+	var s control.Status
+	if err := json.Unmarshal([]byte(r.stdout), &s); err != nil {
+		w.t.Fatalf("status: %v: %v", r, err)
+	}
+	return s.Capture
+}
+
+// alerts counts those of a reason that say something.
+func (w *world) alerts(reason, what string) (n int) {
+	w.t.Helper()
+	r := w.outwarden("flows", "--kind", "alert", "-o", "json")
+	for line := range strings.Lines(r.stdout) {
+		var a audit.Record
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			w.t.Fatalf("alerts: %v: %v", r, err)
+		}
+		if a.Reason == reason && a.Anomaly != nil && strings.Contains(strings.Join(a.Anomaly.Reasons, " "), what) {
+			n++
+		}
+	}
+	return n
+}
