@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,6 +160,18 @@ func (c *child) do(s step, r *result) (err error) {
 		return sequence(s)
 	case "refused": // so often
 		return c.refused(s)
+	case "connects":
+		r.Text, err = c.connects(s)
+		return err
+	case "packets":
+		r.Text, err = c.packets(s)
+		return err
+	case "brood":
+		return brood(s, c)
+	case "nobody":
+		return errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobodyID), syscall.Setuid(nobodyID))
+	case "meddle":
+		return meddle(s.Addr)
 	case "self":
 		r.Text, err = self()
 		return err

@@ -16,7 +16,7 @@ import (
 // oracle sees every frame that comes to the internet: what is not there has not
 // left the host, whatever the workload was told.
 type oracle struct {
-	t       *testing.T
+	t       testing.TB
 	host    *netnstest.NS
 	fd      int
 	markers int

@@ -28,7 +28,7 @@ import (
 //	host: 10.9.0.1, 2001:db8:9::1  <--veth-->  internet: 10.9.0.2, 2001:db8:9::2,
 //	                                           203.0.113.10, 2001:db8:f::10
 type world struct {
-	t         *testing.T
+	t         testing.TB
 	backend   backend
 	host      *netnstest.NS
 	internet  *netnstest.NS
@@ -68,7 +68,7 @@ func eachBackend(t *testing.T, test func(*testing.T, backend)) {
 	}
 }
 
-func newWorld(t *testing.T, b backend, change ...func(*Config)) *world {
+func newWorld(t testing.TB, b backend, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, backend: b, host: netnstest.New(t), internet: netnstest.New(t), cgroup: netnstest.Cgroup(t), outside: netnstest.Cgroup(t)}
 	w.wire()
@@ -91,7 +91,7 @@ func newWorld(t *testing.T, b backend, change ...func(*Config)) *world {
 }
 
 // pinDir names a directory for the pinned state of one test, removed with it.
-func pinDir(t *testing.T) string {
+func pinDir(t testing.TB) string {
 	t.Helper()
 	dir := fmt.Sprintf("%s/outwarden-test-%d-%s", bpffs, os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
 	t.Cleanup(func() {
@@ -126,7 +126,7 @@ func prefixes(list ...string) (out []netip.Prefix) {
 	return out
 }
 
-func listenIn(t *testing.T, ns *netnstest.NS, addr string) *net.TCPListener {
+func listenIn(t testing.TB, ns *netnstest.NS, addr string) *net.TCPListener {
 	t.Helper()
 	return listenBy(t, ns, net.ListenConfig{}, addr)
 }
@@ -423,7 +423,7 @@ func (w *world) records() int {
 }
 
 // eventually waits for something that the kernel or another goroutine does in its own time.
-func eventually(t *testing.T, what string, done func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for range 1000 {
 		if done() {
