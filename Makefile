@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test test-kernels conformance-tls lint fuzz bench bench-profile bench-compare abuse kills s3 isolation namespaces soak clean install
+.PHONY: help build generate demo test test-kernels bench-capture conformance-tls lint fuzz bench bench-profile bench-compare abuse kills s3 isolation namespaces soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
