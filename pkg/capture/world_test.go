@@ -138,7 +138,7 @@ func (w *world) listenElse(ns *netnstest.NS, addr netip.AddrPort) *net.TCPListen
 	return listenBy(w.t, ns, net.ListenConfig{Control: w.capture.Control}, addr.String())
 }
 
-func listenBy(t *testing.T, ns *netnstest.NS, config net.ListenConfig, addr string) *net.TCPListener {
+func listenBy(t testing.TB, ns *netnstest.NS, config net.ListenConfig, addr string) *net.TCPListener {
 	t.Helper()
 	config.SetMultipathTCP(false)
 	var l net.Listener
