@@ -101,7 +101,7 @@ func makeKey(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	_, err = file.WriteString(hex.EncodeToString(key[:]) + "\n")
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
