@@ -56,6 +56,9 @@ bench-profile: ## where the CPU of outwarden goes under BENCHWORK (default a; ne
 bench-compare: $(BENCHSTAT) ## the benchmarks of the stages, here and at BASE (default main), by benchstat
 	scripts/bench/compare $(BENCHSTAT) $(BASE)
 
+bench-capture: ## what the hooks cost a connect and a packet, in turn with and without them (root)
+	OUTWARDEN_TEST_ROOT=1 go test -count=1 -timeout=10m -run '^$$' -bench Cost -benchtime 1x -v ./pkg/capture
+
 abuse: ## attack the proxy in full: mutations, slow clients, floods of names, a noisy neighbour
 	scripts/abuse
 
