@@ -15,6 +15,7 @@ import (
 
 // Commands of bpf(2), as in linux/bpf.h.
 const (
+	bpfMapGetNextKey = 4
 	bpfObjGet        = 7
 	bpfProgGetNextID = 11
 	bpfMapGetNextID  = 12
@@ -40,18 +41,8 @@ func (w *world) pinned() []object {
 // objectsOf asks the kernel what lies behind a pin.
 func objectsOf(t testing.TB, pin string) (found []object) {
 	t.Helper()
-	path, err := unix.BytePtrFromString(pin)
-	must(t, err)
-	attr := struct {
-		path  *byte
-		fd    uint32
-		flags uint32
-	}{path: path}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfObjGet, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	if errno != 0 {
-		t.Fatalf("open pin %s: %v", pin, errno)
-	}
-	defer unix.Close(int(fd))
+	fd := openPin(t, pin)
+	defer unix.Close(fd)
 	info, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
 	must(t, err)
 	defer info.Close()
@@ -63,6 +54,48 @@ func objectsOf(t testing.TB, pin string) (found []object) {
 		}
 	}
 	return found
+}
+
+// openPin opens what lies behind a pin.
+func openPin(t testing.TB, pin string) int {
+	t.Helper()
+	path, err := unix.BytePtrFromString(pin)
+	must(t, err)
+	attr := struct {
+		path  *byte
+		fd    uint32
+		flags uint32
+	}{path: path}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfObjGet, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	if errno != 0 {
+		t.Fatalf("open pin %s: %v", pin, errno)
+	}
+	return int(fd)
+}
+
+// keys lists those of a pinned map, each of that many bytes.
+func (w *world) keys(name string, size int) (all [][]byte) {
+	w.t.Helper()
+	fd := openPin(w.t, w.pins+"/"+name)
+	defer unix.Close(fd)
+	attr := struct {
+		fd, zero  uint32
+		key, next *byte
+		flags     uint64
+	}{fd: uint32(fd)} // no key: before the first
+	for {
+		next := make([]byte, size)
+		attr.next = &next[0]
+		_, _, errno := unix.Syscall(unix.SYS_BPF, bpfMapGetNextKey, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+		if errno == unix.ENOENT {
+			return all
+		}
+		if errno != 0 {
+			w.t.Fatalf("list %s: %v", name, errno)
+		}
+		all = append(all, next)
+		attr.key = &next[0]
+	}
 }
 
 // alive lists every BPF object of the machine.

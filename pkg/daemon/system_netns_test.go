@@ -1,15 +1,13 @@
 package daemon_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/netnstest"
@@ -229,20 +227,23 @@ func TestSystemNamespacesComeAndGo(t *testing.T) {
 	d := w.daemon()
 	w.succeed(w.work, program("client"), "alone", partnerAddr) // what is made once, is made
 	w.awaitOthers(0)
-	before, host := w.descriptors(d), w.hostState()
+	before, host, held := w.descriptors(d), w.hostState(), w.pinned()
 	for range cycles {
 		w.succeed(w.work, program("client"), "alone", partnerAddr)
 	}
 	w.awaitOthers(0)
 	w.await("the daemon has let go of all", func() bool { return w.descriptors(d) <= before })
+	if now := w.pinned(); !slices.Equal(now, held) {
+		t.Errorf("pinned: %v, before %v", now, held)
+	}
 	namespaces := map[string]bool{}
-	for _, key := range w.keys("routes") {
-		namespaces[string(key[4:12])] = true // struct route
+	for _, key := range w.keys("routes", 28) {
+		namespaces[string(key[4:12])] = true // of struct route
 	}
 	if len(namespaces) != 1 {
 		t.Errorf("routes of %d namespaces, want those of the host alone", len(namespaces))
 	}
-	if n := len(w.keys("flows")); n != 0 {
+	if n := len(w.keys("flows", 48)); n != 0 {
 		t.Errorf("%d records of flows are left", n)
 	}
 	w.sameHost(host)
@@ -271,17 +272,4 @@ func (w *world) descriptors(p *process) int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Process.Pid))
 	must(w.t, err)
 	return len(entries)
-}
-
-// keys are those of one of the pinned maps.
-func (w *world) keys(name string) (all [][]byte) {
-	w.t.Helper()
-	m, err := ebpf.LoadPinnedMap(w.pins+"/"+name, nil)
-	must(w.t, err)
-	defer m.Close()
-	var key, value []byte
-	for i := m.Iterate(); i.Next(&key, &value); {
-		all = append(all, bytes.Clone(key))
-	}
-	return all
 }
