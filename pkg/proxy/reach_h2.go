@@ -106,11 +106,13 @@ func (s *stream) prepare(q *request) (inject.Sealed, *failure) {
 			s.out[i].Value = schemeOf(q)
 		}
 	}
+	var content inject.Content
 	if q.gathering != inject.GatherNothing {
 		s.out = slices.DeleteFunc(s.out, expectation) // we have answered it
+		content = q.handed(s.ahead)                   // which is all here; else the reader still adds to it
 	}
 	s.rewrite = nil
-	return q.authorize(streamMessage{s}, q.handed(s.ahead))
+	return q.authorize(streamMessage{s}, content)
 }
 
 // schemeOf is what the upstream leg makes of the request, whatever the workload

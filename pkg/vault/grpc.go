@@ -31,7 +31,7 @@ func call(ctx context.Context, socket, method string, message []byte) ([]byte, e
 	client := h2.NewClient(conn, h2.Options{})
 	over := make(chan error, 1)
 	go func() { over <- client.Serve() }()
-	defer func() { _ = conn.Close(); <-over }()
+	defer func() { _, _ = conn.Close(), <-over }()
 	a := &answer{done: make(chan error, 1)}
 	if err := a.ask(client, method, message); err != nil {
 		return nil, err

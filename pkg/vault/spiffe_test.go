@@ -116,7 +116,7 @@ func TestX509SVID(t *testing.T) {
 	a, socket := newAgent(t)
 	soon := time.Now().Add(time.Hour)
 	both := append(appendField(nil, 1, svid(t, "spiffe://a/one", soon)), appendField(nil, 1, svid(t, "spiffe://a/two", soon))...)
-	a.set(x509Method, append(appendField(nil, 9, "unknown"), append([]byte{5<<3 | 0, 200, 1, 6<<3 | 5, 1, 2, 3, 4}, both...)...))
+	a.set(x509Method, append(appendField(nil, 9, "unknown"), append([]byte{5 << 3, 200, 1, 6<<3 | 5, 1, 2, 3, 4}, both...)...))
 	for _, id := range []string{"", "spiffe://a/one", "spiffe://a/two"} {
 		value, err := (&SPIFFE{Socket: socket, Kind: X509, ID: id}).Fetch(t.Context())
 		if err != nil {
