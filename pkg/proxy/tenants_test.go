@@ -15,6 +15,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/scrub"
 	"github.com/outwarden/outwarden/pkg/secret"
 )
@@ -39,7 +40,7 @@ func (t *tenant) plan(tb testing.TB) *inject.Plan {
 // response, and none sees its own credential. `make isolation` has it in full, under
 // the race detector.
 func TestTenants(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(o *options) { o.Timeouts = proxy.Timeouts{} }) // a loaded machine takes its time
 	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	tenants := []*tenant{
 		{name: "app", pid: appPID, exe: "/opt/app/*"}, {name: "other", pid: otherPID, exe: "/usr/bin/other"},
