@@ -841,6 +841,38 @@ static __always_inline void report_stray(struct bpf_sock *sk, const struct socke
 	bpf_ringbuf_submit(e, 0);
 }
 
+static __always_inline struct addr source_of(struct bpf_sock *sk)
+{
+	struct addr a;
+
+	if (sk->family == AF_INET)
+		return mapped(sk->src_ip4);
+	a.word[0] = sk->src_ip6[0];
+	a.word[1] = sk->src_ip6[1];
+	a.word[2] = sk->src_ip6[2];
+	a.word[3] = sk->src_ip6[3];
+	return a;
+}
+
+/*
+ * Whether an answer of ours has kept our own address, because nothing gave it
+ * the one that its reader knows. It would be answered by a reset, and the reader
+ * would wait in vain; dropped, it is sent again, when the table may be back.
+ */
+static __always_inline int is_bare_answer(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct packet p = {};
+	struct addr own;
+
+	if (skb->ifindex != LOOPBACK || sk->protocol != IPPROTO_TCP)
+		return 0;
+	own = source_of(sk);
+	if (!is_local(&own) || !is_listener(&own, sk->src_port))
+		return 0;
+	read_packet(skb, &p);
+	return same(&p.tuple.source, &own) && !is_local(&p.tuple.destination);
+}
+
 /*
  * Attached for backend nft alone, at the root: a socket may have been made
  * before its process came into the scope. Every packet of a redirected
@@ -862,7 +894,7 @@ int join_nat(struct __sk_buff *skb)
 		return ALLOW;
 	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (!s)
-		return ALLOW;
+		return is_bare_answer(skb, sk) ? REFUSE : ALLOW;
 	read_packet(skb, &p);
 	if (!is_local(&p.tuple.destination) || is_zero(&p.tuple.destination) ||
 	    (p.syn && !is_listener(&p.tuple.destination, p.tuple.destination_port))) {

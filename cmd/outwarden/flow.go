@@ -84,7 +84,10 @@ func showFlow(e *env, records []audit.Record) error {
 	s := sheet{w: e.stdout, paint: painter{e.colour()}}
 	first := &records[0]
 	s.title("flow "+first.Flow, first.Time.Local().Format("2006-01-02 15:04:05.000 MST"))
-	s.identity(first.Process)
+	if first.Guest == "" {
+		s.identity(first.Process)
+	}
+	s.field("guest", first.Guest)
 	if o := first.Original; o != nil {
 		s.field("meant", endpoint(o.IP, o.Port))
 	}

@@ -30,7 +30,7 @@ func (s rowStyle) row(r *audit.Record) []cell {
 		return append(row, cell{text: "! " + lossText(r), colour: red, free: true})
 	}
 	if s.process {
-		row = append(row, cell{text: caller(r.Process), colour: cyan})
+		row = append(row, cell{text: who(r), colour: cyan})
 	}
 	row = append(row,
 		cell{text: arrow(r) + " " + destination(r), colour: bold},
@@ -53,6 +53,14 @@ func (s rowStyle) when(t time.Time) string {
 		return t.Local().Format("2006-01-02 15:04:05.000")
 	}
 	return t.Local().Format("15:04:05.000")
+}
+
+// who is the process or the guest behind a record.
+func who(r *audit.Record) string {
+	if r.Guest != "" {
+		return "guest " + audit.Printable(r.Guest)
+	}
+	return caller(r.Process)
 }
 
 func caller(p *process.Identity) string {

@@ -95,7 +95,8 @@ func writeJSON(w io.Writer, v any) error {
 func printStatus(e *env, s *control.Status) error {
 	p := painter{e.colour()}
 	health, colour := "serving", green
-	if !s.Capture.Ready || s.Config.LastError != "" || s.Config.SecretError != "" || s.Audit.Lost+s.Audit.SyncFails > 0 {
+	if !s.Capture.Ready || s.Config.LastError != "" || s.Config.SecretError != "" || s.Audit.Lost+s.Audit.SyncFails > 0 ||
+		s.Capture.Table != nil && !s.Capture.Table.Intact {
 		health, colour = "serving, with a fault", red
 	}
 	fmt.Fprintf(e.stdout, "%s outwarden %s, %s for %s (pid %d)\n", p.in(colour, "●"), s.Version, health,
@@ -114,6 +115,12 @@ func printStatus(e *env, s *control.Status) error {
 	row("capture", "%s, fail %s, ports %s", s.Capture.Backend, s.Capture.Fail, joinPorts(s.Capture.Ports))
 	if s.Capture.Fault != "" {
 		row("", "%s", p.in(red, "not in force: "+s.Capture.Fault))
+	}
+	if t := s.Capture.Table; t != nil {
+		row("nftables", "%s", tableText(p, t))
+	}
+	for _, guests := range s.Capture.Guests {
+		row("guests", "%s", guests)
 	}
 	for _, scope := range s.Capture.Scopes {
 		row("scope", "%s", scope)
@@ -135,6 +142,21 @@ func printStatus(e *env, s *control.Status) error {
 		}
 	}
 	return w.Flush()
+}
+
+// tableText tells how our nftables table is.
+func tableText(p painter, t *control.TableStatus) string {
+	text := "table " + t.Name
+	switch {
+	case t.Error != "":
+		text += ", " + p.in(red, "not in place: "+t.Error)
+	case !t.Intact:
+		text += ", " + p.in(red, "changed by somebody else")
+	}
+	if t.Restored > 0 {
+		text += fmt.Sprintf(", put back %s", count(int(t.Restored), "time"))
+	}
+	return text
 }
 
 func orNone(s, none string) string {

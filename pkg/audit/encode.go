@@ -63,6 +63,7 @@ func (e *encoder) encode(r *Record) {
 
 // appendCommon appends what records say alike that one process makes to one API.
 func appendCommon(b []byte, r *Record) []byte {
+	b = text(b, `,"guest":`, r.Guest)
 	if r.Original != nil {
 		b = address(b, `,"original":{"ip":`, r.Original.IP, r.Original.Port)
 		b = append(b, '}')

@@ -23,6 +23,7 @@ func fullRecord() Record {
 	r.Reason, r.Lost = "upstream_closed", 3
 	r.Anomaly = &Anomaly{0.5, []string{"new host", "burst"}}
 	r.Scrubbed = []Scrubbed{{"partner-token", 2}, {"hmac", 1}}
+	r.Guest = "10.0.0.7" // beside a process it stands here alone
 	r.MAC, r.Prev, r.Hash = Digest{7}, Digest{8}, Digest{9}
 	return r
 }

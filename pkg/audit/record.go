@@ -28,6 +28,7 @@ type Record struct {
 	Kind        string            `json:"kind"`
 	Flow        string            `json:"flow,omitempty"` // flow.Flow.ID
 	Process     *process.Identity `json:"process,omitempty"`
+	Guest       string            `json:"guest,omitempty"`    // address of a guest: it has no process here, and the address is all that tells who it is
 	Original    *Endpoint         `json:"original,omitempty"` // where the workload meant to go
 	SNI         string            `json:"sni,omitempty"`
 	Host        string            `json:"host,omitempty"`

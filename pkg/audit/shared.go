@@ -16,7 +16,7 @@ type Shared struct {
 }
 
 // Share encodes what records say alike that one process makes to one API: the
-// Process, Original, SNI, Host, Route, Decision, Credentials, Upstream and
+// Process, Guest, Original, SNI, Host, Route, Decision, Credentials, Upstream and
 // EgressIP of r.
 func Share(r *Record) *Shared {
 	const usual = 1 << 10

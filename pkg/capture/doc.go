@@ -8,6 +8,11 @@
 // until another process opens the same directory. [Detach] takes everything
 // away.
 //
+// With [Config.Redirect] the hooks do not rewrite destinations: they mark the
+// socket, and the table of pkg/netfilter, which must stand before the listeners
+// are tagged, redirects what is marked. All listeners of a family must live then,
+// as the table sends to any of them. What it does not redirect does not leave.
+//
 // Traps. A listener without a tag does not exist for the hooks; that is how a
 // stranger on our port is told from us. Programs stand at the root cgroup, but
 // a process is only captured when the nearest ancestor of its cgroup that is in

@@ -31,13 +31,7 @@ func (b *builder) capture(doc *captureSection) {
 		b.fail(doc.Mark.at, "", "mark has more than 32 bits")
 	}
 	c.Mark = uint32(doc.Mark.value)
-	switch doc.Backend.value {
-	case "", "rewrite":
-	case "nft", "tproxy":
-		b.fail(doc.Backend.at, "use backend: rewrite", "backend %q is not supported yet", doc.Backend.value)
-	default:
-		b.oneOf(doc.Backend, "rewrite")
-	}
+	b.backend(doc)
 	b.capturedPorts(doc)
 }
 

@@ -47,6 +47,37 @@ type Capture struct {
 	Mark     uint32   // on our own sockets; 0: the daemon chooses
 	AllowRaw bool     // raw and ICMP sockets may send, and are recorded
 	Reset    bool     // connections that existed before are reset, not only recorded
+
+	Backend      Backend
+	RedirectMark uint32  // of backends nft and tproxy, one bit; 0: the daemon chooses
+	Guests       []Guest // of backend tproxy, which has at least one
+}
+
+// Backend is how connections come to the interceptor.
+type Backend string
+
+// The backends, by their names in the file.
+const (
+	Rewrite Backend = "rewrite" // the connect hook writes our listener into the call
+	NFT     Backend = "nft"     // the connect hook marks the socket, and nftables redirects it
+	TProxy  Backend = "tproxy"  // as Rewrite, and forwarded connections of guests too
+)
+
+// Guest says where guests are; at least one of the two is set, and both must hold.
+type Guest struct {
+	Source    netip.Prefix
+	Interface string
+}
+
+// String is "10.0.0.0/24 by virbr0", or as much of it as is set.
+func (g Guest) String() string {
+	switch {
+	case !g.Source.IsValid():
+		return "by " + g.Interface
+	case g.Interface == "":
+		return g.Source.String()
+	}
+	return g.Source.String() + " by " + g.Interface
 }
 
 // Target names workloads; one of the two is set.

@@ -21,13 +21,22 @@ type captureSection struct {
 	Scope    list[targetDoc] `json:"scope" jsonschema_description:"workloads to capture; default the root cgroup"`
 	Exclude  list[targetDoc] `json:"exclude" jsonschema_description:"workloads to leave alone"`
 	Ports    list[number]    `json:"ports" jsonschema_description:"destination ports to redirect; default 80, 443 and those that routes name"`
-	Backend  text            `json:"backend" jsonschema:"enum=rewrite"`
+	Backend  text            `json:"backend" jsonschema:"enum=rewrite,enum=nft,enum=tproxy" jsonschema_description:"how connections come to the interceptor; default rewrite"`
+	Guests   list[guestDoc]  `json:"guests" jsonschema_description:"with backend tproxy: guests whose connections are routed through this host"`
 	Fail     text            `json:"fail" jsonschema:"enum=closed,enum=open" jsonschema_description:"what happens to connections while the interceptor is dead"`
 	PinDir   text            `json:"pin_dir" jsonschema_description:"where BPF objects are pinned; default /sys/fs/bpf/outwarden"`
 	Raw      text            `json:"raw" jsonschema:"enum=refuse,enum=record" jsonschema_description:"packets of sockets that are neither TCP nor UDP, as of ping; default refuse"`
 	Existing text            `json:"existing" jsonschema:"enum=record,enum=reset" jsonschema_description:"connections that stood before their process came into scope; default record"`
 	Listen   list[number]    `json:"listen" jsonschema_description:"ports of the interceptor's listeners"`
 	Mark     number          `json:"mark" jsonschema_description:"socket mark of the interceptor's own connections"`
+
+	RedirectMark number `json:"redirect_mark" jsonschema_description:"with backends nft and tproxy: the bit of the mark by which connections are known that are redirected; default 0x80"`
+}
+
+type guestDoc struct {
+	At        Position `json:"-"`
+	CIDR      text     `json:"cidr" jsonschema_description:"addresses of the guests"`
+	Interface text     `json:"interface" jsonschema_description:"name of the interface by which their packets come"`
 }
 
 type targetDoc struct {
@@ -93,6 +102,7 @@ type fromDoc struct {
 	UID       list[number] `json:"uid" jsonschema_description:"user numbers"`
 	Unit      list[text]   `json:"unit" jsonschema_description:"systemd units, with *"`
 	Cgroup    list[text]   `json:"cgroup" jsonschema_description:"cgroup paths, with * and **"`
+	Guest     list[text]   `json:"guest" jsonschema_description:"addresses or networks of guests (backend tproxy), in place of a process"`
 	Pod       later        `json:"pod"`
 	Container later        `json:"container"`
 }

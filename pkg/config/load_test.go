@@ -40,6 +40,7 @@ func TestExample(t *testing.T) {
 	want := &config.Config{
 		Files: []string{"testdata/example.yaml"},
 		Capture: config.Capture{
+			Backend: config.Rewrite,
 			Scope:   []config.Target{{Cgroup: "/"}},
 			Exclude: []config.Target{{Unit: "ssh.service"}},
 			Ports:   []uint16{80, 443},
@@ -110,7 +111,7 @@ routes:
 `)
 	want := config.Capture{
 		Scope: []config.Target{{Unit: "a.service"}}, Exclude: []config.Target{{Cgroup: "/b"}}, Ports: []uint16{8443},
-		FailOpen: true, PinDir: "/p", Listen: []uint16{15001, 15002}, Mark: 0x20,
+		FailOpen: true, PinDir: "/p", Listen: []uint16{15001, 15002}, Mark: 0x20, Backend: config.Rewrite,
 	}
 	if diff := cmp.Diff(want, c.Capture); diff != "" {
 		t.Errorf("capture -want +got:\n%s", diff)
@@ -154,7 +155,7 @@ routes:
 func TestDefaults(t *testing.T) {
 	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "default: passthrough\n"} {
 		c := load(t, text)
-		want := config.Capture{Scope: []config.Target{{Cgroup: "/"}}, Ports: []uint16{80, 443}, PinDir: "/sys/fs/bpf/outwarden"}
+		want := config.Capture{Scope: []config.Target{{Cgroup: "/"}}, Ports: []uint16{80, 443}, PinDir: "/sys/fs/bpf/outwarden", Backend: config.Rewrite}
 		if diff := cmp.Diff(want, c.Capture); diff != "" {
 			t.Errorf("%q: capture -want +got:\n%s", text, diff)
 		}

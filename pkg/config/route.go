@@ -45,6 +45,7 @@ func (b *builder) route(doc *routeDoc) {
 		r.Limits.EditedBody = cmp.Or(doc.Limits.EditedBody.value, r.Limits.EditedBody)
 	}
 	b.checkRoute(doc, &r)
+	b.checkGuests(doc, &r)
 	b.config.Routes = append(b.config.Routes, r)
 }
 
@@ -77,6 +78,7 @@ func (b *builder) from(doc *fromDoc) policy.From {
 		f.ExeSHA256 = append(f.ExeSHA256, digest)
 	}
 	f.Users = b.users(doc)
+	f.Guests = b.guests(doc)
 	return f
 }
 
@@ -233,9 +235,7 @@ func (b *builder) scrub(doc *routeDoc, r *Route) Scrub {
 	}
 }
 
-func isEmpty(f *policy.From) bool {
-	return len(f.Exe)+len(f.ExeSHA256)+len(f.Users)+len(f.Units)+len(f.Cgroups) == 0
-}
+func isEmpty(f *policy.From) bool { return len(f.Guests) == 0 && f.AnyProcess() }
 
 // checkUntouched refuses on a route that does not decrypt, or does not send,
 // what only decrypting and sending can do.

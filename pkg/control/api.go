@@ -50,6 +50,7 @@ type CaptureStatus struct {
 	Ready     bool     `json:"ready"`           // all hooks are in force
 	Fault     string   `json:"fault,omitempty"` // what is wrong with them, if not
 	Backend   string   `json:"backend"`
+	Guests    []string `json:"guests,omitempty"` // backend tproxy: where guests are
 	Fail      string   `json:"fail"`
 	PinDir    string   `json:"pin_dir"`
 	Listeners []string `json:"listeners"`
@@ -57,6 +58,17 @@ type CaptureStatus struct {
 	Ports     []uint16 `json:"ports"`
 	Scopes    []string `json:"scopes"`
 	Excluded  []string `json:"excluded,omitempty"`
+
+	Table *TableStatus `json:"table,omitempty"` // backends nft and tproxy
+}
+
+// TableStatus says how our nftables table is, and for guests the policy rules.
+type TableStatus struct {
+	Name     string     `json:"name"`
+	Intact   bool       `json:"intact"`
+	Restored uint64     `json:"restored"`          // times that somebody else's change was undone, in any network namespace
+	Changed  *time.Time `json:"changed,omitempty"` // the last of them
+	Error    string     `json:"error,omitempty"`   // why it could not be put back
 }
 
 // FlowStatus counts connections and requests.

@@ -52,6 +52,9 @@ type Daemon struct {
 	capture    *capture.Capture
 	pinned     bool // there were hooks before ours
 	listeners  listeners
+	tables     tables
+	guests     set           // transparent listeners of backend tproxy
+	guestFlows atomic.Uint64 // given out
 	namespaces *namespaces
 	upstreams  *upstream.Pool
 	proxy      *proxy.Proxy
@@ -91,7 +94,7 @@ type loaded struct {
 func Start(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{o: o, since: time.Now(), successors: make(chan *successor), heirs: make(chan *successor), existing: newExisting()}
 	steps := []func(context.Context) error{
-		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.openListeners,
+		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.listenGuests, d.openListeners,
 		d.openNamespaces, d.relieve, d.openTrail, d.openReplays, d.openScopes, d.openControl, d.openHandover, d.confirm,
 	}
 	for _, step := range steps {
@@ -115,6 +118,9 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	var work sync.WaitGroup
 	d.listeners.serve(func(l *net.TCPListener, netns uint64) { d.report("accept", d.proxy.Serve(l, netns)) })
 	work.Go(d.listeners.wait)
+	for _, l := range d.guests.sockets {
+		work.Go(func() { d.report("accept guests", d.proxy.Serve(l, guestNetns)) })
+	}
 	work.Go(func() { d.watchSecrets(ctx) })
 	work.Go(func() { newHeap(d.proxy.Shed).keep(ctx) })
 	work.Go(func() { d.awaitSuccessors(ctx) })

@@ -34,6 +34,10 @@ func (d *Daemon) replaceEphemeral() error {
 		return nil
 	}
 	_, err := capture.Detach(pinDir(d.loaded.config, true))
+	if d.loaded.config.Capture.Backend != config.Rewrite {
+		_, failed := removeTables(pinDir(d.loaded.config, true))
+		err = errors.Join(err, failed)
+	}
 	return err
 }
 
@@ -52,7 +56,10 @@ func Detach(ctx context.Context, c *config.Config) (removed []string, err error)
 	for _, ephemeral := range []bool{false, true} {
 		names, err := capture.Detach(pinDir(c, ephemeral))
 		removed, failed = append(removed, names...), append(failed, err)
+		names, err = removeTables(pinDir(c, ephemeral))
+		removed, failed = append(removed, names...), append(failed, err)
 	}
+	failed = append(failed, removeIfThere(tablesPath(c)))
 	runs, err := removeRuns(c)
 	return append(removed, runs...), errors.Join(append(failed, err)...)
 }

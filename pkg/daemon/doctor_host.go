@@ -64,17 +64,17 @@ func (e *examination) bpffs() {
 
 // marks looks for rules of others that use the bits of ours.
 func (e *examination) marks() {
-	own := cmp.Or(e.config.Capture.Mark, capture.DefaultMark)
-	uses, err := netfilter.Marks(nil, own|netfilter.DefaultMark, tablePrefix)
+	ours := cmp.Or(e.config.Capture.Mark, capture.DefaultMark) | cmp.Or(e.config.Capture.RedirectMark, netfilter.DefaultMark)
+	uses, err := netfilter.Marks(nil, ours, tablePrefix)
 	if err != nil {
 		e.fine("marks", "what uses marks cannot be told: %v", err)
 		return
 	}
 	for _, u := range uses {
-		e.wrong("marks", "choose a bit that nobody uses in capture.mark, or have the rule leave ours alone", "%v, which takes in a bit of ours (%#x)", u, own|netfilter.DefaultMark)
+		e.wrong("marks", "choose a bit that nobody uses in capture.mark, or have the rule leave ours alone", "%v, which takes in a bit of ours (%#x)", u, ours)
 	}
 	if len(uses) == 0 {
-		e.fine("marks", "no rule of nftables or of policy routing uses ours (%#x)", own|netfilter.DefaultMark)
+		e.fine("marks", "no rule of nftables or of policy routing uses ours (%#x)", ours)
 	}
 }
 

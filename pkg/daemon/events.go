@@ -16,6 +16,9 @@ type flows struct{ d *Daemon }
 
 // Lookup finds the record of a connect, once.
 func (f flows) Lookup(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool) {
+	if netns == guestNetns {
+		return f.d.guestFlow(local, remote)
+	}
 	return f.d.capture.LookupIn(netns, local, remote)
 }
 

@@ -150,6 +150,7 @@ func (t *terms) sameAs(next *terms) error {
 // is that we can't.
 func (d *Daemon) handOver(s *successor) (relieved bool, err error) {
 	d.unwatchNamespaces() // all listeners there will be are offered
+	d.tables.hold(true)   // the successor puts its own in place
 	offer, err := d.offer()
 	if err == nil {
 		defer func() { closeAll(offer.files) }()
@@ -198,6 +199,7 @@ func (d *Daemon) yield(s *successor) error {
 
 // handoverFailed says so, here and to whoever asked for the upgrade.
 func (d *Daemon) handoverFailed(s *successor, err error) {
+	d.tables.hold(false)
 	d.failHandover(err) // before the successor ends, which the one who asked waits for
 	_ = s.send(&message{Failed: err.Error()})
 	s.close()

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/config"
 )
 
 // listenPorts is how many ports we listen on where the configuration names
@@ -40,6 +41,9 @@ func (d *Daemon) openListeners(ctx context.Context) error {
 		home, err := d.listen(ctx, ports)
 		if err == nil {
 			d.listeners.add(home) // which closes it from now on
+			if err := d.openTable(); err != nil {
+				return err
+			}
 			return tag(d.capture, home)
 		}
 		if n == tries || len(d.loaded.config.Capture.Listen) > 0 || !errors.Is(err, syscall.EADDRINUSE) {
@@ -197,7 +201,7 @@ func (d *Daemon) openCapture(ports []uint16) error {
 	c := d.loaded.config.Capture
 	_, before := os.Stat(d.pins())
 	hooks, err := capture.Open(capture.Config{
-		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, AllowRaw: c.AllowRaw, Mark: c.Mark,
+		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, AllowRaw: c.AllowRaw, Mark: c.Mark, Redirect: redirectMark(&c),
 		Held: d.inherited.takePins(),
 	})
 	if err != nil {
@@ -230,4 +234,8 @@ func (d *Daemon) closeCapture() {
 	}
 	_, err := capture.Detach(d.pins())
 	d.report("kernel hooks", err)
+	if d.loaded.config.Capture.Backend != config.Rewrite {
+		_, err := removeTables(d.pins())
+		d.report("nftables", err)
+	}
 }

@@ -15,6 +15,7 @@ type set struct {
 	netns   uint64 // its cookie; zero until the listeners are tagged
 	cgroup  uint64 // of the process that it was opened for; zero if that is not known
 	sockets []*net.TCPListener
+	leave   func() // of a set elsewhere: when its namespace goes
 }
 
 // has reports whether one of them stands on that address.

@@ -35,6 +35,7 @@ type namespaces struct {
 	hooks     *capture.Capture
 	processes *process.Resolver
 	inScope   func(cgroup string) bool
+	redirect  func(ns *os.File) (leave func(), err error) // what the backend needs there beside listeners
 	log       func(what string, err error)
 	arrivals  chan flow.Flow // of which cgroup and caller count
 	looks     chan struct{}  // holds a value when workloads are to be looked for
@@ -54,7 +55,7 @@ func (d *Daemon) openNamespaces(context.Context) error {
 		return err
 	}
 	d.namespaces = &namespaces{
-		listeners: &d.listeners, hooks: d.capture, processes: d.processes, log: d.report,
+		listeners: &d.listeners, hooks: d.capture, processes: d.processes, redirect: d.redirectIn, log: d.report,
 		inScope:  func(cgroup string) bool { return d.scopes.covers(cgroup) },
 		arrivals: make(chan flow.Flow, mostWaiting), looks: make(chan struct{}, 1),
 		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
@@ -68,6 +69,9 @@ func (n *namespaces) adopt(sets map[process.Netns]*set) error {
 	defer n.turn.Unlock()
 	for ns, s := range sets {
 		n.listeners.add(s) // which closes it from now on
+		if err := n.redirectAgain(s); err != nil {
+			return err
+		}
 		if err := tag(n.hooks, s); err != nil {
 			return err
 		}
@@ -90,6 +94,20 @@ func (n *namespaces) missed(f *flow.Flow) {
 	if f.Reason == flow.ReasonListenerGone {
 		n.announce(f)
 	}
+}
+
+// redirectAgain does what the backend needs beside listeners that we were handed.
+func (n *namespaces) redirectAgain(s *set) error {
+	return onFD(s.sockets[0], func(fd int) error {
+		ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
+		if err != nil {
+			return os.NewSyscallError("find the network namespace of a listener", err)
+		}
+		file := os.NewFile(uintptr(ns), "network namespace")
+		defer file.Close()
+		s.leave, err = n.redirect(file)
+		return err
+	})
 }
 
 func (n *namespaces) announce(f *flow.Flow) {
@@ -178,8 +196,15 @@ func (n *namespaces) open(ctx context.Context, file *os.File, cgroup uint64) err
 		return errMany
 	}
 	s, taken := listenIn(ctx, file, n.listeners.addrs(), n.hooks.Control)
-	if err = tag(n.hooks, s); err != nil || len(s.sockets) == 0 {
+	leave, err := n.redirect(file)
+	if err == nil {
+		err = tag(n.hooks, s)
+	}
+	if err != nil || len(s.sockets) == 0 {
 		s.close()
+		if leave != nil {
+			leave()
+		}
 		n.hooks.LeaveNetns(s.netns)
 		n.fail(ns)
 		return errors.Join(taken, err)
@@ -188,6 +213,7 @@ func (n *namespaces) open(ctx context.Context, file *os.File, cgroup uint64) err
 	if n.listeners.add(s) {
 		n.learn(ns)
 		n.sets[ns] = s
+		s.leave = leave
 		n.keepers.Go(func() { n.keep(ctx, ns, s) })
 	}
 	return taken
@@ -224,6 +250,7 @@ func (n *namespaces) keep(ctx context.Context, ns process.Netns, s *set) {
 	n.forget(ns)
 	delete(n.sets, ns)
 	n.listeners.remove(s)
+	s.leave()
 	n.hooks.LeaveNetns(s.netns)
 }
 

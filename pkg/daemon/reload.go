@@ -78,6 +78,8 @@ func fixed(old, next *config.Config) error {
 		{"capture.pin_dir", old.Capture.PinDir, next.Capture.PinDir},
 		{"capture.listen", old.Capture.Listen, next.Capture.Listen},
 		{"capture.mark", old.Capture.Mark, next.Capture.Mark},
+		{"capture.backend", old.Capture.Backend, next.Capture.Backend},
+		{"capture.redirect_mark", old.Capture.RedirectMark, next.Capture.RedirectMark},
 		{"capture.fail", old.Capture.FailOpen, next.Capture.FailOpen},
 		{"capture.raw", old.Capture.AllowRaw, next.Capture.AllowRaw},
 	} {
@@ -106,6 +108,9 @@ func (d *Daemon) renewAuthority(c *config.Config) error {
 // changeHost does what a configuration asks for outside of this process.
 func (d *Daemon) changeHost(c *config.Config) error {
 	if err := d.capture.SetPorts(c.Capture.Ports); err != nil {
+		return err
+	}
+	if err := d.changeTable(c); err != nil {
 		return err
 	}
 	if err := d.scopes.configure(c); err != nil {

@@ -43,7 +43,7 @@ func (d *Daemon) configStatus() control.ConfigStatus {
 
 func (d *Daemon) captureStatus() control.CaptureStatus {
 	c := d.loaded.config.Capture
-	s := control.CaptureStatus{Backend: "rewrite", Fail: "closed", PinDir: d.pins(), Ports: c.Ports, Others: d.listeners.others()}
+	s := control.CaptureStatus{Backend: string(c.Backend), Table: d.tables.status(), Fail: "closed", PinDir: d.pins(), Ports: c.Ports, Others: d.listeners.others()}
 	if c.FailOpen {
 		s.Fail = "open"
 	}
@@ -51,6 +51,9 @@ func (d *Daemon) captureStatus() control.CaptureStatus {
 	s.Ready = s.Fault == ""
 	for _, a := range d.listeners.addrs() {
 		s.Listeners = append(s.Listeners, a.String())
+	}
+	for _, g := range c.Guests {
+		s.Guests = append(s.Guests, g.String())
 	}
 	s.Scopes, s.Excluded = d.scopes.list()
 	return s

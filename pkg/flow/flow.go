@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"hash/fnv"
 	"net/netip"
 	"strconv"
 	"time"
@@ -17,6 +18,7 @@ type Flow struct {
 	Caller   Caller         // who called connect()
 	At       time.Time      // when connect() was called
 	Verdict  Verdict        // what the kernel did
+	Guest    bool           // forwarded through this host: no process of its kernel called connect(), and Source is all that is known
 	Reason   Reason         // why, if the verdict is deny or pass
 }
 
@@ -37,6 +39,28 @@ type ExeID struct {
 
 // IsZero reports whether the executable is unknown.
 func (e ExeID) IsZero() bool { return e == ExeID{} }
+
+// GuestAddr is the address of the guest behind the flow; the zero Addr where a
+// process of this host is.
+func (f *Flow) GuestAddr() netip.Addr {
+	if !f.Guest {
+		return netip.Addr{}
+	}
+	return f.Source.Addr()
+}
+
+// Workload is a number for who shares what is limited for each workload: its
+// cgroup, or for a guest its address. Cgroup ids never come near guests' numbers.
+func (f *Flow) Workload() uint64 {
+	if !f.Guest {
+		return f.Cgroup
+	}
+	const guests = 1 << 63
+	h := fnv.New64a()
+	b := f.Source.Addr().As16()
+	h.Write(b[:])
+	return h.Sum64() | guests
+}
 
 // ID is a short name for the flow, unique on this host and sortable by time.
 func (f Flow) ID() string {

@@ -78,6 +78,8 @@ const (
 	ReasonContentCoding                          // the response is encoded so that it can't be looked into for credentials
 	ReasonLoop                                   // the original destination is a listener of ours
 	ReasonHooksBroken                            // somebody has detached or unpinned hooks of ours; they were put back
+	ReasonGuest                                  // the caller is a guest, of which no kernel record tells: it gets no credential
+	ReasonTableChanged                           // somebody else changed our nftables table, a policy rule or the route; it was put back
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
 
@@ -147,6 +149,8 @@ var reasonNames = [...]string{
 	ReasonContentCoding:       "content_coding",
 	ReasonLoop:                "loop",
 	ReasonHooksBroken:         "hooks_broken",
+	ReasonGuest:               "guest",
+	ReasonTableChanged:        "table_changed",
 	ReasonInternal:            "internal",
 }
 

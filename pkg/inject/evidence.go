@@ -72,6 +72,8 @@ func identifies(p *upstream.Profile) bool {
 func bindCaller(e *Evidence) flow.Reason {
 	f := e.Flow
 	switch {
+	case f != nil && f.Guest:
+		return flow.ReasonGuest
 	case f == nil, f.Cookie == 0, f.Caller.PID == 0, !f.Original.IsValid():
 		return flow.ReasonNoRecord
 	case forbidden(e.Method, e.Plan.Empty()):

@@ -26,7 +26,7 @@ var ErrUnsupported = errors.New("the kernel lacks a part of nftables")
 // Config says what a table does.
 type Config struct {
 	Name   string   // of the table; [Remove] finds all that belongs to it by this
-	Netns  *os.File // network namespace; nil: the caller's. It stays the caller's to close
+	Netns  *os.File // network namespace; nil: the caller's. It may be closed after Open
 	Mark   uint32   // one bit; DefaultMark if zero
 	Local  Local
 	Guests Guests
@@ -64,6 +64,7 @@ type Table struct {
 	want   Config
 	seen   picture // what the kernel showed when all was in place
 	health Health
+	held   bool // see Hold
 }
 
 // Health is how a table is.
@@ -119,15 +120,19 @@ func dial(ns *os.File) (*Table, error) {
 	t := &Table{ns: netns.None()}
 	var options []nftables.ConnOption
 	if ns != nil {
-		t.ns = netns.NsHandle(int(ns.Fd()))
+		fd, err := unix.FcntlInt(ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, os.NewSyscallError("keep the network namespace", err)
+		}
+		t.ns = netns.NsHandle(fd)
 		options = append(options, nftables.WithNetNSFd(int(t.ns)))
 	}
 	var err error
-	if t.nft, err = nftables.New(options...); err != nil {
-		return nil, fmt.Errorf("reach nftables: %v", err)
+	if t.nft, err = nftables.New(options...); err == nil {
+		t.routes, err = netlink.NewHandleAt(t.ns, unix.NETLINK_ROUTE)
 	}
-	if t.routes, err = netlink.NewHandleAt(t.ns, unix.NETLINK_ROUTE); err != nil {
-		return nil, fmt.Errorf("reach the routing tables: %v", err)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reach nftables and routing: %v", err), t.leave())
 	}
 	return t, nil
 }
@@ -194,5 +199,13 @@ func (t *Table) Health() Health {
 // Close lets go of the table and leaves it in place.
 func (t *Table) Close() error {
 	t.routes.Close()
-	return t.nft.CloseLasting()
+	return t.leave()
+}
+
+// leave lets go of the network namespace, which it would keep alive.
+func (t *Table) leave() error {
+	if !t.ns.IsOpen() {
+		return nil
+	}
+	return t.ns.Close()
 }

@@ -99,10 +99,21 @@ func listen(s *nl.NetlinkSocket, events chan<- struct{}) {
 	}
 }
 
+// Hold makes Watch let changes be, or undo them again: another process may be
+// about to take the table over.
+func (t *Table) Hold(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = on
+}
+
 // restore looks, and puts in place what is not.
 func (t *Table) restore() (r Restored, found bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.held {
+		return r, false
+	}
 	what, intact := t.compare()
 	if intact {
 		t.health.Intact = true
@@ -111,6 +122,7 @@ func (t *Table) restore() (r Restored, found bool) {
 	failing := t.health.Failed != nil
 	err := t.place()
 	if err == nil {
+		t.forget()
 		t.health.Restored++
 		t.health.Changed = time.Now()
 	}

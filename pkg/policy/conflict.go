@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/outwarden/outwarden/pkg/match"
 )
@@ -62,6 +63,7 @@ func (r *Route) covers(o *Route) bool {
 		coverLists(r.From.Users, o.From.Users, equal) &&
 		coverLists(r.From.Units, o.From.Units, match.Glob.Covers) &&
 		coverLists(r.From.Cgroups, o.From.Cgroups, match.Glob.Covers) &&
+		coverLists(r.From.Guests, o.From.Guests, coversPrefix) &&
 		(r.To.everywhere() || coverLists(r.To.Hosts, o.To.Hosts, match.Host.Covers)) &&
 		coverLists(r.To.Ports, o.To.Ports, equal) &&
 		coverLists(r.To.Methods, o.To.Methods, equalFold) &&
@@ -84,6 +86,10 @@ func coverLists[T any](outer, inner []T, covers func(T, T) bool) bool {
 		}
 	}
 	return len(inner) > 0
+}
+
+func coversPrefix(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
 func equal[T comparable](a, b T) bool { return a == b }

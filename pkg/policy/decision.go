@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"net/netip"
+
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/process"
 )
@@ -8,6 +10,7 @@ import (
 // Request is what is asked: a connection, or one request on it.
 type Request struct {
 	Process *process.Identity // nil: not known
+	Guest   netip.Addr        // of a guest, which has no process; the zero Addr: it is none
 	Host    string            // canonical (match.CanonicalHost); "" unknown
 	Port    uint16            // of the original destination
 	Method  string            // "" at connection level

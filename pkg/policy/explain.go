@@ -38,7 +38,7 @@ func (r *Route) explain(q *Request) Step {
 	if why := r.To.missDestination(q); why != "" {
 		return Step{Reason: flow.ReasonNoRoute, Why: why}
 	}
-	if why := r.From.miss(q.Process); why != "" {
+	if why := r.From.miss(q); why != "" {
 		return Step{Reason: flow.ReasonIdentityMismatch, Why: why}
 	}
 	switch {
@@ -79,10 +79,16 @@ func (t *To) matchesHost(host string) bool {
 	return len(t.Hosts) == 0
 }
 
-// miss names the first condition that the process does not meet; "" is none.
-func (f *From) miss(id *process.Identity) string {
+// miss names the first condition that the process, or the guest, does not meet;
+// "" is none.
+func (f *From) miss(q *Request) string {
+	id := q.Process
 	switch {
-	case f.anyone():
+	case !f.matchesGuest(q.Guest) && !q.Guest.IsValid():
+		return "it is no guest"
+	case !f.matchesGuest(q.Guest):
+		return notAmong("guest", q.Guest.String(), list(f.Guests))
+	case f.AnyProcess():
 		return ""
 	case id == nil:
 		return "the process is not known"

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -18,13 +19,14 @@ func (t *To) miss(method, path string) flow.Reason {
 	return t.missPath(path)
 }
 
-// matches reports whether the process is one that f is for. What is not known of
-// it is empty and matches no pattern.
-func (f *From) matches(id *process.Identity) bool {
-	if f.anyone() {
-		return true
+// matches reports whether the process, or the guest, is one that f is for. What
+// is not known of it is empty and matches no pattern.
+func (f *From) matches(q *Request) bool {
+	if !f.matchesGuest(q.Guest) {
+		return false
 	}
-	return id != nil &&
+	id := q.Process
+	return f.AnyProcess() || id != nil &&
 		matchesGlob(f.Exe, id.Exe) &&
 		matchesDigest(f.ExeSHA256, id.ExeSHA256) &&
 		matchesUser(f.Users, id) &&
@@ -32,7 +34,12 @@ func (f *From) matches(id *process.Identity) bool {
 		matchesGlob(f.Cgroups, id.Cgroup)
 }
 
-func (f *From) anyone() bool {
+func (f *From) matchesGuest(a netip.Addr) bool {
+	return len(f.Guests) == 0 || slices.ContainsFunc(f.Guests, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// AnyProcess reports whether nothing is said of processes.
+func (f *From) AnyProcess() bool {
 	return len(f.Exe)+len(f.ExeSHA256)+len(f.Users)+len(f.Units)+len(f.Cgroups) == 0
 }
 

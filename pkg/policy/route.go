@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/outwarden/outwarden/pkg/match"
 )
@@ -86,6 +87,10 @@ type From struct {
 	Users     []string     // user names or decimal uids
 	Units     []match.Glob // systemd units of the system manager
 	Cgroups   []match.Glob // cgroup paths below the cgroup2 mount
+
+	// Guests are addresses of guests, which are no processes: with any other
+	// condition beside it nobody matches.
+	Guests []netip.Prefix
 }
 
 // To says which destinations and requests a route is for.

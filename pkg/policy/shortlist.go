@@ -42,7 +42,7 @@ func (p *Policy) Shortlist(r *Request) Shortlist {
 		}
 		switch route := &p.routes[i]; {
 		case !route.To.matchesPort(r.Port):
-		case !route.From.matches(r.Process):
+		case !route.From.matches(r):
 			s.missed = flow.ReasonIdentityMismatch
 		default:
 			s.add(i)

@@ -134,7 +134,7 @@ func (p *Proxy) forget(c *conn) {
 		s.forget(c)
 	}
 	if c.share != nil {
-		p.shares.give(c.flow.Cgroup)
+		p.shares.give(c.flow.Workload())
 	}
 	<-p.slots
 }

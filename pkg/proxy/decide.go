@@ -60,7 +60,7 @@ func (c *conn) decideUnknown(why flow.Reason) policy.Action {
 }
 
 func (c *conn) question(host string) *policy.Request {
-	return &policy.Request{Process: c.process, Host: host, Port: c.flow.Original.Port()}
+	return &policy.Request{Process: c.process, Guest: c.flow.GuestAddr(), Host: host, Port: c.flow.Original.Port()}
 }
 
 // deny ends a connection by policy. Before TLS there is no polite way to say

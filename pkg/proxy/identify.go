@@ -4,6 +4,9 @@ package proxy
 // is already gone leaves what the kernel saw; routes that ask for more do not
 // match it then.
 func (c *conn) identify() {
+	if c.flow.Guest {
+		return // nobody here is it
+	}
 	id, err := c.p.o.Processes.Resolve(&c.flow)
 	if err != nil {
 		c.p.o.OnDefect(err)

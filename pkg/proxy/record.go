@@ -36,7 +36,16 @@ func (c *conn) describe(r *audit.Record) {
 	r.Time = time.Now()
 	r.Flow = c.flowID()
 	r.Process = c.process
+	r.Guest = text(c.flow.GuestAddr())
 	r.Original = endpoint(c.flow.Original)
+}
+
+// text is an address as records say it; "" for none.
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 func endpoint(a netip.AddrPort) *audit.Endpoint {
@@ -117,6 +126,7 @@ type saying struct {
 // its address stands for it.
 type topic struct {
 	process                    *process.Identity
+	guest                      netip.Addr
 	original                   netip.AddrPort
 	sni, host, route, decision string
 	upstream                   unique.Handle[upstream.Peer] // zero: none was reached
@@ -145,7 +155,7 @@ func (s *saying) fits(t *topic, credentials []inject.Use) bool {
 
 func (q *request) topic(decision string) topic {
 	t := topic{
-		process: q.c.process, original: q.c.flow.Original, sni: q.c.hello.ServerName,
+		process: q.c.process, guest: q.c.flow.GuestAddr(), original: q.c.flow.Original, sni: q.c.hello.ServerName,
 		host: q.host, route: q.decision.Name, decision: decision,
 	}
 	if !q.up.IsZero() {
@@ -157,7 +167,7 @@ func (q *request) topic(decision string) topic {
 // record is one that says just this.
 func (t *topic) record(credentials []inject.Use) *audit.Record {
 	r := &audit.Record{
-		Process: t.process, Original: endpoint(t.original), SNI: t.sni, Host: t.host, Route: t.route, Decision: t.decision,
+		Process: t.process, Guest: text(t.guest), Original: endpoint(t.original), SNI: t.sni, Host: t.host, Route: t.route, Decision: t.decision,
 	}
 	for _, u := range credentials {
 		r.Credentials = append(r.Credentials, audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form})

@@ -63,7 +63,7 @@ func (c *conn) terminate() error {
 	defer c.share.done()
 	c.wire.Hold() // our session ticket leaves with the first answer, if a request is here by then
 	_ = c.wire.SetDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
-	if err := server.HandshakeContext(askedBy(c.flow.Cgroup)); err != nil {
+	if err := server.HandshakeContext(askedBy(c.flow.Workload())); err != nil {
 		_ = c.wire.Release() // the alert
 		return err
 	}

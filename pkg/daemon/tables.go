@@ -1,0 +1,257 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/netfilter"
+	"github.com/outwarden/outwarden/pkg/process"
+)
+
+// tables are our nftables tables, one in each network namespace where one is
+// needed, and all of one name.
+type tables struct {
+	changed func(netfilter.Restored)
+	failed  func(what string, err error)
+	work    sync.WaitGroup
+
+	mu   sync.Mutex
+	home *netfilter.Table // nil: backend rewrite
+	all  map[*netfilter.Table]context.CancelFunc
+	gone uint64 // changes that were undone in tables that are closed
+}
+
+// open puts a table in place and watches it. close ends the watch, and leaves
+// the table: it goes with its namespace, or with detach.
+func (ts *tables) open(c netfilter.Config) (t *netfilter.Table, close func(), err error) {
+	if t, err = netfilter.Open(c); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.all == nil {
+		ts.all = map[*netfilter.Table]context.CancelFunc{}
+	}
+	ts.all[t] = cancel
+	ts.work.Go(func() { ts.watch(ctx, t) })
+	return t, func() { ts.close(t) }, nil
+}
+
+func (ts *tables) watch(ctx context.Context, t *netfilter.Table) {
+	if err := t.Watch(ctx, ts.changed); ctx.Err() == nil {
+		ts.failed("nftables", err)
+	}
+	ts.failed("nftables", t.Close())
+}
+
+func (ts *tables) close(t *netfilter.Table) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if stop, open := ts.all[t]; open {
+		stop()
+		ts.gone += t.Health().Restored
+		delete(ts.all, t)
+	}
+}
+
+// hold lets changes be, while another daemon takes the tables over.
+func (ts *tables) hold(on bool) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for t := range ts.all {
+		t.Hold(on)
+	}
+}
+
+// closeAll ends every watch and waits for it.
+func (ts *tables) closeAll() {
+	ts.mu.Lock()
+	for _, stop := range ts.all {
+		stop()
+	}
+	clear(ts.all)
+	ts.mu.Unlock()
+	ts.work.Wait()
+}
+
+// status is nil without a table.
+func (ts *tables) status() *control.TableStatus {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.home == nil {
+		return nil
+	}
+	s := &control.TableStatus{Name: ts.home.Health().Name, Intact: true, Restored: ts.gone}
+	for t := range ts.all {
+		h := t.Health()
+		s.Restored += h.Restored
+		s.Intact = s.Intact && h.Intact
+		if h.Failed != nil {
+			s.Error = h.Failed.Error()
+		}
+		if !h.Changed.IsZero() && (s.Changed == nil || h.Changed.After(*s.Changed)) {
+			s.Changed = &h.Changed
+		}
+	}
+	return s
+}
+
+// tableName is the one name of everything that a daemon makes in netfilter and
+// routing. Two daemons that may run at once have two pin directories.
+func tableName(pins string) string { return filepath.Base(pins) }
+
+// tablesPath is there as long as a table of ours may be.
+func tablesPath(c *config.Config) string { return filepath.Join(c.RunDir, "tables") }
+
+// openTable puts in place what the backend has in our own network namespace.
+// The listeners are not tagged yet, so nothing is captured before it stands.
+func (d *Daemon) openTable() error {
+	d.tables.changed, d.tables.failed = d.recordTable, d.report
+	if d.loaded.config.Capture.Backend == config.Rewrite {
+		return d.removeStale()
+	}
+	if err := os.WriteFile(tablesPath(d.loaded.config), nil, 0o600); err != nil {
+		return err
+	}
+	d.later(d.tables.closeAll)
+	t, _, err := d.tables.open(d.tableConfig(d.loaded.config))
+	if errors.Is(err, netfilter.ErrUnsupported) {
+		return &control.Error{Message: err.Error(), Tip: "load nf_tables, nft_chain_nat, nft_redir, nft_numgen, nft_tproxy, nft_reject_inet and nft_fib_inet, or use backend: rewrite"}
+	}
+	d.tables.home = t
+	return err
+}
+
+// removeStale removes what a daemon with another backend left. Hosts that never
+// had one are not asked: that alone would load nftables into their kernel.
+func (d *Daemon) removeStale() error {
+	if _, err := os.Stat(tablesPath(d.loaded.config)); err != nil {
+		return nil
+	}
+	_, err := removeTables(d.pins())
+	return errors.Join(err, removeIfThere(tablesPath(d.loaded.config)))
+}
+
+// tableConfig is what a configuration wants in our own network namespace.
+func (d *Daemon) tableConfig(c *config.Config) netfilter.Config {
+	out := netfilter.Config{Name: tableName(d.pins()), Mark: c.Capture.RedirectMark}
+	if c.Capture.Backend == config.NFT {
+		out.Local = d.redirects()
+		return out
+	}
+	out.Guests = netfilter.Guests{Ports: c.Capture.Ports, FailOpen: c.Capture.FailOpen}
+	for _, g := range c.Capture.Guests {
+		out.Guests.From = append(out.Guests.From, netfilter.Guest{Source: g.Source, Interface: g.Interface})
+	}
+	for _, l := range d.guests.sockets {
+		if a := addrOf(l); a.Addr().Is4() {
+			out.Guests.IPv4 = a.Port()
+		} else {
+			out.Guests.IPv6 = a.Port()
+		}
+	}
+	return out
+}
+
+// redirects are the ports of the listeners, which are the same everywhere.
+func (d *Daemon) redirects() (to netfilter.Local) {
+	for _, a := range d.listeners.addrs() {
+		if a.Addr().Is4() {
+			to.IPv4 = append(to.IPv4, a.Port())
+		} else {
+			to.IPv6 = append(to.IPv6, a.Port())
+		}
+	}
+	return to
+}
+
+// changeTable follows a reload: guests and ports may be others.
+func (d *Daemon) changeTable(c *config.Config) error {
+	if d.tables.home == nil {
+		return nil
+	}
+	return d.tables.home.Set(d.tableConfig(c))
+}
+
+// redirectIn puts the table in place in the network namespace of workloads, if
+// the backend needs it there. leave ends the watch.
+func (d *Daemon) redirectIn(ns *os.File) (leave func(), err error) {
+	c := d.loaded.config.Capture
+	if c.Backend != config.NFT {
+		return func() {}, nil
+	}
+	_, leave, err = d.tables.open(netfilter.Config{Name: tableName(d.pins()), Netns: ns, Mark: c.RedirectMark, Local: d.redirects()})
+	return leave, err
+}
+
+// recordTable records that somebody else changed what is ours.
+func (d *Daemon) recordTable(r netfilter.Restored) {
+	d.report("nftables: "+r.What, r.Err)
+	err := d.trail.Append(&audit.Record{Kind: audit.KindAlert, Time: time.Now(), Reason: flow.ReasonTableChanged.String()})
+	d.report("audit trail", err)
+}
+
+// removeTables removes everything of a name, in our own network namespace and in
+// all others that somebody is in.
+func removeTables(pins string) (removed []string, err error) {
+	name := tableName(pins)
+	removed, err = netfilter.Remove(nil, name)
+	failed := []error{err}
+	failed = append(failed, eachNamespace(func(ns *os.File) error {
+		gone, err := netfilter.Remove(ns, name)
+		removed = append(removed, gone...)
+		return err
+	}))
+	return removed, errors.Join(failed...)
+}
+
+// eachNamespace opens the network namespace of every process, each once.
+func eachNamespace(f func(*os.File) error) error {
+	r := process.NewResolver(process.Options{})
+	home, err := r.Netns(uint32(os.Getpid()))
+	if err != nil {
+		return err
+	}
+	someone := map[process.Netns]uint32{}
+	err = r.Inhabitants(func(pid uint32, ns process.Netns) bool {
+		if ns != home {
+			someone[ns] = pid
+		}
+		return true
+	})
+	failed := []error{err}
+	for ns, pid := range someone {
+		caller, err := r.Caller(pid)
+		if err != nil {
+			continue // it has left
+		}
+		files, err := r.OpenNetns(pid, caller.Caller.Start, func(other process.Netns) bool { return other != ns })
+		if err != nil {
+			continue
+		}
+		for _, file := range files {
+			failed = append(failed, f(file), file.Close())
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// redirectMark is the bit that the hooks set; 0 where they rewrite.
+func redirectMark(c *config.Capture) uint32 {
+	switch {
+	case c.Backend != config.NFT:
+		return 0
+	case c.RedirectMark != 0:
+		return c.RedirectMark
+	}
+	return netfilter.DefaultMark
+}
