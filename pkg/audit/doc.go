@@ -20,8 +20,8 @@
 // that refers to it; so does the process, to which that object refers in turn:
 //
 //	{"object":{"pid":4711,...}}
-//	{"object":{"process":"9f86d0...","original":{...},"sni":...,"host":...,"route":...,
-//	  "decision":...,"credentials":[...],"upstream":{...},"egress_ip":...}}
+//	{"object":{"process":"9f86d0...","guest":...,"original":{...},"sni":...,"host":...,
+//	  "route":...,"decision":...,"credentials":[...],"upstream":{...},"egress_ip":...}}
 //	{"seq":81237,...,"flow":...,"common":"60303a...","method":...,"prev":"...","hash":"..."}
 //
 // What is read back has all fields in it again, in the order of [Record], and so

@@ -83,7 +83,7 @@ func TestPrintedRecordVerifies(t *testing.T) {
 		if process := fields["process"]; process != nil {
 			fields["process"] = sumOf(process)
 		}
-		common := objectOf(fields, "process", "original", "sni", "host", "route", "decision", "credentials", "upstream", "egress_ip")
+		common := objectOf(fields, "process", "guest", "original", "sni", "host", "route", "decision", "credentials", "upstream", "egress_ip")
 		if string(common) != "{}" {
 			fields["common"] = sumOf(common)
 		}
