@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,9 +64,15 @@ func (p *Plan) write(m Message, content Content, now time.Time) (Applied, error)
 			return Applied{}, err
 		}
 	}
+	sent := content.Bytes
 	asked, err := p.inject(m, &content)
 	if err != nil {
 		return Applied{}, err
+	}
+	if p.edits() {
+		if err := tell(signings[:len(p.signers)], sent, !bytes.Equal(sent, content.Bytes)); err != nil {
+			return Applied{}, err
+		}
 	}
 	done := p.applied(asked)
 	for _, s := range signings[:len(p.signers)] {
@@ -76,6 +83,25 @@ func (p *Plan) write(m Message, content Content, now time.Time) (Applied, error)
 		done.Signature = &signature
 	}
 	return done, nil
+}
+
+// declarer is a Signing that goes by what the workload said of its content. It is
+// shown that, and told whether another content leaves.
+type declarer interface {
+	gathered(sent []byte, edited bool) error
+}
+
+func tell(signings []Signing, sent []byte, edited bool) error {
+	for _, s := range signings {
+		d, ok := s.(declarer)
+		if !ok {
+			continue
+		}
+		if err := d.gathered(sent, edited); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inject strips the plan's slots, then writes: placeholders, target, fields, and

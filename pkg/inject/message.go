@@ -29,7 +29,7 @@ type Message interface {
 	// The message may keep content.
 	SetContent(content []byte)
 	// Rewrite sends the content through r while it passes. It is not for content
-	// that was gathered.
+	// that SetContent replaced: the message is not sealed then.
 	Rewrite(r Rewriting)
 	// Seal is called last and returns what leaves. Nothing of it may be changed
 	// until it has left.

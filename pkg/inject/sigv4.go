@@ -138,6 +138,7 @@ type awsSigning struct {
 	declared        string // what the request says of its content
 	headed          bool   // in its head
 	payload         string // what is signed of it; "": its hash, which is not known yet
+	compared        bool   // the hash that was declared is the content's
 }
 
 // readPayload says how the content is covered. A request for S3 that does not say

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/sigv4"
@@ -23,12 +24,33 @@ func (s *awsSigning) rewrite(m Message, signed *sigv4.Signature) {
 		m.Rewrite(Rewriting{Length: length, Begin: func(w io.Writer) io.WriteCloser {
 			return resign(w, signed.Chain(), sigv4.ResignOptions{Payload: s.payload, Length: decoded})
 		}})
-	case len(s.payload) == len(sigv4.EmptyPayload) && hasContent(m, length):
+	case s.declaresHash() && !s.compared && hasContent(m, length):
 		m.Rewrite(Rewriting{Length: length, Begin: func(w io.Writer) io.WriteCloser {
 			return &hashed{to: w, sum: sha256.New(), want: s.payload}
 		}})
 	}
 }
+
+// gathered compares the hash that the workload declared with what it sent, and has
+// an edited content signed as it leaves: what was declared of it no longer holds.
+// Chunks say their own lengths, and a presigned target is what it is.
+func (s *awsSigning) gathered(sent []byte, edited bool) error {
+	hash := s.declaresHash()
+	switch {
+	case hash && sigv4.Sum(sent) != s.payload:
+		return errDeclared
+	case edited && (hash && s.in.Presigned || strings.HasPrefix(s.payload, "STREAMING-")):
+		return unsuitable("a credential can't be written into content that is signed so")
+	case edited && hash:
+		s.payload = ""
+	}
+	s.compared = hash
+	return nil
+}
+
+func (s *awsSigning) declaresHash() bool { return len(s.payload) == len(sigv4.EmptyPayload) }
+
+var errDeclared = fmt.Errorf("the body is not the one of x-amz-content-sha256: %w", flow.ReasonBadRequest)
 
 // number is the value of a field that is a number, -1 if it is none.
 func number(m Message, name string) int64 {
@@ -96,7 +118,7 @@ func (h *hashed) Write(p []byte) (int, error) {
 
 func (h *hashed) Close() error {
 	if hex.EncodeToString(h.sum.Sum(nil)) != h.want {
-		return fmt.Errorf("the body is not the one of x-amz-content-sha256: %w", flow.ReasonBadRequest)
+		return errDeclared
 	}
 	return nil
 }

@@ -95,13 +95,16 @@ func (m headMessage) SetContent(content []byte) {
 
 // Rewrite sends the content through r.
 func (m headMessage) Rewrite(r inject.Rewriting) {
-	m.x.rewrite = beginRewrite(r, r.Length < 0)
+	m.x.rewrite = m.x.rewrite.begin(r, r.Length < 0)
 	m.reframe(r.Length)
 }
 
 // Seal puts the head together, with what is here of the content.
 func (m headMessage) Seal() (inject.Head, error) {
 	x := m.x
+	if err := x.rewrite.sealed(); err != nil {
+		return inject.Head{}, err
+	}
 	x.out = x.req.Append(x.out[:0], &x.edit)
 	if f := x.appendContent(); f != nil {
 		return inject.Head{}, f

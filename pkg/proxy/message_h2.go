@@ -105,12 +105,14 @@ func (m streamMessage) SetContent(content []byte) {
 
 // Rewrite sends the content through r.
 func (m streamMessage) Rewrite(r inject.Rewriting) {
-	m.s.rewrite = beginRewrite(r, false)
+	m.s.rewrite = m.s.rewrite.begin(r, false)
 	m.measure(r.Length)
 }
 
 // Seal returns the fields.
-func (m streamMessage) Seal() (inject.Head, error) { return inject.Head{Fields: m.s.out}, nil }
+func (m streamMessage) Seal() (inject.Head, error) {
+	return inject.Head{Fields: m.s.out}, m.s.rewrite.sealed()
+}
 
 // measure makes the head say how long the content is; -1: nothing.
 func (m streamMessage) measure(length int64) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"strconv"
 
@@ -17,14 +18,35 @@ type rewrite struct {
 	out     []byte         // what came of it and has not left
 	chunked bool           // HTTP/1 that does not know the length
 	owed    int            // HTTP/2: bytes of the workload's window that it still holds
+	length  int64          // what the head says of it; -1: nothing
+	came    int64          // of that
+	twice   bool           // it was to begin on what had been changed already
 }
 
-// beginRewrite is what Rewriting of a message does.
-func beginRewrite(r inject.Rewriting, chunked bool) *rewrite {
-	w := &rewrite{chunked: chunked}
+// begin is what Rewrite of a message does. What w has done to the content already
+// would be lost under a head that tells of it, so that fails.
+func (w *rewrite) begin(r inject.Rewriting, chunked bool) *rewrite {
+	if w != nil {
+		w.twice = true
+		return w
+	}
+	w = &rewrite{chunked: chunked, length: r.Length}
 	w.through = r.Begin((*rewritten)(w))
 	return w
 }
+
+// sealed reports why the head can't leave.
+func (w *rewrite) sealed() error {
+	if w != nil && w.twice {
+		return errTwice
+	}
+	return nil
+}
+
+var (
+	errTwice  = fmt.Errorf("content that was changed can't be signed while it passes: %w", flow.ReasonInternal)
+	errLength = fmt.Errorf("the content is not as long as its head says: %w", flow.ReasonBadRequest)
+)
 
 // passing reports whether content is changed piece by piece.
 func (w *rewrite) passing() bool { return w != nil && w.whole == nil }
@@ -41,6 +63,9 @@ func (w *rewrite) take(p []byte, over bool) *failure {
 	}
 	if err := w.through.Close(); err != nil {
 		return applyFailure(err)
+	}
+	if w.length >= 0 && w.came != w.length {
+		return applyFailure(errLength)
 	}
 	if w.chunked {
 		w.out = append(w.out, "0\r\n\r\n"...)
@@ -59,6 +84,9 @@ func (w *rewrite) leaves() []byte {
 type rewritten rewrite
 
 func (w *rewritten) Write(p []byte) (int, error) {
+	if w.came += int64(len(p)); w.length >= 0 && w.came > w.length {
+		return 0, errLength // what is too long would be the next request
+	}
 	if !w.chunked {
 		w.out = append(w.out, p...)
 		return len(p), nil

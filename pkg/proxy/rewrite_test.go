@@ -13,6 +13,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/secret"
 )
 
 // rewriter is a signer that changes content while it passes.
@@ -164,5 +165,48 @@ func TestChunksNeedHTTP11(t *testing.T) {
 	got := w.say(o, "POST /x HTTP/1.0\r\nHost: "+host+"\r\nContent-Length: 5\r\n\r\nhello")
 	if statusOf(got) != 400 || !strings.Contains(got, "HTTP/1.0 has no chunks") {
 		t.Errorf("answer %q", got)
+	}
+}
+
+// TestRewritingKeepsToItsLength: more or less than the head says never goes on, as
+// the rest would be the next request.
+func TestRewritingKeepsToItsLength(t *testing.T) {
+	for _, alpn := range versions {
+		for _, said := range []int{3, 7} {
+			t.Run(fmt.Sprint(alpn, said), func(t *testing.T) {
+				w := newWorld(t)
+				o := w.echo(t)
+				w.rewriteWith(said, 0, true)
+				if status, reason := w.fetchBody(o, alpn, "hello"); status != 400 || reason != "bad_request" {
+					t.Errorf("%d %s", status, reason)
+				}
+			})
+		}
+	}
+}
+
+// TestChangedContentIsNotRewritten: the head tells of what was changed, so nothing
+// else may leave under it.
+func TestChangedContentIsNotRewritten(t *testing.T) {
+	const bait = "owph_aaaaaaaaaaaaaaaaaaaaaaaa"
+	for _, alpn := range versions {
+		t.Run(alpn, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.echo(t)
+			credential := inject.Credential{
+				Name: "a", Version: "1", Form: inject.Placeholder, Placeholder: bait, In: inject.InBody, Value: secret.New([]byte("short")),
+			}
+			sent := "k=" + bait + "GET /smuggled"
+			r := &rewriter{length: int64(len(sent)), begin: func(to io.Writer) io.WriteCloser { return &upper{to: to} }}
+			plan, err := inject.NewPlan([]inject.Credential{credential}, r)
+			must(t, err)
+			w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject, r.plan.EditedBody = plan, 1 << 16 }))
+			if status, reason := w.fetchBody(o, alpn, sent); status != 500 || reason != "internal" {
+				t.Errorf("%d %s", status, reason)
+			}
+			if status, _ := w.fetchBody(o, alpn, strings.ToLower(sent[:2])+strings.Repeat("x", len(sent)-2)); status != 200 {
+				t.Errorf("with nothing to change: %d", status)
+			}
+		})
 	}
 }
