@@ -51,8 +51,8 @@ type SigV4 struct {
 	Regions, Services []string
 }
 
-// Secrets are the names in Config.Secrets that the signatures are made with, and
-// what each signs.
+// Secrets are the names in Config.Secrets that the signatures are made with or go
+// out beside them, and of what scheme each is. An access key id is no secret.
 func (s *Sign) Secrets() (names, schemes []string) {
 	add := func(name, scheme string) { names, schemes = append(names, name), append(schemes, scheme) }
 	if s.HMAC != nil {
@@ -65,6 +65,9 @@ func (s *Sign) Secrets() (names, schemes []string) {
 	}
 	for i := range s.SigV4 {
 		add(s.SigV4[i].Secret, "sigv4")
+		if token := s.SigV4[i].SessionToken; token != "" {
+			add(token, "sigv4")
+		}
 	}
 	return names, schemes
 }

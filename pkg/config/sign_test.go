@@ -90,7 +90,7 @@ routes:
 		}
 	}
 	names, schemes := c.Routes[5].Sign.Secrets()
-	if diff := cmp.Diff([][]string{{"a", "a"}, {"sigv4", "sigv4"}}, [][]string{names, schemes}); diff != "" {
+	if diff := cmp.Diff([][]string{{"a", "b", "a"}, {"sigv4", "sigv4", "sigv4"}}, [][]string{names, schemes}); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 
 	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/httpsig"
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/scrub"
-	"github.com/outwarden/outwarden/pkg/secret"
 )
 
 // scrubs compiles what a route looks for in responses: what it injects, and what it
@@ -59,7 +59,8 @@ type compiled struct {
 }
 
 // signedWith names the secrets of signatures that could come back: session tokens,
-// which are sent, and shared keys, which the API has too. Private keys it has not.
+// which are sent, and shared keys, which the API has too. Private keys it has not. An
+// access key id is an identifier, wherever it is kept: it stands in the trail too.
 func signedWith(s *config.Sign) (names []string) {
 	if s == nil {
 		return nil
@@ -67,9 +68,12 @@ func signedWith(s *config.Sign) (names []string) {
 	if s.HMAC != nil {
 		names = append(names, s.HMAC.Keys...)
 	}
+	if s.HTTPSig != nil && httpsig.Algorithm(s.HTTPSig.Algorithm) == httpsig.HMACSHA256 {
+		names = append(names, s.HTTPSig.Secret)
+	}
 	for i := range s.SigV4 {
 		names = append(names, s.SigV4[i].Secret)
-		if token, ok := secret.ParseRef(s.SigV4[i].SessionToken); ok {
+		if token := s.SigV4[i].SessionToken; token != "" {
 			names = append(names, token)
 		}
 	}

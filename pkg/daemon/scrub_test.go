@@ -32,3 +32,30 @@ func TestScrubFilters(t *testing.T) {
 		t.Errorf("warnings %q", r.short)
 	}
 }
+
+// TestScrubbedOfWhatSigns: session tokens, which go out, and keys that the API has too
+// may come back. An access key id is no secret.
+func TestScrubbedOfWhatSigns(t *testing.T) {
+	for sign, want := range map[string]string{
+		"{sigv4: {access_key: secret:id, secret_key: secret:key, session_token: secret:token, region: r, service: s3}}": "a session token,a secret access key",
+		"{sigv4: {access_key: secret:id, secret_key: secret:key, region: r, service: s3}}":                              "a secret access key",
+		"{httpsig: {key: secret:key, algorithm: hmac-sha256}}":                                                          "a secret access key",
+		"{hmac: {key: secret:key, preset: github}}":                                                                     "a secret access key",
+		"{httpsig: {key: secret:pem, algorithm: ed25519}}":                                                              "",
+	} {
+		c, r := signingConfig(t, sign)
+		s, err := new(Daemon).buildSnapshot(t.Context(), c, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, value := range []string{"a session token", "a secret access key", "AKIDREAL"} {
+			if f := s.Plans[0].Scrub.Filter; !f.Empty() && f.Has([]byte("here is "+value)) {
+				got = append(got, value)
+			}
+		}
+		if strings.Join(got, ",") != want {
+			t.Errorf("%s: responses are scrubbed of %q, want %q", sign, got, want)
+		}
+	}
+}

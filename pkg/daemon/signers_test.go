@@ -34,7 +34,7 @@ func signingConfig(t *testing.T, routes ...string) (*config.Config, *readings) {
 	dir := t.TempDir()
 	text := "state_dir: state\nsecrets:\n"
 	for name, content := range map[string][]byte{
-		"shared": []byte("shared"), "other": []byte("other"), "example": public, "id": []byte("AKIDREAL"),
+		"shared": []byte("shared"), "other": []byte("other"), "example": public, "id": []byte("AKIDREAL"), "token": []byte("a session token"), "key": []byte("a secret access key"),
 		"webhook": []byte("whsec_c2hhcmVk"), "pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {

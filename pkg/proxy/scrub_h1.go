@@ -59,7 +59,7 @@ func (x *exchange) describe() described {
 }
 
 // beginScrub makes the scrubber, where there is a content to look into. An encoded
-// one that is here already, and clean, stays as it is.
+// one that is here already, and clean with all behind it, stays as it is.
 func (x *exchange) beginScrub(d *described, from *window) (f *failure) {
 	x.scrub.chunked = x.res.Body == http1.BodyChunked
 	if x.content.Done() {
@@ -76,10 +76,11 @@ func (x *exchange) beginScrub(d *described, from *window) (f *failure) {
 }
 
 func (x *exchange) cleanAlready(d *described, from *window) bool {
-	var whole []byte
+	var whole, tail []byte
 	probe := x.content
+	probe.Tail(&tail)
 	_, done, err := probe.Scan(from.bytes(), func(p []byte) { whole = append(whole, p...) })
-	if err != nil || !done || len(whole) == 0 {
+	if err != nil || !done || len(whole) == 0 || x.plan.Scrub.Filter.Has(tail) {
 		return false
 	}
 	clean, err := x.plan.Scrub.Filter.CleanBody(d.encoding, whole)

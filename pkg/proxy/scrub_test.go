@@ -131,6 +131,14 @@ func reflector() http.Handler {
 		w.(http.Flusher).Flush()
 		w.Header().Set("X-Sum", token(r))
 	})
+	handle("/small", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, "body")
+		_ = z.Close()
+		w.Header().Set("X-Sum", token(r)) // behind a content that is clean and here
+	})
 	for encoding, coder := range coders {
 		handle("/"+encoding, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", encoding)
@@ -183,7 +191,7 @@ func TestReflection(t *testing.T) {
 			w.use(policy.Intercept, w.scrubbedRoute())
 			paths := map[string]int{
 				"/anything": 2, "/error": 1, "/location": 3, "/cookie": 1, "/fields": 3, "/304": 1, "/split": 2, "/sized": 1, "/range": 1, "/hints": 1,
-				"/trailers": 1,
+				"/trailers": 1, "/small": 1,
 			}
 			for encoding := range coders {
 				paths["/"+encoding], paths["/long-"+encoding] = 2, 4
@@ -251,7 +259,7 @@ func expect(t *testing.T, path string, res *http.Response, plain string, sent in
 	case "/gzip", "/deflate", "/br", "/zstd":
 		wrong = !json.Valid([]byte(plain)) || !strings.Contains(plain, `"token":"[redacted:token]"`) ||
 			res.Header.Get("Etag") != `W/"v1"` || res.Header.Get("Content-Digest") != ""
-	case "/trailers":
+	case "/trailers", "/small":
 		wrong = plain != "body" || res.Trailer.Get("X-Sum") != "[redacted:token]"
 	default:
 		if strings.HasPrefix(path, "/long-") {
