@@ -200,7 +200,7 @@ func TestChangedContentIsNotRewritten(t *testing.T) {
 			r := &rewriter{length: int64(len(sent)), begin: func(to io.Writer) io.WriteCloser { return &upper{to: to} }}
 			plan, err := inject.NewPlan([]inject.Credential{credential}, r)
 			must(t, err)
-			w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject, r.plan.EditedBody = plan, 1 << 16 }))
+			w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject, r.plan.EditedBody = plan, 1<<16 }))
 			if status, reason := w.fetchBody(o, alpn, sent); status != 500 || reason != "internal" {
 				t.Errorf("%d %s", status, reason)
 			}
