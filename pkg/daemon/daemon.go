@@ -191,6 +191,7 @@ func (d *Daemon) loadConfig(context.Context) error {
 		return err
 	}
 	d.loaded = loaded{config: cfg, warnings: texts(warnings), at: time.Now()}
+	d.existing.resets.Store(cfg.Capture.Reset)
 	for _, w := range warnings {
 		d.o.Log.Warn(w.String())
 	}

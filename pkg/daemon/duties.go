@@ -70,6 +70,7 @@ func (d *Daemon) closeScopes() {
 }
 
 func (d *Daemon) openControl(context.Context) error {
+	d.later(d.unwatch) // once nobody can ask: what it ends writes to the trail and mends hooks
 	d.later(d.closeControl)
 	return d.beginControl()
 }
@@ -120,7 +121,12 @@ func (d *Daemon) watch() {
 	d.watchNamespaces()
 }
 
+// unwatch ends what watch began, if it did; it is safe to call again. Nothing that
+// it waits for may take d.mu, which leaveDuties holds.
 func (d *Daemon) unwatch() {
+	if d.stop == nil {
+		return
+	}
 	d.unwatchNamespaces()
 	d.stop()
 	d.duties.work.Wait()

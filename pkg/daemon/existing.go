@@ -17,6 +17,7 @@ type existing struct {
 	found   atomic.Uint64
 	reset   atomic.Uint64
 	senders atomic.Uint64 // processes in scope that may send frames past us
+	resets  atomic.Bool   // whether they are reset; not under Daemon.mu, which waits for us
 }
 
 func newExisting() *existing {
@@ -47,18 +48,21 @@ func (d *Daemon) watchExisting(ctx context.Context) {
 	for {
 		var found []capture.Existing
 		var err error
+		var reset bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.existing.all:
 			d.warnOfFrames()
-			found, err = d.capture.Existing(d.resetsExisting())
+			reset = d.existing.resets.Load()
+			found, err = d.capture.Existing(reset)
 		case pid := <-d.existing.pids:
-			found, err = d.capture.ExistingOf(pid, d.resetsExisting())
+			reset = d.existing.resets.Load()
+			found, err = d.capture.ExistingOf(pid, reset)
 		}
 		d.report("existing connections", err)
 		for i := range found {
-			d.recordExisting(&found[i], d.resetsExisting())
+			d.recordExisting(&found[i], reset)
 		}
 	}
 }
@@ -71,12 +75,6 @@ func (d *Daemon) warnOfFrames() {
 		return
 	}
 	d.o.Log.WithField("processes", len(senders)).Warn("processes in scope hold CAP_NET_RAW: frames that they make themselves are neither refused nor recorded")
-}
-
-func (d *Daemon) resetsExisting() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.loaded.config.Capture.Reset
 }
 
 func (d *Daemon) recordExisting(e *capture.Existing, reset bool) {

@@ -149,6 +149,7 @@ func (t *terms) sameAs(next *terms) error {
 // Until it does we go on, and if it fails we take our duties up again; an error
 // is that we can't.
 func (d *Daemon) handOver(s *successor) (relieved bool, err error) {
+	defer d.aliveFor(handoverLongest)()
 	d.unwatchNamespaces() // all listeners there will be are offered
 	d.tables.hold(true)   // the successor puts its own in place
 	offer, err := d.offer()

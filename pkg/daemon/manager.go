@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -68,9 +69,9 @@ func storeAs(name string, f *os.File) error {
 	})
 }
 
-// watchdog tells the service manager that we live, twice as often as it wants to
-// hear it, from the goroutine of Run. A daemon that hangs is replaced by one that
-// does not.
+// watchdog is when to tell the service manager that we live, twice as often as it
+// wants to hear it. The goroutine of Run does: a daemon that hangs is replaced by
+// one that does not.
 func watchdog() (<-chan time.Time, func()) {
 	every, err := sd.SdWatchdogEnabled(false)
 	if err != nil || every == 0 {
@@ -78,6 +79,29 @@ func watchdog() (<-chan time.Time, func()) {
 	}
 	tick := time.NewTicker(every / 2)
 	return tick.C, tick.Stop
+}
+
+// aliveFor tells it meanwhile that we live, until stop, where that goroutine is
+// about to wait for others. What takes longer than its patience hangs.
+func (d *Daemon) aliveFor(patience time.Duration) (stop func()) {
+	alive, stopTicks := watchdog()
+	if alive == nil {
+		return stopTicks
+	}
+	d.notify(sd.SdNotifyWatchdog) // the last one may be half of the time ago
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-alive:
+				d.notify(sd.SdNotifyWatchdog)
+			}
+		}
+	})
+	return func() { cancel(); work.Wait(); stopTicks() }
 }
 
 // drain lets established flows end. As long as we have the listeners and somebody
@@ -90,5 +114,6 @@ func (d *Daemon) drain() {
 		cancel()
 	}
 	d.listeners.close()
+	d.guests.close()
 	d.report("drain", d.proxy.Close())
 }

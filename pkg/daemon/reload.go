@@ -20,6 +20,10 @@ import (
 // in use this much later, and the old one no more.
 const secretsEvery = 2 * time.Second
 
+// reloadPatience is how long a reload may take, with one before it that it waits
+// for: an agent that gives secrets may be slow with each.
+const reloadPatience = 2 * time.Minute
+
 // Reload loads the configuration again. On any error the old one stays.
 func (d *Daemon) Reload(ctx context.Context) (*control.Reloaded, error) {
 	d.mu.Lock()
@@ -107,6 +111,7 @@ func (d *Daemon) renewAuthority(c *config.Config) error {
 
 // changeHost does what a configuration asks for outside of this process.
 func (d *Daemon) changeHost(c *config.Config) error {
+	d.existing.resets.Store(c.Capture.Reset)
 	if err := d.capture.SetPorts(c.Capture.Ports); err != nil {
 		return err
 	}
@@ -120,6 +125,7 @@ func (d *Daemon) changeHost(c *config.Config) error {
 }
 
 func (d *Daemon) reloadBySignal(ctx context.Context) {
+	defer d.aliveFor(reloadPatience)()
 	d.notify(sd.SdNotifyReloading)
 	_, _ = d.Reload(ctx) // logged, and shown by status
 	d.notify(sd.SdNotifyReady)

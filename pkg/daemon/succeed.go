@@ -22,6 +22,11 @@ import (
 // handoverPatience is how long one daemon waits for a step of the other.
 const handoverPatience = 30 * time.Second
 
+// handoverLongest is how long the daemon that runs may be busy with it: it waits
+// twice for a step and once for a successor's end, for a reload under way, and for
+// what it sends.
+const handoverLongest = 4*handoverPatience + reloadPatience
+
 // handoverPath is where a daemon waits for its successor.
 func handoverPath(c *config.Config) string { return filepath.Join(c.RunDir, "handover.sock") }
 
