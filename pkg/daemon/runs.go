@@ -64,6 +64,8 @@ func (s *scopes) create(parent string) (string, error) {
 
 // adopt takes over the runs of a daemon that died: they are still captured.
 func (s *scopes) adopt() {
+	s.mu.Lock()
+	defer s.mu.Unlock() // the watch of one may end before the next is found
 	for _, dir := range readRuns(s.file) {
 		events, err := openEvents(dir)
 		if err != nil {
@@ -94,7 +96,15 @@ func (s *scopes) keep(open []string) {
 		s.log("scopes", removeIfThere(s.file))
 		return
 	}
-	s.log("scopes", os.WriteFile(s.file, []byte(list+"\n"), 0o600))
+	s.log("scopes", replaceFile(s.file, []byte(list+"\n")))
+}
+
+// replaceFile leaves the old content or the new, whenever we die.
+func replaceFile(path string, content []byte) error {
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 func (s *scopes) forget(dir string) {

@@ -64,8 +64,16 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 		return nil, err
 	}
 	d.signing.seen = seen
-	d.later(func() { d.report("replay cache", seen.Close()) })
 	return d.signing, nil
+}
+
+// closeReplays comes after the drain, whenever the cache was opened.
+func (d *Daemon) closeReplays() {
+	d.mu.Lock() // a reload that is under way may open it
+	defer d.mu.Unlock()
+	if d.signing != nil && d.signing.seen != nil {
+		d.report("replay cache", d.signing.seen.Close())
+	}
 }
 
 // signers are those of a route, in the order in which they sign.

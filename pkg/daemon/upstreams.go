@@ -55,6 +55,7 @@ func (d *Daemon) openUpstreams(context.Context) error {
 func (d *Daemon) isListener(a netip.AddrPort) bool { return d.listeners.home().has(a) }
 
 func (d *Daemon) buildProxy(ctx context.Context) error {
+	d.later(d.closeReplays)
 	d.loaded.readings = newReadings(d.loaded.config)
 	snapshot, err := d.buildSnapshot(ctx, d.loaded.config, d.loaded.readings)
 	if err != nil {
