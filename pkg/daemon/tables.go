@@ -25,58 +25,84 @@ type tables struct {
 
 	mu   sync.Mutex
 	home *netfilter.Table // nil: backend rewrite
-	all  map[*netfilter.Table]context.CancelFunc
-	gone uint64 // changes that were undone in tables that are closed
+	all  map[*netfilter.Table]*tableWatch
+	gone uint64 // changes that were undone in tables that are removed
 }
 
-// open puts a table in place and watches it. close ends the watch, and leaves
-// the table: it goes with its namespace, or with detach.
-func (ts *tables) open(c netfilter.Config) (t *netfilter.Table, close func(), err error) {
+// tableWatch is the watch over one of them.
+type tableWatch struct {
+	stop  context.CancelCauseFunc
+	ended chan struct{}
+}
+
+// errDeserted ends the watch over a table that nobody needs any more.
+var errDeserted = errors.New("nobody is left in the network namespace")
+
+// open puts a table in place and watches it. remove takes it away, for when nobody
+// is left in its namespace: detach would not find it there.
+func (ts *tables) open(c netfilter.Config) (t *netfilter.Table, remove func(), err error) {
 	if t, err = netfilter.Open(c); err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancelCause(context.Background())
+	w := &tableWatch{stop, make(chan struct{})}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if ts.all == nil {
-		ts.all = map[*netfilter.Table]context.CancelFunc{}
+		ts.all = map[*netfilter.Table]*tableWatch{}
 	}
-	ts.all[t] = cancel
-	ts.work.Go(func() { ts.watch(ctx, t) })
-	return t, func() { ts.close(t) }, nil
+	ts.all[t] = w
+	ts.work.Go(func() { defer close(w.ended); ts.watch(ctx, t) })
+	return t, func() { ts.remove(t) }, nil
 }
 
+// watch closes the table in the end, and removes it before if it is deserted.
 func (ts *tables) watch(ctx context.Context, t *netfilter.Table) {
 	if err := t.Watch(ctx, ts.changed); ctx.Err() == nil {
 		ts.failed("nftables", err)
 	}
+	<-ctx.Done()
+	if errors.Is(context.Cause(ctx), errDeserted) {
+		ts.failed("nftables", t.Remove())
+	}
 	ts.failed("nftables", t.Close())
 }
 
-func (ts *tables) close(t *netfilter.Table) {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	if stop, open := ts.all[t]; open {
-		stop()
-		ts.gone += t.Health().Restored
-		delete(ts.all, t)
+// remove returns when the table is gone: the next one there has its name.
+func (ts *tables) remove(t *netfilter.Table) {
+	if w := ts.take(t); w != nil {
+		w.stop(errDeserted)
+		<-w.ended
 	}
 }
 
-// hold lets changes be, while another daemon takes the tables over.
+// take forgets a table; nil: its watch is over.
+func (ts *tables) take(t *netfilter.Table) *tableWatch {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	w := ts.all[t]
+	if w != nil {
+		ts.gone += t.Health().Restored
+		delete(ts.all, t)
+	}
+	return w
+}
+
+// hold lets changes be, while another daemon takes the tables over, or puts all in
+// place again.
 func (ts *tables) hold(on bool) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for t := range ts.all {
-		t.Hold(on)
+		ts.failed("nftables", t.Hold(on))
 	}
 }
 
 // closeAll ends every watch and waits for it.
 func (ts *tables) closeAll() {
 	ts.mu.Lock()
-	for _, stop := range ts.all {
-		stop()
+	for _, w := range ts.all {
+		w.stop(nil)
 	}
 	clear(ts.all)
 	ts.mu.Unlock()
@@ -183,7 +209,7 @@ func (d *Daemon) changeTable(c *config.Config) error {
 }
 
 // redirectIn puts the table in place in the network namespace of workloads, if
-// the backend needs it there. leave ends the watch.
+// the backend needs it there. leave takes it away.
 func (d *Daemon) redirectIn(ns *os.File) (leave func(), err error) {
 	c := d.loaded.config.Capture
 	if c.Backend != config.NFT {

@@ -24,6 +24,14 @@ func Remove(ns *os.File, name string) ([]string, error) {
 	return removed, errors.Join(err, t.Close())
 }
 
+// Remove takes the table away, with all that belongs to it. Watch has ended.
+func (t *Table) Remove() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.remove(t.want.Name)
+	return err
+}
+
 // remove takes the table first, so that what prohibits is the last to go.
 func (t *Table) remove(name string) (removed []string, err error) {
 	switch _, err := t.find(name); {

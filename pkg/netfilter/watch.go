@@ -99,12 +99,24 @@ func listen(s *nl.NetlinkSocket, events chan<- struct{}) {
 	}
 }
 
-// Hold makes Watch let changes be, or undo them again: another process may be
-// about to take the table over.
-func (t *Table) Hold(on bool) {
+// Hold makes Watch let changes be: another process may be about to take the table
+// over. Where that came to nothing, Hold(false) puts at once in place what it
+// changed, which is nobody's attack and not reported.
+func (t *Table) Hold(on bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.held = on
+	if on {
+		return nil
+	}
+	if _, intact := t.compare(); intact {
+		return nil
+	}
+	err := t.place()
+	if err == nil {
+		t.forget()
+	}
+	return err
 }
 
 // restore looks, and puts in place what is not.

@@ -61,6 +61,30 @@ func TestRestored(t *testing.T) {
 	}
 }
 
+// TestHeld: what changes while the table is held is let be, and is in place again
+// once Hold(false) returns. Nobody is told: no stranger did it.
+func TestHeld(t *testing.T) {
+	w := newWorld(t)
+	tbl, _ := w.redirected()
+	intact := w.ruleset()
+	must(t, tbl.Hold(true))
+	w.foreign(func(c *nftables.Conn) { c.DelTable(&nftables.Table{Name: table, Family: nftables.TableFamilyINet}) })
+	gone := w.ruleset()
+	if r, found := tbl.restore(); found || w.ruleset() != gone {
+		t.Errorf("restored while held: %+v", r)
+	}
+	must(t, tbl.Hold(false))
+	if got := w.ruleset(); got != intact {
+		t.Errorf("after Hold(false):\n%s\nwant:\n%s", got, intact)
+	}
+	if h := tbl.Health(); !h.Intact || h.Restored != 0 || h.Failed != nil {
+		t.Errorf("%+v", h)
+	}
+	if r, found := tbl.restore(); found {
+		t.Errorf("reported: %+v", r)
+	}
+}
+
 // TestDormantRestored: a table that is switched off is there and does nothing.
 func TestDormantRestored(t *testing.T) {
 	w := newWorld(t)
