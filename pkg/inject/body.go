@@ -73,7 +73,10 @@ func (p *Plan) injectBody(m Message, content Content, h *hits) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	edited := p.swapBody(plain, kind.media, h)
+	edited, err := p.swapBody(plain, kind.media, content.Limit, h)
+	if err != nil {
+		return nil, err
+	}
 	for i := range p.body {
 		if edited, err = p.body[i].write(edited, kind); err != nil {
 			return nil, err
@@ -83,13 +86,15 @@ func (p *Plan) injectBody(m Message, content Content, h *hits) ([]byte, error) {
 	case bytes.Equal(edited, plain):
 		return content.Bytes, nil
 	case int64(len(edited)) > content.Limit:
-		return nil, fmt.Errorf("the changed body: %w", flow.ReasonBodyTooLarge)
+		return nil, errGrown
 	case packed:
 		edited = pack(edited)
 	}
 	m.SetContent(edited)
 	return edited, nil
 }
+
+var errGrown = fmt.Errorf("the changed body: %w", flow.ReasonBodyTooLarge)
 
 func (f *bodyField) write(content []byte, kind kind) ([]byte, error) {
 	switch {

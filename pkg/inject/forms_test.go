@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -446,5 +447,21 @@ func TestMisusedPlaceholders(t *testing.T) {
 	}
 	if _, got := (*Placeholders)(nil).Misused(request("/?"+bait1), nil); got {
 		t.Error("nil finds something")
+	}
+}
+
+// TestSwapsThatGrow: content that would be too large once it is changed is refused
+// before anything of that size is made.
+func TestSwapsThatGrow(t *testing.T) {
+	p := plan(t, placeholder("one", bait1, strings.Repeat("s", 4<<10), InBody))
+	h := request("/x", "Content-Type: text/plain")
+	content := Content{Bytes: bytes.Repeat([]byte(bait1), (1<<20)/len(bait1)), Limit: 1 << 20}
+	leave := permit(p, h)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _, err := p.Apply(leave, h, content, now)
+	runtime.ReadMemStats(&after)
+	if made := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, flow.ReasonBodyTooLarge) || made > 4<<20 {
+		t.Errorf("%v, %d bytes were made for it", err, made)
 	}
 }

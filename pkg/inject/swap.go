@@ -134,11 +134,16 @@ func (p *Plan) swapTarget(m Message, h *hits) {
 	}
 }
 
-// swapBody does the same for content, in the way that its type writes values.
-func (p *Plan) swapBody(content []byte, media string, h *hits) []byte {
+// swapBody does the same for content, in the way that its type writes values. What
+// would grow over the limit is not made first.
+func (p *Plan) swapBody(content []byte, media string, limit int64, h *hits) ([]byte, error) {
 	for i := range p.swaps {
 		s := &p.swaps[i]
-		if s.in&InBody == 0 || !bytes.Contains(content, []byte(s.placeholder)) {
+		if s.in&InBody == 0 {
+			continue
+		}
+		count := bytes.Count(content, []byte(s.placeholder))
+		if count == 0 {
 			continue
 		}
 		value := s.value.Reveal()
@@ -148,10 +153,13 @@ func (p *Plan) swapBody(content []byte, media string, h *hits) []byte {
 		case media == "application/x-www-form-urlencoded":
 			value = escape(nil, value)
 		}
+		if int64(len(content))+int64(count)*int64(len(value)-len(s.placeholder)) > limit {
+			return nil, errGrown
+		}
 		content = bytes.ReplaceAll(content, []byte(s.placeholder), value)
 		h.add(i)
 	}
-	return content
+	return content, nil
 }
 
 // quoted is the inside of a JSON string.
