@@ -119,3 +119,31 @@ func TestHandlerFailsClosed(t *testing.T) {
 		t.Errorf("%d requests got through, want 1", reached)
 	}
 }
+
+// TestTrailersAreNotProven: no signature covers them, so they do not get through.
+func TestTrailersAreNotProven(t *testing.T) {
+	r := httptest.NewRequest("POST", "/x", nil)
+	r.Trailer = http.Header{"X-Role": nil}
+	r.Body = io.NopCloser(trailed{r, strings.NewReader("body")})
+	request, err := FromHTTP(httptest.NewRecorder(), r, 10)
+	if err != nil || string(request.Body) != "body" {
+		t.Fatalf("%+v, %v", request, err)
+	}
+	if len(r.Trailer) > 0 {
+		t.Errorf("unsigned %v passes", r.Trailer)
+	}
+}
+
+// trailed is a body with a trailer behind it, as net/http's server gives one.
+type trailed struct {
+	r *http.Request
+	io.Reader
+}
+
+func (b trailed) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.r.Trailer = http.Header{"X-Role": {"admin"}}
+	}
+	return n, err
+}

@@ -23,13 +23,14 @@ type Request struct {
 }
 
 // FromHTTP makes a Request of r and reads its body, at most most bytes, which
-// r.Body gives anew afterwards. *http.MaxBytesError is its error for more. r must
+// r.Body gives anew afterwards. r.Trailer is gone then, since nobody signed it. *http.MaxBytesError is its error for more. r must
 // come from net/http's server: its RequestURI is what was sent.
 func FromHTTP(w http.ResponseWriter, r *http.Request, most int64) (*Request, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		return nil, err
 	}
+	r.Trailer = nil // a signature covers none
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	out := &Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Scheme: "https", Body: body}
 	if r.TLS == nil {
