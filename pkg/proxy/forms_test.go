@@ -224,3 +224,24 @@ func TestMisusedPlaceholders(t *testing.T) {
 		}
 	}
 }
+
+// TestHopFieldsStayBehind: a field that ends with the workload's connection does not
+// come back because a placeholder stands in it.
+func TestHopFieldsStayBehind(t *testing.T) {
+	w := newWorld(t)
+	heads := make(chan string, 1)
+	o := w.originFor(func(c net.Conn) {
+		r := newReader(c)
+		if !r.head() {
+			return
+		}
+		heads <- string(r.req.Head)
+		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+	}, host)
+	swap := inject.Credential{Name: "token", Version: "1", Form: inject.Placeholder, Placeholder: lure, In: inject.InHeader, Value: secret.New([]byte(canary))}
+	w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject = credentials(t, swap) }))
+	w.say(o, "GET /x HTTP/1.1\r\nHost: "+host+"\r\nConnection: X-A, close\r\nX-A: "+lure+"\r\nKeep-Alive: "+lure+"\r\nX-B: "+lure+"\r\n\r\n")
+	if head := <-heads; strings.Count(head, canary) != 1 || !strings.Contains(head, "X-B: "+canary) || strings.Contains(head, "X-A") || strings.Contains(head, "Keep-Alive:") {
+		t.Errorf("the origin got %q", head)
+	}
+}

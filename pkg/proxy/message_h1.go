@@ -72,10 +72,16 @@ func (m headMessage) added(yield func(name, value []byte) bool) {
 	}
 }
 
-// Strip drops the fields that the sieve names.
+// Strip drops the fields that the sieve names. It is not shown those that end at
+// this hop already, as what it swaps in one would leave again; but it has to see
+// what Connection says of ours.
 func (m headMessage) Strip(s *inject.Sieve) {
 	for i := range m.x.req.Fields {
-		if f := &m.x.req.Fields[i]; s.Drop(f.Name, f.Value) {
+		f := &m.x.req.Fields[i]
+		if m.x.edit.Drop.Has(i) && !http1.NameIs(f.Name, "connection") {
+			continue
+		}
+		if s.Drop(f.Name, f.Value) {
 			m.x.edit.Drop.Add(i)
 		}
 	}

@@ -205,7 +205,7 @@ func (x *exchange) sayLast(p []byte) *failure {
 // over reports whether the workload said that it asks for nothing more, and all of
 // what it asked is here.
 func (x *exchange) over() bool {
-	return x.c.proto == protoTLS && !x.req.KeepAlive && x.body.Done() && len(x.in.bytes()) == 0
+	return x.c.proto == protoTLS && !x.req.KeepAlive && !x.uploading && x.body.Done() && len(x.in.bytes()) == 0
 }
 
 func (x *exchange) toWorkload(p []byte) *failure {

@@ -41,6 +41,7 @@ func (q *request) scrubOptions() scrub.Options { return scrub.Options{Keep: q.pl
 // described is what a response head says of its content.
 type described struct {
 	status                   int
+	called                   bool // by gRPC
 	sized                    bool // its length is announced
 	encoding, kind, messages string
 }
@@ -63,9 +64,15 @@ func (d *described) note(name, value string) {
 // recoded reports whether the content is to be decoded and encoded anew.
 func (d *described) recoded() bool { return !d.framed() && scrub.Coded(d.encoding) }
 
-// framed reports whether the content is messages with their lengths in front.
-func (d *described) framed() bool {
-	return strings.HasPrefix(strings.ToLower(d.kind), "application/grpc")
+// framed reports whether the content is messages with their lengths in front. That is
+// so where the workload speaks gRPC: who does not would read it as it comes.
+func (d *described) framed() bool { return d.called && isGRPC(d.kind) }
+
+// isGRPC reports whether a content type is of gRPC or gRPC-Web; its text form is
+// base64 of it, and has no frames that can be seen.
+func isGRPC(contentType string) bool {
+	kind := strings.ToLower(contentType)
+	return strings.HasPrefix(kind, "application/grpc") && !strings.HasPrefix(kind, "application/grpc-web-text")
 }
 
 // recodes reports whether the content leaves in other bytes than it came in.

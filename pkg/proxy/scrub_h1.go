@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"time"
@@ -48,6 +49,7 @@ func (x *exchange) relayScrubbed(from *window) *failure {
 
 func (x *exchange) describe() described {
 	d := described{status: x.res.Status, sized: x.res.Body == http1.BodyLength}
+	d.called = x.method == http.MethodPost && isGRPC(string(x.req.Value("content-type")))
 	for i := range x.res.Fields {
 		for _, name := range []string{"content-encoding", "content-type", "grpc-encoding"} {
 			if f := &x.res.Fields[i]; http1.NameIs(f.Name, name) {

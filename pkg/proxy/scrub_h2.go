@@ -36,7 +36,7 @@ func (s *stream) scrubHead(e *h2.Event, fields []hpack.HeaderField) ([]hpack.Hea
 	if e.Status < 200 || e.End || s.method == http.MethodHead {
 		return s.cleanFields(fields), nil
 	}
-	d, length := described{status: e.Status}, ""
+	d, length := described{status: e.Status, called: s.callsGRPC()}, ""
 	for i := range fields {
 		d.note(fields[i].Name, fields[i].Value)
 		if fields[i].Name == "content-length" {
@@ -56,6 +56,12 @@ func (s *stream) scrubHead(e *h2.Event, fields []hpack.HeaderField) ([]hpack.Hea
 		return nil, nil
 	}
 	return recodedFields(fields), nil
+}
+
+func (s *stream) callsGRPC() bool {
+	return s.method == http.MethodPost && slices.ContainsFunc(s.head, func(f hpack.HeaderField) bool {
+		return f.Name == "content-type" && isGRPC(f.Value)
+	})
 }
 
 // short reports whether a content of this length fits into one frame.

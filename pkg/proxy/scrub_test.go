@@ -139,6 +139,16 @@ func reflector() http.Handler {
 		_ = z.Close()
 		w.Header().Set("X-Sum", token(r)) // behind a content that is clean and here
 	})
+	for path, kind := range map[string]string{"/pretended": "application/grpc", "/text": "application/grpc-web-text+proto"} {
+		handle(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			message := append([]byte{0, 0, 0, 1, 0}, token(r)...) // of 256 bytes, so it says
+			if path == "/text" {
+				message = []byte(base64.StdEncoding.EncodeToString(message))
+			}
+			_, _ = w.Write(message)
+		})
+	}
 	for encoding, coder := range coders {
 		handle("/"+encoding, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", encoding)
@@ -191,7 +201,7 @@ func TestReflection(t *testing.T) {
 			w.use(policy.Intercept, w.scrubbedRoute())
 			paths := map[string]int{
 				"/anything": 2, "/error": 1, "/location": 3, "/cookie": 1, "/fields": 3, "/304": 1, "/split": 2, "/sized": 1, "/range": 1, "/hints": 1,
-				"/trailers": 1, "/small": 1,
+				"/trailers": 1, "/small": 1, "/pretended": 1, "/text": 1,
 			}
 			for encoding := range coders {
 				paths["/"+encoding], paths["/long-"+encoding] = 2, 4
@@ -327,8 +337,13 @@ func TestUnreadableContent(t *testing.T) {
 					}
 					_, _ = io.WriteString(rw, "some content")
 				}))
+				call := func() *http.Request {
+					r := mustRequest(t, "POST", "https://"+host+"/x", nil)
+					r.Header.Set("Content-Type", head.Get("Content-Type"))
+					return r
+				}
 				w.use(policy.Intercept, w.scrubbedRoute())
-				res := w.do(o, alpn, mustRequest(t, "GET", "https://"+host+"/x", nil))
+				res := w.do(o, alpn, call())
 				if body, _ := io.ReadAll(res.Body); res.StatusCode != 502 || res.Header.Get("Outwarden-Reason") != "content_coding" || bytes.Contains(body, []byte("some content")) {
 					t.Errorf("%s %q", res.Status, body)
 				}
@@ -336,7 +351,7 @@ func TestUnreadableContent(t *testing.T) {
 					t.Errorf("record %+v", r)
 				}
 				w.use(policy.Intercept, w.alertRoute())
-				res = w.do(o, alpn, mustRequest(t, "GET", "https://"+host+"/x", nil))
+				res = w.do(o, alpn, call())
 				if body, _ := io.ReadAll(res.Body); res.StatusCode >= 300 || string(body) != "some content" {
 					t.Errorf("alert: %s %q", res.Status, body)
 				}

@@ -39,6 +39,8 @@ type turn struct {
 	next    []byte   // what came behind the content, and was read with it
 	owed    int64    // how much of the content has to come before there is more time for it
 
+	uploading bool // body, in and next are the upload's
+
 	content  http1.Body // of the response
 	scrub    scrubbing  // and what looks into it
 	answered bool       // the workload has seen a part of the final response
@@ -209,8 +211,11 @@ func (x *exchange) sendAndRelay(sealed inject.Sealed) *failure {
 		return x.relay()
 	}
 	up := x.startUpload()
+	x.uploading = true
 	f := x.relay()
-	return up.finish(f)
+	f = up.finish(f)
+	x.uploading = false
+	return f
 }
 
 // upstreamBroke classifies an error on an upstream connection that was made.
