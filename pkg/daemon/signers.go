@@ -37,10 +37,11 @@ func newSigning() *signing {
 	}
 }
 
-// Signatures of workloads are remembered for as long as AWS takes them for fresh.
+// Signatures of workloads are remembered for as long as AWS takes them for fresh. One
+// route may have half of the room.
 const (
 	replayWindow   = 15 * time.Minute
-	replayCapacity = 1 << 18
+	replayCapacity = 1 << 19
 )
 
 // signingFor gives what signers of a configuration need, and opens the journal of
@@ -58,7 +59,7 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 		open = replay.Prepare // it has the journal
 	}
 	seen, err := open(replay.Options{
-		Path: filepath.Join(c.StateDir, "replays"), Window: replayWindow, Capacity: replayCapacity,
+		Path: filepath.Join(c.StateDir, "replays"), Window: replayWindow, Capacity: replayCapacity, Fair: true,
 	})
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ const (
 	ReasonBodyTooLarge                           // a signer needs the whole body and it is over the cap
 	ReasonSignatureKind                          // the workload signs in a way that cannot be signed anew
 	ReasonSignatureScope                         // the workload's signature is for a key, region or service that the route does not sign for
-	ReasonReplayed                               // the workload's signature was seen before, or nobody can tell
+	ReasonReplayed                               // the workload's signature was seen before, or is too old or too new to tell
 	ReasonBodyUnsuitable                         // a credential goes into the body, and it is of another type or coding
 	ReasonPlaceholderMisused                     // a placeholder where its credential does not go
 	ReasonUpgradeRefused                         // an upgrade other than websocket
@@ -80,6 +80,7 @@ const (
 	ReasonHooksBroken                            // somebody has detached or unpinned hooks of ours; they were put back
 	ReasonGuest                                  // the caller is a guest, of which no kernel record tells: it gets no credential
 	ReasonTableChanged                           // somebody else changed our nftables table, a policy rule or the route; it was put back
+	ReasonReplayUnknown                          // nobody can tell whether the workload's signature was seen before: no room, or no journal
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
 
@@ -151,6 +152,7 @@ var reasonNames = [...]string{
 	ReasonHooksBroken:         "hooks_broken",
 	ReasonGuest:               "guest",
 	ReasonTableChanged:        "table_changed",
+	ReasonReplayUnknown:       "replay_unknown",
 	ReasonInternal:            "internal",
 }
 

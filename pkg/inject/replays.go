@@ -24,7 +24,7 @@ func (p *Plan) RefuseReplays(seen *replay.Cache, realm string) { p.seen, p.realm
 // Admit is asked once for each request of a workload, and not for what is sent
 // again by ourselves. It fails closed: a signature that can't be remembered is
 // refused. A request without a signature of its own is admitted. Errors wrap
-// flow.ReasonReplayed.
+// flow.ReasonReplayed or flow.ReasonReplayUnknown.
 //
 // The signature is not verified, so only the very same one is known again.
 func (p *Plan) Admit(m Message, now time.Time) error {
@@ -44,10 +44,18 @@ func (p *Plan) Admit(m Message, now time.Time) error {
 			at = now
 		}
 		if err := p.seen.Accept(replay.Message{KeyID: p.realm, Signature: []byte(signature)}, at, now); err != nil {
-			return fmt.Errorf("%w: %w", err, flow.ReasonReplayed)
+			return fmt.Errorf("%w: %w", err, notNew(err))
 		}
 	}
 	return nil
+}
+
+// notNew tells a message that is not new from one of which nobody can tell.
+func notNew(err error) flow.Reason {
+	if errors.Is(err, replay.ErrFull) || errors.Is(err, replay.ErrJournal) {
+		return flow.ReasonReplayUnknown
+	}
+	return flow.ReasonReplayed
 }
 
 func (s *HMAC) presented(m Message) (string, time.Time) {

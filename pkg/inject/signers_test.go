@@ -278,7 +278,7 @@ func TestReplaysAreRefused(t *testing.T) {
 		if err := p.Admit(signed("bb"), now); err != nil {
 			t.Errorf("%s: another: %v", name, err)
 		}
-		if err := p.Admit(signed("cc"), now); !errors.Is(err, flow.ReasonReplayed) || !errors.Is(err, replay.ErrFull) {
+		if err := p.Admit(signed("cc"), now); !errors.Is(err, flow.ReasonReplayUnknown) || !errors.Is(err, replay.ErrFull) {
 			t.Errorf("%s: with no room: %v", name, err)
 		}
 	}

@@ -46,6 +46,7 @@ var statusOf = map[flow.Reason]int{
 	flow.ReasonCredentialMissing:   http.StatusServiceUnavailable,
 	flow.ReasonAuditUnavailable:    http.StatusServiceUnavailable,
 	flow.ReasonEgressUnavailable:   http.StatusServiceUnavailable,
+	flow.ReasonReplayUnknown:       http.StatusServiceUnavailable,
 	flow.ReasonUpstreamUnreachable: http.StatusBadGateway,
 	flow.ReasonUpstreamTLS:         http.StatusBadGateway,
 	flow.ReasonUpstreamName:        http.StatusBadGateway,

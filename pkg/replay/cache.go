@@ -15,6 +15,9 @@ type Options struct {
 	// Capacity is how many signatures and nonces one generation holds; there are
 	// two, at about 50 bytes each.
 	Capacity int
+	// Fair has no KeyID hold more of the young generation than is left free in it, so
+	// that none fills the cache for the others. It is counted anew after a restart.
+	Fair bool
 	// Sync waits for the disk on each message.
 	Sync bool
 	// Now is the time at which the cache begins; zero: time.Now.
@@ -25,13 +28,15 @@ type Options struct {
 type Cache struct {
 	window, skew, span time.Duration
 	capacity           int
+	fair               bool
 
 	mu      sync.Mutex
 	young   generation
 	old     generation
-	latest  time.Time // the latest time that was seen: the cache's clock
-	floor   time.Time // nothing signed before is accepted
-	journal *journal  // nil: none
+	held    map[string]int // of young, by KeyID, where it is to be fair
+	latest  time.Time      // the latest time that was seen: the cache's clock
+	floor   time.Time      // nothing signed before is accepted
+	journal *journal       // nil: none
 
 	path      string // of the journal; "": none
 	sync      bool
@@ -65,7 +70,7 @@ func newCache(o *Options) (*Cache, error) {
 		o.Now = time.Now()
 	}
 	o.Now = o.Now.Round(0) // wall time: journals outlive the monotonic clock
-	return &Cache{window: o.Window, skew: o.Skew, span: o.Window + o.Skew, capacity: o.Capacity, path: o.Path, sync: o.Sync}, nil
+	return &Cache{window: o.Window, skew: o.Skew, span: o.Window + o.Skew, capacity: o.Capacity, fair: o.Fair, held: map[string]int{}, path: o.Path, sync: o.Sync}, nil
 }
 
 // open begins with what the journal holds.
@@ -137,18 +142,22 @@ func (c *Cache) Accept(m Message, at, now time.Time) error {
 	if err := c.age(now); err != nil {
 		return err
 	}
-	return c.add(m.marks(), now)
+	return c.add(m.KeyID, m.marks(), now)
 }
 
-// add remembers marks that are all new.
-func (c *Cache) add(marks []mark, now time.Time) error {
+// add remembers marks of a key that are all new.
+func (c *Cache) add(key string, marks []mark, now time.Time) error {
 	for _, k := range marks {
 		if c.young.has(k) || c.old.has(k) {
 			return ErrReplayed
 		}
 	}
-	if len(c.young.seen)+len(marks) > c.capacity {
+	free := c.capacity - len(c.young.seen) - len(marks)
+	if free < 0 || c.fair && c.held[key]+len(marks) > free {
 		return ErrFull
+	}
+	if c.fair {
+		c.held[key] += len(marks)
 	}
 	for _, k := range marks { // before the journal: if that fails, refused is the safe side
 		c.young.seen[k] = struct{}{}
@@ -179,6 +188,7 @@ func (c *Cache) age(now time.Time) error {
 		}
 	}
 	c.old, c.young = old, young
+	clear(c.held)
 	return nil
 }
 

@@ -148,6 +148,29 @@ func TestFullFailsClosed(t *testing.T) {
 	}
 }
 
+// TestFair: one key leaves as much room as it took, for others and for what they do.
+func TestFair(t *testing.T) {
+	o := options("")
+	o.Capacity, o.Fair = 100, true
+	c := open(t, o)
+	took := func(key string) (n int) {
+		for c.Accept(Message{KeyID: key, Signature: []byte{byte(n)}}, later, later) == nil {
+			n++
+		}
+		return n
+	}
+	if a, b, third := took("a"), took("b"), took("c"); a != 50 || b != 25 || third != 12 {
+		t.Errorf("one took %d, another %d, a third %d", a, b, third)
+	}
+	if err := c.Accept(Message{KeyID: "a", Signature: []byte("more")}, later, later); !errors.Is(err, ErrFull) {
+		t.Errorf("more of the first: %v", err)
+	}
+	next := later.Add(2 * (o.Window + o.Skew))
+	if err := c.Accept(Message{KeyID: "a", Signature: []byte("more")}, next, next); err != nil {
+		t.Errorf("a generation later: %v", err)
+	}
+}
+
 // TestRestart: what was accepted is refused by the next process, also when the
 // last one was killed and its last record cut.
 func TestRestart(t *testing.T) {
