@@ -58,7 +58,8 @@ func (c *Capture) raiseFences(want map[uint64]string) error {
 		if c.fences[id] != nil {
 			continue
 		}
-		l, err := attachCgroup(dir, ebpf.AttachCGroupInetEgress, c.fence, fencePin(c.config.PinDir, id))
+		egress := hook{program: c.fence, attach: ebpf.AttachCGroupInetEgress}
+		l, err := egress.link(dir, fencePin(c.config.PinDir, id)) // a successor that failed may have left one
 		if err != nil {
 			return fmt.Errorf("attach egress to %s: %w", dir, err)
 		}

@@ -3,8 +3,10 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/link"
@@ -45,7 +47,32 @@ func Hooks(pinDir string) ([]HookState, error) {
 			look(hook)
 		}
 	}
-	return states, nil
+	return slices.DeleteFunc(states, HookState.isOver), nil
+}
+
+// isOver reports whether it was detached by the kernel itself, with the cgroup
+// at which it stood.
+func (s HookState) isOver() bool {
+	id, fence := fencedBy(linkPrefix + s.Hook)
+	return fence && errors.Is(s.Err, ErrSevered) && !isThere(id)
+}
+
+// isThere looks for a cgroup by its id in the whole tree, which takes a while.
+func isThere(id uint64) (found bool) {
+	root, err := cgroupMount()
+	if err != nil {
+		return false
+	}
+	_ = filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() { // one that went meanwhile is none
+			return nil
+		}
+		if found = (scope{dir: dir}).stands(id); found {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found
 }
 
 // attachedAt tells what is wrong with a pinned link.

@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,13 +16,12 @@ import (
 // links that were detached, pins that were removed. Nothing: all is in force.
 // It costs some hundred microseconds.
 func (c *Capture) Broken() (broken []string) {
-	states, err := Hooks(c.config.PinDir)
-	if err != nil {
+	if _, err := os.Stat(c.config.PinDir); err != nil {
 		return []string{err.Error()}
 	}
-	for _, s := range states {
-		if s.Err != nil {
-			broken = append(broken, fmt.Sprintf("hook %s: %v", s.Hook, s.Err))
+	for _, h := range hooksFor(&outwardenPrograms{}, c.config.Redirect != 0) {
+		if err := attachedAt(filepath.Join(c.config.PinDir, linkPrefix+h.name)); err != nil {
+			broken = append(broken, fmt.Sprintf("hook %s: %v", h.name, err))
 		}
 	}
 	for name := range namedMaps(&c.maps) {
@@ -32,13 +32,15 @@ func (c *Capture) Broken() (broken []string) {
 	return append(broken, c.brokenFences()...)
 }
 
+// brokenFences looks at cgroups that are still there: from one that has gone
+// the kernel itself detaches the link.
 func (c *Capture) brokenFences() (broken []string) {
 	c.scoping.Lock()
 	defer c.scoping.Unlock()
 	for id := range c.fences {
-		pin := fencePin(c.config.PinDir, id)
-		if _, err := os.Stat(pin); err != nil {
-			broken = append(broken, fmt.Sprintf("hook egress: %v", err))
+		err := attachedAt(fencePin(c.config.PinDir, id))
+		if err != nil && c.scopes[id].stands(id) { // in this order: the cgroup goes first
+			broken = append(broken, fmt.Sprintf("hook egress of %s: %v", c.scopes[id].dir, err))
 		}
 	}
 	return broken
@@ -130,26 +132,25 @@ func repin(l link.Link, pin string) error {
 // relink attaches every program as a successor would: what stands is updated in
 // place, what was detached is attached anew.
 func (c *Capture) relink() error {
-	programs, maps, err := c.config.objects(c.config.PinDir)
+	programs, opened, err := c.config.objects(c.config.PinDir)
 	if err != nil {
 		return err
 	}
 	defer programs.Close()
-	defer maps.Close()
+	defer opened.Close()
 	old := c.links
 	c.links = nil
-	if err := c.linkAll(&programs, c.config.PinDir); err != nil {
-		c.links = append(c.links, old...)
-		return err
-	}
-	return closeAll(old)
+	err = c.linkAll(&programs, c.config.PinDir)
+	made := len(c.links) // each in the place of the old one
+	c.links = append(c.links, old[made:]...)
+	return errors.Join(err, closeAll(old[:made]))
 }
 
 // refence attaches the egress program again where it was detached.
 func (c *Capture) refence() error {
 	for id, l := range c.fences {
 		pin := fencePin(c.config.PinDir, id)
-		if !errors.Is(attachedAt(pin), ErrSevered) {
+		if !errors.Is(attachedAt(pin), ErrSevered) || !c.scopes[id].stands(id) {
 			continue
 		}
 		delete(c.fences, id)
@@ -157,7 +158,9 @@ func (c *Capture) refence() error {
 			return err
 		}
 	}
-	return c.raiseFences(outermost(c.scopes))
+	want := outermost(c.scopes)
+	maps.DeleteFunc(want, func(id uint64, _ string) bool { return !c.scopes[id].stands(id) })
+	return c.raiseFences(want)
 }
 
 func closeAll(links []link.Link) error {

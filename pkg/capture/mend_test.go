@@ -3,7 +3,13 @@ package capture
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
 // TestMend: whatever others take away of the pinned state is found, and put back.
@@ -11,6 +17,8 @@ func TestMend(t *testing.T) {
 	for name, harm := range map[string]func(*world){
 		"a link detached":    func(w *world) { w.sever("connect4") },
 		"all links detached": (*world).severAll,
+		"a fence detached":   func(w *world) { w.sever(fenceOf(w.t, w.cgroup)) },
+		"a fence unpinned":   func(w *world) { os.Remove(w.pin(fenceOf(w.t, w.cgroup))) },
 		"a link unpinned":    func(w *world) { os.Remove(w.pin("connect4")) },
 		"a map unpinned":     func(w *world) { os.Remove(w.config.PinDir + "/scopes") },
 		"all wiped":          func(w *world) { os.RemoveAll(w.config.PinDir) },
@@ -60,5 +68,129 @@ func (w *world) severAll() {
 		if h.tracepoint == "" {
 			w.sever(h.name)
 		}
+	}
+}
+
+// fenceOf names the hook that fences a cgroup.
+func fenceOf(t testing.TB, cgroup string) string {
+	t.Helper()
+	id, err := cgroupID(cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(filepath.Base(fencePin("", id)), linkPrefix)
+}
+
+// TestScopeGone: a cgroup that goes takes its fence along, and nobody has broken
+// anything; nor is there anything in the way of the next one of that name.
+func TestScopeGone(t *testing.T) {
+	w := newWorld(t, rewrite)
+	unit := netnstest.Subgroup(t, w.outside, "unit")
+	if err := w.capture.AddScope(unit); err != nil {
+		t.Fatal(err)
+	}
+	fence := fenceOf(t, unit)
+	if err := os.Remove(unit); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the kernel has detached it", func() bool { return errors.Is(attachedAt(w.pin(fence)), ErrSevered) })
+	if broken := w.capture.Broken(); len(broken) != 0 {
+		t.Errorf("broken: %q", broken)
+	}
+	states, err := Hooks(w.config.PinDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		if s.Err != nil {
+			t.Errorf("%s: %v", s.Hook, s.Err)
+		}
+	}
+	w.sever("connect4")
+	if err := w.capture.Mend(); err != nil {
+		t.Errorf("mend: %v", err)
+	}
+	if err := os.Mkdir(unit, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.capture.AddScope(unit); err != nil {
+		t.Fatal(err)
+	}
+	if broken := w.capture.Broken(); len(broken) != 0 {
+		t.Errorf("one of the same name: %q", broken)
+	}
+	if got := w.answer(unit, server4); got != "captured "+server4 {
+		t.Errorf("one of the same name: %q", got)
+	}
+}
+
+// TestMendNAT: the hook that backend nft alone has is looked after like the others.
+func TestMendNAT(t *testing.T) {
+	w := newWorld(t, nft)
+	for name, harm := range map[string]func(){
+		"detached": func() { w.sever("nat") },
+		"unpinned": func() { os.Remove(w.pin("nat")) },
+	} {
+		harm()
+		if len(w.capture.Broken()) != 1 {
+			t.Errorf("%s: found broken: %q, want one", name, w.capture.Broken())
+		}
+		if err := w.capture.Mend(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if broken := w.capture.Broken(); len(broken) != 0 {
+			t.Errorf("%s, mended: %q", name, broken)
+		}
+	}
+}
+
+// TestMendFails: after an attempt that failed half way the next one finds every
+// link in its place.
+func TestMendFails(t *testing.T) {
+	w := newWorld(t, rewrite)
+	pin := w.pin("getpeername4")
+	if err := errors.Join(os.Remove(pin), os.Mkdir(pin, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.capture.Mend(); err == nil {
+		t.Fatal("mended what is no link")
+	}
+	if got, want := len(w.capture.links), len(hooks(&outwardenPrograms{})); got != want {
+		t.Errorf("%d links are held, want %d", got, want)
+	}
+	if err := os.RemoveAll(w.config.PinDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.capture.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if broken := w.capture.Broken(); len(broken) != 0 {
+		t.Errorf("mended: %q", broken)
+	}
+	if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
+		t.Errorf("mended: %q", got)
+	}
+}
+
+// TestFenceLeft: what a successor that failed has fenced does not stand in our way.
+func TestFenceLeft(t *testing.T) {
+	w := newWorld(t, rewrite)
+	pin := w.pin(fenceOf(t, w.outside))
+	l, err := attachCgroup(w.outside, ebpf.AttachCGroupInetEgress, w.capture.fence, pin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := w.capture.AddScope(w.outside); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.answer(w.outside, server4); got != "captured "+server4 {
+		t.Errorf("in scope: %q", got)
+	}
+	if err := w.capture.RemoveScope(w.outside); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(pin); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("out of scope: %v, want the pin gone", err)
 	}
 }

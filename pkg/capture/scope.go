@@ -22,6 +22,13 @@ type scope struct {
 	says uint32
 }
 
+// stands reports whether its cgroup, which had that id, is still there; another
+// one may have its name by now.
+func (s scope) stands(id uint64) bool {
+	now, err := cgroupID(s.dir)
+	return err == nil && now == id
+}
+
 // AddScope captures the processes of a cgroup and of those below it, unless a
 // nearer ancestor says otherwise. The path is one under the cgroup mount, with
 // or without the mount itself: "/" is every process. Processes that have
