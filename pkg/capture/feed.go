@@ -65,6 +65,9 @@ func (c *Capture) feedRoutes(fd int, cookie uint64) error {
 }
 
 func newFeed(ns netns.NsHandle, cookie uint64) (*feed, error) {
+	if isOurs(ns) { // to enter another one takes CAP_SYS_ADMIN
+		ns = netns.None()
+	}
 	changes, err := nl.SubscribeAt(ns, netns.None(), unix.NETLINK_ROUTE,
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
@@ -77,6 +80,16 @@ func newFeed(ns netns.NsHandle, cookie uint64) (*feed, error) {
 		return nil, err
 	}
 	return &feed{cookie: cookie, handle: handle, changes: changes, closed: make(chan struct{}), done: make(chan struct{})}, nil
+}
+
+// isOurs reports whether we are in that network namespace anyhow.
+func isOurs(ns netns.NsHandle) bool {
+	ours, err := netns.Get()
+	if err != nil {
+		return false
+	}
+	defer ours.Close()
+	return ours.Equal(ns)
 }
 
 // close ends the feed's goroutines; follow closes the handle.
