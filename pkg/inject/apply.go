@@ -15,16 +15,14 @@ import (
 // ErrPermit is returned where a Permit is zero, or for another plan or request.
 var ErrPermit = errors.New("no permit to inject into this request")
 
-// Applied tells what was done to a request. What of it goes to the record holds no
-// value.
+// Applied tells what was done to a request. It holds no value.
 type Applied struct {
 	Credentials []Use      // not to be changed
 	Signature   *Signature // nil: not signed; of several, the last
-	Injected    []Injected // not to be changed, and not for the record
 }
 
-// Injected is a value that went out on a request, for who looks for it in the
-// response. A signing key is none: it never leaves.
+// Injected is a value that goes out on requests, for who looks for it in
+// responses. A signing key is none: it never leaves.
 type Injected struct {
 	Name        string       // of the credential
 	Value       secret.Value // without what its form puts around it

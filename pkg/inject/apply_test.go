@@ -416,19 +416,3 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
-
-// TestAppliedNamesWhatWentOut: for who looks for it in the response; a key that
-// only signs did not go out.
-func TestAppliedNamesWhatWentOut(t *testing.T) {
-	p, err := NewPlan([]Credential{{Name: "a", Form: Basic, Username: "u", Value: value("one")}, query("q", "two")}, signer(t, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, i := range apply(t, p, request("/x")).Injected {
-		got = append(got, i.Name+"="+string(i.Value.Reveal()))
-	}
-	if !slices.Equal(got, []string{"a=one", "q=two"}) {
-		t.Errorf("%q", got)
-	}
-}

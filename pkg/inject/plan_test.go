@@ -170,14 +170,19 @@ func TestPlanDoesNotPrint(t *testing.T) {
 }
 
 // TestInjected: whoever scrubs responses is told of every value, as the API may send
-// it back.
+// it back, and of what to put in its place. A key that only signs does not go out.
 func TestInjected(t *testing.T) {
-	p := plan(t, Credential{Name: "b", Form: Basic, Username: "user", Value: value("pw")}, query("key", "k v"), header("X-Key", "h"))
+	p, err := NewPlan([]Credential{
+		{Name: "b", Form: Basic, Username: "user", Value: value("pw")}, query("key", "k v"), header("X-Key", "h"), placeholder("one", bait1, "s", InBody),
+	}, signer(t, true))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []string
 	for _, i := range p.Injected() {
-		got = append(got, i.Name+"="+string(i.Value.Reveal()))
+		got = append(got, i.Name+"="+string(i.Value.Reveal())+i.Placeholder)
 	}
-	if want := "b=pw key=k v X-Key=h b=user:pw"; strings.Join(got, " ") != want {
+	if want := "b=pw key=k v X-Key=h b=user:pw one=s" + bait1; strings.Join(got, " ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if (*Plan)(nil).Injected() != nil {

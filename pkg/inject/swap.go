@@ -41,11 +41,10 @@ func (h *hits) add(i int) { *h |= 1 << i }
 
 // applied is what a plan did to a request that asked for these.
 func (p *Plan) applied(h hits) Applied {
-	done := Applied{Credentials: p.uses, Injected: p.injected}
+	done := Applied{Credentials: p.uses}
 	for i := range p.swaps {
 		if s := &p.swaps[i]; h&(1<<i) != 0 {
 			done.Credentials = append(slices.Clip(done.Credentials), s.use)
-			done.Injected = append(slices.Clip(done.Injected), s.injected())
 		}
 	}
 	return done
