@@ -125,8 +125,8 @@ func (d *Daemon) agree(s *successor, conn *net.UnixConn) error {
 	return ours.sameAs(&s.terms)
 }
 
-// sameAs refuses a successor that has other places than we. Only a restart can
-// change them.
+// sameAs refuses a successor that has other places than we, or would attach
+// programs that say something else. Only a restart can change them.
 func (t *terms) sameAs(next *terms) error {
 	for _, f := range []struct {
 		key       string
@@ -137,9 +137,13 @@ func (t *terms) sameAs(next *terms) error {
 		{"capture.mark", t.Mark, next.Mark},
 		{"capture.listen", t.Listen, next.Listen},
 		{"the daemon's cgroup", t.Cgroup, next.Cgroup},
+		{"capture.fail", t.Fail, next.Fail},
+		{"capture.raw", t.Raw, next.Raw},
+		{"capture.backend", t.Backend, next.Backend},
+		{"capture.redirect_mark", t.RedirectMark, next.RedirectMark},
 	} {
 		if !reflect.DeepEqual(f.old, f.next) {
-			return fmt.Errorf("%s is %v with the daemon that runs and %v with the next, which takes a restart", f.key, f.old, f.next)
+			return fmt.Errorf("%s is %v with the daemon that runs and %v with the next, which takes a restart (systemctl restart outwarden; established flows drain first)", f.key, f.old, f.next)
 		}
 	}
 	return nil
@@ -204,7 +208,15 @@ func (d *Daemon) handoverFailed(s *successor, err error) {
 	d.failHandover(err) // before the successor ends, which the one who asked waits for
 	_ = s.send(&message{Failed: err.Error()})
 	s.close()
+	d.report("hand over", d.restorePorts())
 	d.o.Log.WithError(err).WithField("pid", s.pid).Error("the successor did not take over; we go on")
+}
+
+// restorePorts captures our ports again; the successor began with its own.
+func (d *Daemon) restorePorts() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.capture.SetPorts(d.loaded.config.Capture.Ports)
 }
 
 // end makes sure that a successor that does not answer will not come to itself

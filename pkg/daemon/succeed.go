@@ -38,6 +38,12 @@ type terms struct {
 	Mark     uint32   `json:"mark"`
 	Listen   []uint16 `json:"listen"`
 	Cgroup   string   `json:"cgroup"` // of the process: the hooks know our connections by it
+
+	// What is in the programs, which the successor replaces before it is sure to serve.
+	Fail         string `json:"fail"`
+	Raw          string `json:"raw"`
+	Backend      string `json:"backend"`
+	RedirectMark uint32 `json:"redirect_mark"`
 }
 
 func (d *Daemon) terms() (*terms, error) {
@@ -45,7 +51,17 @@ func (d *Daemon) terms() (*terms, error) {
 	cgroup, err := ownCgroup()
 	return &terms{
 		Version: d.o.Version, StateDir: c.StateDir, PinDir: d.pins(), Mark: c.Capture.Mark, Listen: c.Capture.Listen, Cgroup: cgroup,
+		Fail: word(c.Capture.FailOpen, "open", "closed"), Raw: word(c.Capture.AllowRaw, "record", "refuse"),
+		Backend: string(c.Capture.Backend), RedirectMark: c.Capture.RedirectMark,
 	}, err
+}
+
+// word is what the configuration calls a switch that is on or off.
+func word(is bool, on, off string) string {
+	if is {
+		return on
+	}
+	return off
 }
 
 // ownCgroup is this process's place in the cgroup2 hierarchy.

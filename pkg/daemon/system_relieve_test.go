@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -49,17 +50,26 @@ func TestSystemUpgradeFails(t *testing.T) {
 	w.setLayout(older)
 
 	for _, stop := range []string{"terms", "ready", "serving"} {
+		ports, err := ebpf.LoadPinnedMap(w.pins+"/ports", nil)
+		must(t, err)
+		defer ports.Close()
+		const strange = uint16(9) // of the successor's configuration alone
+		must(t, ports.Put(strange, uint8(1)))
 		s := w.pretend()
 		s.until(stop)
 		s.conn.Close()
 		still("a successor that leaves after " + stop)
+		var captured uint8
+		w.await("our ports after: "+stop, func() bool { return errors.Is(ports.Lookup(strange, &captured), ebpf.ErrKeyNotExist) })
 	}
-	s := w.pretend()
-	s.terms["state_dir"] = "/elsewhere"
-	if got := s.until("terms"); !strings.Contains(got, "state_dir is ") || !strings.Contains(got, "takes a restart") {
-		t.Errorf("other places: %s", got)
+	for key, other := range map[string]string{"state_dir": "/elsewhere", "fail": "open"} {
+		s := w.pretend()
+		s.terms[key] = other
+		if got := s.until("terms"); !strings.Contains(got, key+" is ") || !strings.Contains(got, "takes a restart") {
+			t.Errorf("another %s: %s", key, got)
+		}
+		still("a successor with another " + key)
 	}
-	still("a successor with other places")
 
 	if r := w.outwarden("upgrade"); r.code != 0 {
 		t.Errorf("upgrade in the end: %v", r)
@@ -112,6 +122,7 @@ func (w *world) pretend() *pretender {
 	must(w.t, conn.SetDeadline(time.Now().Add(patience)))
 	return &pretender{w, conn, json.NewDecoder(conn), map[string]any{
 		"version": "pretender", "state_dir": w.path("state"), "pin_dir": w.pins, "mark": 0, "listen": nil, "cgroup": w.cgroupPath(w.cgroup),
+		"fail": "closed", "raw": "refuse", "backend": "rewrite", "redirect_mark": 0,
 	}}
 }
 

@@ -1,0 +1,34 @@
+package daemon
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestTerms: a successor whose programs would say something else is refused, by
+// the name of the key and with what to do instead.
+func TestTerms(t *testing.T) {
+	ours := terms{Version: "1", StateDir: "/s", PinDir: "/p", Mark: 1, Listen: []uint16{15001}, Cgroup: "/c", Fail: "closed", Raw: "refuse", Backend: "rewrite", RedirectMark: 2}
+	next := ours
+	next.Version = "2"
+	if err := ours.sameAs(&next); err != nil {
+		t.Errorf("another version: %v", err)
+	}
+	for key, change := range map[string]func(*terms){
+		"state_dir":             func(t *terms) { t.StateDir = "/else" },
+		"capture.pin_dir":       func(t *terms) { t.PinDir = "/else" },
+		"capture.mark":          func(t *terms) { t.Mark++ },
+		"capture.listen":        func(t *terms) { t.Listen = []uint16{15002} },
+		"the daemon's cgroup":   func(t *terms) { t.Cgroup = "/else" },
+		"capture.fail":          func(t *terms) { t.Fail = "open" },
+		"capture.raw":           func(t *terms) { t.Raw = "record" },
+		"capture.backend":       func(t *terms) { t.Backend = "nft" },
+		"capture.redirect_mark": func(t *terms) { t.RedirectMark++ },
+	} {
+		next := ours
+		change(&next)
+		if err := ours.sameAs(&next); err == nil || !strings.HasPrefix(err.Error(), key+" is ") || !strings.Contains(err.Error(), "systemctl restart") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
