@@ -97,7 +97,11 @@ func runAndKill(t *testing.T, dir string, after int) map[uint64]Digest {
 func TestKilledWriter(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[uint64]Digest{}
-	for range 25 {
+	deaths := 25
+	if testing.Short() {
+		deaths = 5
+	}
+	for range deaths {
 		for seq, hash := range runAndKill(t, dir, 1+rand.IntN(3000)) {
 			acked[seq] = hash
 		}
