@@ -209,13 +209,15 @@ func (n *namespaces) open(ctx context.Context, file *os.File, cgroup uint64) err
 		n.fail(ns)
 		return errors.Join(taken, err)
 	}
-	s.cgroup = cgroup
-	if n.listeners.add(s) {
-		n.learn(ns)
-		n.sets[ns] = s
-		s.leave = leave
-		n.keepers.Go(func() { n.keep(ctx, ns, s) })
+	s.cgroup, s.leave = cgroup, leave
+	if !n.listeners.add(s) { // which has closed it
+		leave()
+		n.hooks.LeaveNetns(s.netns)
+		return taken
 	}
+	n.learn(ns)
+	n.sets[ns] = s
+	n.keepers.Go(func() { n.keep(ctx, ns, s) })
 	return taken
 }
 
@@ -239,32 +241,66 @@ func (n *namespaces) fail(ns process.Netns) {
 
 // keep closes the set once no process is left in the namespace.
 func (n *namespaces) keep(ctx context.Context, ns process.Netns, s *set) {
-	for n.inhabited(ctx, ns) {
+	for {
+		for n.inhabited(ctx, ns) {
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.drain()
+		if n.abandon(ns, s) {
+			return
+		}
 	}
-	if ctx.Err() != nil {
-		return
-	}
-	s.drain()
+}
+
+// abandon closes the set, unless somebody came while it drained: nobody announced
+// them, as the namespace was known.
+func (n *namespaces) abandon(ns process.Netns, s *set) bool {
 	n.turn.Lock()
 	defer n.turn.Unlock()
+	someone, err := n.processes.Inhabitant(ns)
+	if err == nil {
+		_ = someone.Close()
+	}
+	if !errors.Is(err, process.ErrUninhabited) {
+		return false
+	}
 	n.forget(ns)
 	delete(n.sets, ns)
 	n.listeners.remove(s)
 	s.leave()
 	n.hooks.LeaveNetns(s.netns)
+	return true
 }
 
 // inhabited waits for the end of a process in the namespace, and reports false
-// when there is none.
+// when there is none. Who cannot look waits and looks again: without descriptors
+// we see nobody, and that is no reason to leave them.
 func (n *namespaces) inhabited(ctx context.Context, ns process.Netns) bool {
 	someone, err := n.processes.Inhabitant(ns)
-	if err != nil {
+	switch {
+	case errors.Is(err, process.ErrUninhabited):
 		return false
+	case err != nil:
+		return pause(ctx, retryAfter)
 	}
 	defer someone.Close()
 	defer context.AfterFunc(ctx, func() { someone.Close() })()
 	n.log("wait for a process", awaitEnd(someone))
 	return ctx.Err() == nil
+}
+
+// pause waits, and reports false when ctx ends before.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // awaitEnd returns when the process of a pidfd ends, is to be looked at again,

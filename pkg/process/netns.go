@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,10 +48,12 @@ func (r *Resolver) OpenNetns(pid uint32, start time.Duration, skip func(Netns) b
 	defer d.close()
 	var files []*os.File
 	seen := map[Netns]bool{}
-	for _, name := range d.threads() {
-		f, err := d.open(name)
-		if err != nil {
-			continue // the thread has ended
+	threads, err := d.threads()
+	for _, name := range threads {
+		f, failed := d.open(name)
+		if failed != nil {
+			err = errors.Join(err, shortage(failed))
+			continue // else the thread has ended
 		}
 		ns, err := NetnsOf(f)
 		if err != nil || seen[ns] || skip(ns) {
@@ -60,26 +63,41 @@ func (r *Resolver) OpenNetns(pid uint32, start time.Duration, skip func(Netns) b
 		seen[ns] = true
 		files = append(files, f)
 	}
-	return files, nil
+	if len(files) > 0 {
+		return files, nil
+	}
+	return nil, err
 }
 
-// threads lists the files of the network namespaces of a process's threads.
-func (d dir) threads() []string {
+// shortage is an error that says nothing of the process that was looked at: we
+// have no descriptor or memory left to look. Others say that it has ended.
+func shortage(err error) error {
+	for _, short := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, short) {
+			return err
+		}
+	}
+	return nil
+}
+
+// threads lists the files of the network namespaces of a process's threads. An
+// error is a shortage.
+func (d dir) threads() ([]string, error) {
 	f, err := d.open("task")
 	if err != nil {
-		return nil
+		return nil, shortage(err)
 	}
 	defer f.Close()
-	names, _ := f.Readdirnames(-1) // some are as good as it gets when the process ends
+	names, err := f.Readdirnames(-1) // some are as good as it gets when the process ends
 	for i, tid := range names {
 		names[i] = "task/" + tid + "/ns/net"
 	}
-	return names
+	return names, shortage(err)
 }
 
 // Inhabitants calls f for every other process and every network namespace that
 // a thread of it is in, until f returns false. Threads of our own are in other
-// namespaces on errands only.
+// namespaces on errands only. An error is that some were not looked at.
 func (r *Resolver) Inhabitants(f func(pid uint32, ns Netns) bool) error {
 	all, err := os.Open(r.proc)
 	if err != nil {
@@ -90,72 +108,87 @@ func (r *Resolver) Inhabitants(f func(pid uint32, ns Netns) bool) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	self := os.Getpid()
 	for _, name := range names {
 		pid, err := strconv.ParseUint(name, 10, 32)
 		if err != nil || int(pid) == self {
 			continue
 		}
-		for _, ns := range r.inhabits(uint32(pid)) {
+		found, err := r.inhabits(uint32(pid))
+		if err != nil && failed == nil {
+			failed = err
+		}
+		for _, ns := range found {
 			if !f(uint32(pid), ns) {
 				return nil
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
-// inhabits lists the network namespaces of a process's threads, each once.
-func (r *Resolver) inhabits(pid uint32) (found []Netns) {
+// inhabits lists the network namespaces of a process's threads, each once. An
+// error is a shortage.
+func (r *Resolver) inhabits(pid uint32) (found []Netns, err error) {
 	d, err := openDir(r.proc, pid)
 	if err != nil {
-		return nil
+		return nil, shortage(err)
 	}
 	defer d.close()
 	seen := map[Netns]bool{}
-	for _, name := range d.threads() {
-		st, err := d.stat(name)
-		if ns := (Netns{st.Dev, st.Ino}); err == nil && !seen[ns] {
+	threads, err := d.threads()
+	for _, name := range threads {
+		st, failed := d.stat(name)
+		if ns := (Netns{st.Dev, st.Ino}); failed == nil && !seen[ns] {
 			seen[ns] = true
 			found = append(found, ns)
 		}
+		if failed = shortage(failed); failed != nil {
+			err = failed
+		}
 	}
-	return found
+	return found, err
 }
 
 // ErrUninhabited says that no process is in a network namespace.
 var ErrUninhabited = errors.New("no process is in the network namespace")
 
 // Inhabitant opens one of the processes in a network namespace as a pidfd,
-// which the runtime can wait for. The caller closes it.
+// which the runtime can wait for. The caller closes it. ErrUninhabited is certain:
+// every process was looked at. Any other error tells nothing.
 func (r *Resolver) Inhabitant(ns Netns) (*os.File, error) {
 	var found *os.File
+	var failed error
 	err := r.Inhabitants(func(pid uint32, in Netns) bool {
 		if in == ns {
-			found = r.openInhabitant(pid, ns)
+			found, failed = r.openInhabitant(pid, ns)
 		}
-		return found == nil
+		return found == nil && failed == nil
 	})
-	if found == nil {
-		return nil, errors.Join(err, ErrUninhabited)
+	switch err = errors.Join(err, failed); {
+	case found != nil:
+		return found, nil
+	case err != nil:
+		return nil, err
 	}
-	return found, nil
+	return nil, ErrUninhabited
 }
 
 // openInhabitant looks again once the pidfd is there: what was seen before may
-// have been true of another process with that pid.
-func (r *Resolver) openInhabitant(pid uint32, ns Netns) *os.File {
+// have been true of another process with that pid. It gives nil where it was,
+// and an error for a shortage.
+func (r *Resolver) openInhabitant(pid uint32, ns Netns) (*os.File, error) {
 	fd, err := unix.PidfdOpen(int(pid), unix.PIDFD_NONBLOCK)
 	if err != nil {
-		return nil
+		return nil, shortage(err)
 	}
-	for _, in := range r.inhabits(pid) {
-		if in == ns {
-			return os.NewFile(uintptr(fd), "pidfd")
-		}
+	found, err := r.inhabits(pid)
+	if slices.Contains(found, ns) {
+		return os.NewFile(uintptr(fd), "pidfd"), nil
 	}
 	_ = unix.Close(fd)
-	return nil
+	return nil, err
 }
 
 // CgroupOf is the path of a process's cgroup below the mount; "" if it left.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
@@ -44,8 +46,26 @@ func TestNetns(t *testing.T) {
 	someone, err := r.Inhabitant(want)
 	must(t, err)
 	must(t, someone.Close())
+	if _, err := starved(t, func() (*os.File, error) { return r.Inhabitant(want) }); !errors.Is(err, unix.EMFILE) || errors.Is(err, ErrUninhabited) {
+		t.Errorf("without descriptors: %v, want %v", err, unix.EMFILE)
+	}
 	s.stop()
 	if _, err := r.Inhabitant(want); !errors.Is(err, ErrUninhabited) {
 		t.Errorf("after its end: %v, want %v", err, ErrUninhabited)
 	}
+}
+
+// starved calls f with one descriptor left to the process.
+func starved(t *testing.T, f func() (*os.File, error)) (*os.File, error) {
+	t.Helper()
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	free, err := os.Open("/dev/null")
+	must(t, err)
+	few := limit
+	few.Cur = uint64(free.Fd()) + 1
+	must(t, free.Close())
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	defer func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
+	return f()
 }
