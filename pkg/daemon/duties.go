@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/config"
@@ -32,13 +34,24 @@ func (d *Daemon) openTrail(context.Context) error {
 
 func (d *Daemon) beginTrail() error {
 	c := d.loaded.config
-	trail, err := audit.Open(trailDir(c), audit.Options{Synced: c.Audit.Synced})
+	trail, err := d.takeTrail(trailDir(c), audit.Options{Synced: c.Audit.Synced})
 	if err != nil {
 		return err
 	}
 	d.trail = trail
 	d.records.moveTo(trail)
 	return nil
+}
+
+// takeTrail waits for it where a daemon before us has it until it has ended.
+func (d *Daemon) takeTrail(dir string, o audit.Options) (*audit.Log, error) {
+	const every = 25 * time.Millisecond
+	trail, err := audit.Open(dir, o)
+	for end := time.Now().Add(handoverPatience); d.precursor != nil && errors.Is(err, audit.ErrLocked) && time.Now().Before(end); {
+		time.Sleep(every)
+		trail, err = audit.Open(dir, o)
+	}
+	return trail, err
 }
 
 func (d *Daemon) closeTrail() {

@@ -83,7 +83,8 @@ func (l *line) take(oob []byte) {
 	}
 }
 
-// send writes a message. Its files stay the sender's.
+// send writes a message. Its files stay the sender's. A line of which nobody reads
+// any more is ended: half a message may be on it.
 func (l *line) send(m *message) error {
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -92,7 +93,10 @@ func (l *line) send(m *message) error {
 	b = append(b, '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return withFDs(m.files, nil, func(fds []int) error {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(handoverPatience)); err != nil {
+		return err
+	}
+	err = withFDs(m.files, nil, func(fds []int) error {
 		var rights []byte
 		if len(fds) > 0 {
 			rights = unix.UnixRights(fds...)
@@ -103,6 +107,10 @@ func (l *line) send(m *message) error {
 		}
 		return err
 	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = l.conn.CloseWrite()
+	}
+	return err
 }
 
 // sendAll is send for any number of files.
@@ -166,6 +174,17 @@ func (l *line) await(s step, patience time.Duration) error {
 		err = fmt.Errorf("%q came where %q was due", m.Step, s)
 	}
 	return err
+}
+
+// hungUp reports whether an error is that the other side is not there any more. One
+// that refuses to go on says so before.
+func hungUp(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, unix.EPIPE, unix.ECONNRESET} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // close ends the line.

@@ -23,9 +23,9 @@ import (
 const handoverPatience = 30 * time.Second
 
 // handoverLongest is how long the daemon that runs may be busy with it: it waits
-// twice for a step and once for a successor's end, for a reload under way, and for
-// what it sends.
-const handoverLongest = 4*handoverPatience + reloadPatience
+// twice for a step, once for a successor's end and for the trail, for a reload under
+// way, and for what it sends.
+const handoverLongest = 5*handoverPatience + reloadPatience
 
 // handoverPath is where a daemon waits for its successor.
 func handoverPath(c *config.Config) string { return filepath.Join(c.RunDir, "handover.sock") }
@@ -94,12 +94,28 @@ func (d *Daemon) inherit(context.Context) error {
 		return fmt.Errorf("take over: %w", err)
 	}
 	d.precursor = newLine(conn)
-	d.later(func() { d.precursor.close() })
+	d.later(d.precursor.close)
 	if err := control.Trusted(conn); err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
-	if err := d.ask(); err != nil {
+	err = d.ask()
+	if hungUp(err) {
+		return d.startAlone()
+	}
+	if err != nil {
 		return fmt.Errorf("take over: %w", err)
+	}
+	return nil
+}
+
+// startAlone makes this a start like any other: the daemon before us has ended
+// before it gave us all. If it lives after all, it has the lock, of which we keep
+// nothing.
+func (d *Daemon) startAlone() error {
+	d.o.Log.Warn("the daemon before us is gone; we start in its place")
+	d.precursor = nil
+	if lock := d.inherited.takeLock(); lock != nil {
+		return lock.Close()
 	}
 	return nil
 }
@@ -110,7 +126,7 @@ func (d *Daemon) ask() error {
 	if err != nil {
 		return err
 	}
-	if err := d.precursor.send(&message{Terms: t}); err != nil {
+	if err := d.precursor.send(&message{Terms: t}); err != nil && !hungUp(err) { // it may have said why
 		return err
 	}
 	for more := true; more; {
@@ -127,15 +143,26 @@ func (d *Daemon) ask() error {
 }
 
 // relieve asks the daemon before us to leave its duties, now that nothing of ours
-// can fail but them.
+// can fail but them. One that ends now has left them too; if it has not, it holds
+// the trail, and we don't get it.
 func (d *Daemon) relieve(context.Context) error {
 	if d.precursor == nil {
 		return nil
 	}
-	if err := d.precursor.send(&message{Step: stepReady}); err != nil {
-		return err
+	return d.exchange(stepReady, stepYours)
+}
+
+// exchange says one step and waits for the other, or for the end of who owes it.
+func (d *Daemon) exchange(ours, theirs step) error {
+	err := d.precursor.send(&message{Step: ours})
+	if err == nil || hungUp(err) { // it may have said why
+		err = d.precursor.await(theirs, handoverPatience)
 	}
-	return d.precursor.await(stepYours, handoverPatience)
+	if hungUp(err) {
+		d.o.Log.WithField("instead of", theirs).Warn("the daemon before us is gone")
+		return nil
+	}
+	return err
 }
 
 // confirm tells that we have them. From its answer on the daemon before us only
@@ -144,13 +171,11 @@ func (d *Daemon) confirm(context.Context) error {
 	if d.precursor == nil {
 		return nil
 	}
-	if err := d.precursor.send(&message{Step: stepServing}); err != nil {
+	if err := d.exchange(stepServing, stepLeaving); err != nil {
 		return err
 	}
-	if err := d.precursor.await(stepLeaving, handoverPatience); err != nil {
-		return err
-	}
-	return sign(d.lock)
+	d.report("leave our pid in the lock", sign(d.lock)) // nobody goes on in our stead any more
+	return nil
 }
 
 // apologize tells the daemon that we were to relieve why it has to go on.
