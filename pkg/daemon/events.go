@@ -37,7 +37,7 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 	case capture.EventExit:
 		d.processes.Exited(caller.PID, caller.Start)
 	case capture.EventJoin:
-		d.existing.joined(caller.PID)
+		d.existing.joined(*caller)
 	case capture.EventPass:
 		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Passthrough)

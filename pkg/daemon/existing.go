@@ -3,17 +3,21 @@ package daemon
 import (
 	"context"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/process"
 )
 
 // existing is what is to be looked at for connections that the hooks never saw,
 // and how many were found.
 type existing struct {
-	pids    chan uint32   // those that have come into scope
-	all     chan struct{} // holds a value when every process is to be looked at
+	joins   chan flow.Caller // those that have come into scope
+	all     chan struct{}    // holds a value when every process is to be looked at
 	found   atomic.Uint64
 	reset   atomic.Uint64
 	senders atomic.Uint64 // processes in scope that may send frames past us
@@ -22,13 +26,13 @@ type existing struct {
 
 func newExisting() *existing {
 	const waiting = 1024
-	return &existing{pids: make(chan uint32, waiting), all: make(chan struct{}, 1)}
+	return &existing{joins: make(chan flow.Caller, waiting), all: make(chan struct{}, 1)}
 }
 
 // joined has a process looked at; where too many wait, all are.
-func (e *existing) joined(pid uint32) {
+func (e *existing) joined(by flow.Caller) {
 	select {
-	case e.pids <- pid:
+	case e.joins <- by:
 	default:
 		e.rescan()
 	}
@@ -49,20 +53,23 @@ func (d *Daemon) watchExisting(ctx context.Context) {
 		var found []capture.Existing
 		var err error
 		var reset bool
+		var known func(start time.Duration) bool // tells who was looked at from who has the pid now
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.existing.all:
 			d.warnOfFrames()
+			known = startedBy(boottime())
 			reset = d.existing.resets.Load()
 			found, err = d.capture.Existing(reset)
-		case pid := <-d.existing.pids:
+		case by := <-d.existing.joins:
+			known = func(start time.Duration) bool { return process.SameStart(start, by.Start) }
 			reset = d.existing.resets.Load()
-			found, err = d.capture.ExistingOf(pid, reset)
+			found, err = d.capture.ExistingOf(by.PID, reset)
 		}
 		d.report("existing connections", err)
 		for i := range found {
-			d.recordExisting(&found[i], reset)
+			d.recordExisting(&found[i], reset, known)
 		}
 	}
 }
@@ -77,10 +84,22 @@ func (d *Daemon) warnOfFrames() {
 	d.o.Log.WithField("processes", len(senders)).Warn("processes in scope hold CAP_NET_RAW: frames that they make themselves are neither refused nor recorded")
 }
 
-func (d *Daemon) recordExisting(e *capture.Existing, reset bool) {
+// startedBy holds for processes that were there when the look at all of them began.
+func startedBy(began time.Duration) func(start time.Duration) bool {
+	return func(start time.Duration) bool { return start <= began }
+}
+
+// boottime is now, as starts of processes are given.
+func boottime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // never fails
+	return time.Duration(now.Nano())
+}
+
+func (d *Daemon) recordExisting(e *capture.Existing, reset bool, known func(start time.Duration) bool) {
 	d.existing.found.Add(1)
 	f, err := d.processes.Caller(e.PID)
-	if err != nil { // it has left
+	if err != nil || !known(f.Caller.Start) { // it has left, and another may have its pid
 		f = &flow.Flow{Caller: flow.Caller{PID: e.PID}}
 	}
 	f.Cookie, f.Source, f.Original, f.Reason = e.Cookie, e.Local, e.Remote, flow.ReasonExisting

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/flow"
 )
 
 // Who leaves the duties to a successor holds d.mu until the looks for existing
 // connections have ended, also one that begins at that moment.
 func TestExistingNeedsNoLock(t *testing.T) {
 	d := &Daemon{existing: newExisting(), capture: &capture.Capture{}}
-	d.existing.pids = make(chan uint32) // so that a send is a look that has begun
+	d.existing.joins = make(chan flow.Caller) // so that a send is a look that has begun
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	d.mu.Lock()
@@ -19,7 +20,7 @@ func TestExistingNeedsNoLock(t *testing.T) {
 	d.duties.work.Go(func() { d.watchExisting(ctx) })
 	const nobody = 1<<32 - 1
 	for range 2 { // the first has ended when the second begins
-		d.existing.pids <- nobody
+		d.existing.joins <- flow.Caller{PID: nobody}
 	}
 	stop()
 	d.duties.work.Wait()

@@ -25,6 +25,10 @@ func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' || s.state =
 // startedAt reports whether the process began at d since boot, at tick grain.
 func (s stat) startedAt(d time.Duration) bool { return s.start == ticks(d) }
 
+// SameStart reports whether two starts may be those of one process: some are known
+// at tick grain only.
+func SameStart(a, b time.Duration) bool { return ticks(a) == ticks(b) }
+
 // ticks is how the kernel shows d in field 22: rounded down.
 func ticks(d time.Duration) uint64 {
 	if d < 0 {
