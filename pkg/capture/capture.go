@@ -17,6 +17,7 @@ import (
 var (
 	ErrInUse     = errors.New("pinned state is in use by another process")
 	ErrLayout    = errors.New("pinned state has a layout this version does not know")
+	ErrForeign   = errors.New("pinned state is another user's, or another user may change it")
 	ErrNoCgroup2 = errors.New("no cgroup2 mount")
 )
 

@@ -21,7 +21,7 @@ import (
 //
 // A directory that another process holds is ErrInUse, unless that hands its lock
 // over in Config.Held; then both use it until either closes. One of an unknown
-// layout is ErrLayout.
+// layout is ErrLayout, and one that others may change ErrForeign.
 func Open(config Config) (_ *Capture, err error) {
 	defer func() {
 		if err != nil && config.Held != nil {
@@ -167,7 +167,10 @@ func (c *Capture) takeOver() (err error) {
 	if c.pinned, err = c.config.lock(); err != nil {
 		return err
 	}
-	if err = checkLayout(c.config.PinDir); err == nil {
+	if err = checkOwner(c.pinned); err == nil {
+		err = checkLayout(c.config.PinDir)
+	}
+	if err == nil {
 		if err = c.load(c.config.PinDir); err == nil {
 			return nil
 		}

@@ -79,6 +79,20 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// checkOwner refuses pinned state that somebody else made or may change: a bpffs
+// may be everybody's to write to, and what is pinned decides what is captured.
+func checkOwner(dir *os.File) error {
+	var s unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &s); err != nil {
+		return os.NewSyscallError("fstat "+dir.Name(), err)
+	}
+	const others = 0o022
+	if int(s.Uid) != os.Geteuid() || s.Mode&others != 0 {
+		return fmt.Errorf("%s: %w (uid %d, mode %o); outwarden detach removes it", dir.Name(), ErrForeign, s.Uid, s.Mode&0o777)
+	}
+	return nil
+}
+
 func sameFile(f *os.File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {

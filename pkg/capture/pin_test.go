@@ -229,6 +229,33 @@ func TestUnknownLayout(t *testing.T) {
 	}
 }
 
+// TestForeignPins: what another user made, or may change, is not taken over.
+func TestForeignPins(t *testing.T) {
+	w := newWorld(t, rewrite)
+	before := idsOf(t, w.config.PinDir)
+	w.leave()
+	const nobody = 65534
+	for name, give := range map[string]func() error{
+		"owned by another":    func() error { return os.Chown(w.config.PinDir, nobody, 0) },
+		"writable for others": func() error { return os.Chmod(w.config.PinDir, 0o777) },
+	} {
+		if err := give(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(w.config); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: %v, want %v", name, err, ErrForeign)
+		}
+		if err := errors.Join(os.Chown(w.config.PinDir, 0, 0), os.Chmod(w.config.PinDir, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := idsOf(t, w.config.PinDir); !slices.Equal(before.programs, after.programs) {
+		t.Errorf("a refused open has changed %+v into %+v", before, after)
+	}
+	w.relisten()
+	w.open()
+}
+
 // TestFailedOpenLeavesNothing: neither a directory nor half of one.
 func TestFailedOpenLeavesNothing(t *testing.T) {
 	w := newWorld(t, rewrite)
