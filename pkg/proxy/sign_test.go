@@ -395,7 +395,7 @@ func TestReplaysOfWorkloads(t *testing.T) {
 				t.Errorf("%s: time %d: %d %v", alpn, i+1, res.StatusCode, res.Header)
 			}
 		}
-		if status, reason := send("/c"); status != 403 || reason != "replayed" {
+		if status, reason := send("/c"); status != 503 || reason != "replay_unknown" {
 			t.Errorf("%s: with no room left: %d %s", alpn, status, reason)
 		}
 	}
