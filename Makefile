@@ -77,8 +77,8 @@ kills: ## kill the daemon 200 times under load, under each fail policy; `make te
 	scripts/setup test
 	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=30m -v -run 'TestSystemKilledUnderLoad' ./pkg/daemon
 
-soak: ## mixed work for DURATION (default 1h) in which nothing may grow
-	scripts/soak $(DURATION)
+soak: ## mixed work for DURATION (default 1h), at most REQUESTS in it, in which nothing may grow
+	scripts/soak $(or $(DURATION),1h) $(REQUESTS)
 
 clean: ## remove what the build made
 	rm -rf bin

@@ -22,7 +22,8 @@ import (
 
 // TestSoak is H7: rounds of all kinds of work, good and bad, after each of which
 // everything is as it was after the first ones. OUTWARDEN_SOAK says for how long,
-// as in 1h; without it a few rounds must do.
+// as in 1h, and OUTWARDEN_SOAK_REQUESTS how many are spread over that time, else
+// as many as there is time for; without the first a few rounds must do.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
 	const warmUp = 3
@@ -34,9 +35,13 @@ func TestSoak(t *testing.T) {
 	if err == nil {
 		end, rounds = time.Now().Add(length), 1<<30
 	}
-	logged := time.Now()
+	started, logged := time.Now(), time.Now()
+	total, _ := strconv.ParseFloat(os.Getenv("OUTWARDEN_SOAK_REQUESTS"), 64)
 	for round := range rounds {
 		s.round()
+		if total > 0 {
+			time.Sleep(time.Until(started.Add(time.Duration(float64(s.requests.Load()) / total * float64(length)))))
+		}
 		now := s.settled(base)
 		if round < warmUp || time.Until(end) > length*9/10 {
 			base = s.warmer(base, now) // what is filled once is full by then
