@@ -16,6 +16,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/handover"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/trust"
@@ -42,33 +43,33 @@ type Daemon struct {
 
 	started bool // all steps of Start succeeded
 
-	inherited  inherited // what a daemon before us left
-	precursor  *line     // to the daemon that we relieve; nil: there was none
-	lock       *os.File
-	leaves     leaves
-	trust      *trust.Store
-	processes  *process.Resolver
-	resolver   resolver
-	capture    *capture.Capture
-	pinned     bool // there were hooks before ours
-	listeners  listeners
-	tables     tables
-	guests     set           // transparent listeners of backend tproxy
-	guestFlows atomic.Uint64 // given out
-	namespaces *namespaces
-	upstreams  *upstream.Pool
-	proxy      *proxy.Proxy
-	records    records // where the proxy's go
-	signing    *signing
+	inherited   handover.Inherited    // what a daemon before us left
+	predecessor *handover.Predecessor // whom we relieve; nil: there was none
+	lock        *os.File
+	leaves      leaves
+	trust       *trust.Store
+	processes   *process.Resolver
+	resolver    resolver
+	capture     *capture.Capture
+	pinned      bool // there were hooks before ours
+	listeners   listeners
+	tables      tables
+	guests      set           // transparent listeners of backend tproxy
+	guestFlows  atomic.Uint64 // given out
+	namespaces  *namespaces
+	upstreams   *upstream.Pool
+	proxy       *proxy.Proxy
+	records     handover.Records // where the proxy's go
+	signing     *signing
 	duties
 
-	handover   *net.UnixListener // successors come here; nil: none can
-	successors chan *successor   // who wants to relieve us
-	relieved   bool              // one has
-	heir       *successor        // that one
-	heirs      chan *successor   // the same, for Upgrade
-	upgrading  sync.Mutex        // held while Upgrade waits
-	stored     bool              // the service manager keeps our sockets
+	door       *handover.Door           // successors come here; nil: none can
+	successors chan *handover.Successor // who wants to relieve us
+	relieved   bool                     // one has
+	heir       *handover.Successor      // that one
+	heirs      chan *handover.Successor // the same, for Upgrade
+	upgrading  sync.Mutex               // held while Upgrade waits
+	stored     bool                     // the service manager keeps our sockets
 
 	fault atomic.Pointer[string] // what is wrong with the hooks
 
@@ -92,7 +93,8 @@ type loaded struct {
 // that was not there before, and a daemon that it was to relieve goes on. Run it
 // next.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{o: o, since: time.Now(), successors: make(chan *successor), heirs: make(chan *successor), existing: newExisting()}
+	d := &Daemon{o: o, since: time.Now(), existing: newExisting()}
+	d.successors, d.heirs = make(chan *handover.Successor), make(chan *handover.Successor)
 	steps := []func(context.Context) error{
 		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.listenGuests, d.openListeners,
 		d.openNamespaces, d.relieve, d.openTrail, d.openReplays, d.openScopes, d.openControl, d.openHandover, d.confirm,
@@ -124,7 +126,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	work.Go(func() { d.watchSecrets(ctx) })
 	work.Go(func() { newHeap(d.proxy.Shed).keep(ctx) })
 	work.Go(func() { d.awaitSuccessors(ctx) })
-	if d.precursor != nil {
+	if d.predecessor != nil {
 		work.Go(d.answer)
 	}
 	d.watch()
@@ -138,7 +140,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	cancel()
 	d.unwind()
 	if d.heir != nil {
-		d.heir.close()
+		d.heir.Close()
 	}
 	work.Wait()
 	return err
@@ -217,7 +219,7 @@ func (d *Daemon) takeLock(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if d.lock = d.inherited.takeLock(); d.lock == nil {
+	if d.lock = d.inherited.TakeLock(); d.lock == nil {
 		d.lock, err = lockFile(ctx, lockPath(cfg))
 	}
 	if err != nil {

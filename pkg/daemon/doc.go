@@ -28,29 +28,12 @@
 // an upgrade is not.
 //
 // Upgrade: the daemon starts the program at its path anew, or a supervisor starts
-// `daemon --takeover` in its cgroup. The two meet at handover.sock in run_dir; each
-// must be root's, or of the other's user, and have the same places. What one daemon
-// alone can do are its duties: the trail, the scopes, control requests, kernel
-// events. Flows are none, and both serve them side by side for a while.
-//
-//	successor                               the daemon that runs
-//	configuration; terms           ---->    same places, cgroup, mark?
-//	                               <----    duplicates of listeners, control socket, handover.sock, both locks
-//	authority, secrets, proxy
-//	programs replaced, sockets tagged
-//	ready                          ---->    duties left: control, scopes, events; records wait; trail closed
-//	                               <----    yours
-//	trail, scopes, control
-//	serving                        ---->    the service manager is told of the new main process
-//	accepts                        <----    leaving: accepts no more, drains
-//	writes the other's records     <--->    records, until the last flow has ended
-//
-// A lock belongs to an open file and not to a process, so the locks of run_dir and
-// of the pinned state are never free in between; the trail's is, and whoever has it
-// is the one writer. Until "serving" the old daemon can go on: if the successor
-// fails, is refused or does not answer, which ends it, the old one takes its duties
-// up again. The programs are the successor's by then; they say the same, as
-// listeners, cgroup and mark are the same.
+// `daemon --takeover` in its cgroup. What the two say to one another, and how each
+// can fail, is pkg/handover's. What one daemon alone can do are its duties: the
+// trail, the scopes, control requests, kernel events; one leaves them before the
+// other takes them up, and takes them up again if that fails. Flows are none: both
+// serve them side by side for a while. The trail has a lock of its own, and whoever
+// has it is the one writer.
 //
 // Reload swaps one pointer to an immutable snapshot. If anything of the new
 // configuration can't be used, the old one stays in force and the caller is told

@@ -10,6 +10,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/handover"
 )
 
 // duties are what only one daemon of a configuration can do at a time: write the
@@ -39,7 +40,7 @@ func (d *Daemon) beginTrail() error {
 		return err
 	}
 	d.trail = trail
-	d.records.moveTo(trail)
+	d.records.MoveTo(trail)
 	return nil
 }
 
@@ -47,7 +48,7 @@ func (d *Daemon) beginTrail() error {
 func (d *Daemon) takeTrail(dir string, o audit.Options) (*audit.Log, error) {
 	const every = 25 * time.Millisecond
 	trail, err := audit.Open(dir, o)
-	for end := time.Now().Add(handoverPatience); d.precursor != nil && errors.Is(err, audit.ErrLocked) && time.Now().Before(end); {
+	for end := time.Now().Add(handover.Patience); d.predecessor != nil && errors.Is(err, audit.ErrLocked) && time.Now().Before(end); {
 		time.Sleep(every)
 		trail, err = audit.Open(dir, o)
 	}
@@ -65,7 +66,7 @@ func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit
 
 // openReplays goes on with the signatures that the daemon before us has seen.
 func (d *Daemon) openReplays(context.Context) error {
-	if d.precursor == nil || d.signing.seen == nil {
+	if d.predecessor == nil || d.signing.seen == nil {
 		return nil
 	}
 	return d.signing.seen.Resume()
@@ -91,7 +92,7 @@ func (d *Daemon) openControl(context.Context) error {
 // beginControl goes on with the socket of the daemon before, or opens one.
 func (d *Daemon) beginControl() error {
 	path := SocketPath(d.loaded.config)
-	if f := d.inherited.takeControl(); f != nil {
+	if f := d.inherited.TakeControl(); f != nil {
 		s, err := control.Resume(f, path, d)
 		if err == nil {
 			d.control = s
@@ -113,7 +114,7 @@ func (d *Daemon) closeControl() {
 	if d.control == nil {
 		return
 	}
-	if !d.started && d.precursor != nil || d.stored {
+	if !d.started && d.predecessor != nil || d.stored {
 		d.control.Leave()
 	}
 	d.report("control socket", d.control.Close())
@@ -164,7 +165,7 @@ func (d *Daemon) leaveDuties() {
 	if d.signing.seen != nil {
 		d.report("replay cache", d.signing.seen.Suspend())
 	}
-	d.records.hold()
+	d.records.Hold()
 	d.report("audit trail", d.trail.Close())
 }
 

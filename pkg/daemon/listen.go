@@ -59,8 +59,8 @@ func (d *Daemon) choosePorts() []uint16 {
 	if ports := d.loaded.config.Capture.Listen; len(ports) > 0 {
 		return ports
 	}
-	if ports := d.inherited.ports(); len(ports) > 0 {
-		return ports
+	if ports := d.inherited.Ports(); len(ports) > 0 {
+		return ports[:min(len(ports), capture.MaxListeners)]
 	}
 	low, high := ownRange()
 	var ports []uint16
@@ -105,7 +105,7 @@ func addresses(ports []uint16) (all []netip.AddrPort) {
 func (d *Daemon) listen(ctx context.Context, ports []uint16) (*set, error) {
 	home := &set{}
 	for _, a := range addresses(ports) {
-		l := d.inherited.take(a)
+		l := d.inherited.TakeListener(a)
 		if l == nil {
 			var err error
 			if l, err = listenOn(ctx, a, d.mark); err != nil && a.Addr().Is6() && noIPv6(err) {
@@ -202,7 +202,7 @@ func (d *Daemon) openCapture(ports []uint16) error {
 	_, before := os.Stat(d.pins())
 	hooks, err := capture.Open(capture.Config{
 		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, AllowRaw: c.AllowRaw, Mark: c.Mark, Redirect: redirectMark(&c),
-		Held: d.inherited.takePins(),
+		Held: d.inherited.TakePins(),
 	})
 	if err != nil {
 		return err

@@ -1,17 +1,15 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"sync"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/handover"
 )
 
 // managerSocket is where the service manager wants to hear from us, in the
@@ -29,44 +27,19 @@ func (d *Daemon) notify(state string) {
 // closes them, and the fail policy answers. Sockets of other network namespaces
 // are not among them, as they would keep the namespace alive.
 func (d *Daemon) store() {
-	if d.o.Ephemeral || os.Getenv(managerSocket) == "" {
+	socket := os.Getenv(managerSocket)
+	if d.o.Ephemeral || socket == "" {
 		return
 	}
-	socket, err := d.control.File()
-	if err == nil {
-		err = storeAs(isControl, socket)
-	}
+	files := &handover.Files{}
+	defer files.Close()
+	failed := []error{files.Add(handover.KindControl, d.control.File)}
 	for _, l := range d.listeners.home().sockets {
-		f, failed := l.File()
-		if failed == nil {
-			failed = storeAs(isListener, f)
-		}
-		err = cmp.Or(err, failed)
+		failed = append(failed, files.Add(handover.KindListener, l.File))
 	}
+	err := errors.Join(append(failed, handover.Store(socket, files))...)
 	d.stored = err == nil
 	d.report("store sockets with the service manager", err)
-}
-
-// storeAs hands one descriptor to the service manager, and closes it here.
-func storeAs(name string, f *os.File) error {
-	defer f.Close()
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: os.Getenv(managerSocket)})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	rc, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return withFDs([]*os.File{f}, nil, func(fds []int) error {
-		var failed error
-		err := rc.Write(func(fd uintptr) bool { // WriteMsgUnix takes no connected datagram socket
-			failed = unix.Sendmsg(int(fd), fmt.Appendf(nil, "FDSTORE=1\nFDNAME=%s", name), unix.UnixRights(fds...), nil, 0)
-			return failed != unix.EAGAIN
-		})
-		return errors.Join(err, os.NewSyscallError("sendmsg", failed))
-	})
 }
 
 // watchdog is when to tell the service manager that we live, twice as often as it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -60,14 +61,15 @@ func (d *Daemon) openNamespaces(context.Context) error {
 		arrivals: make(chan flow.Flow, mostWaiting), looks: make(chan struct{}, 1),
 		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
 	}
-	return d.namespaces.adopt(d.inherited.takeSets())
+	return d.namespaces.adopt(d.inherited.TakeOthers())
 }
 
 // adopt takes over the sets of a daemon before us.
-func (n *namespaces) adopt(sets map[process.Netns]*set) error {
+func (n *namespaces) adopt(sockets map[process.Netns][]*net.TCPListener) error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
-	for ns, s := range sets {
+	for ns, ls := range sockets {
+		s := &set{sockets: ls}
 		n.listeners.add(s) // which closes it from now on
 		if err := n.redirectAgain(s); err != nil {
 			return err
@@ -98,16 +100,13 @@ func (n *namespaces) missed(f *flow.Flow) {
 
 // redirectAgain does what the backend needs beside listeners that we were handed.
 func (n *namespaces) redirectAgain(s *set) error {
-	return onFD(s.sockets[0], func(fd int) error {
-		ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
-		if err != nil {
-			return os.NewSyscallError("find the network namespace of a listener", err)
-		}
-		file := os.NewFile(uintptr(ns), "network namespace")
-		defer file.Close()
-		s.leave, err = n.redirect(file)
+	file, err := process.OpenNetnsOf(s.sockets[0])
+	if err != nil {
 		return err
-	})
+	}
+	defer file.Close()
+	s.leave, err = n.redirect(file)
+	return err
 }
 
 func (n *namespaces) announce(f *flow.Flow) {

@@ -55,7 +55,7 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 		return d.signing, nil
 	}
 	open := replay.Open
-	if d.precursor != nil && !d.started {
+	if d.predecessor != nil && !d.started {
 		open = replay.Prepare // it has the journal
 	}
 	seen, err := open(replay.Options{

@@ -34,7 +34,7 @@ func (d *Daemon) Upgrade(ctx context.Context) (*control.Upgraded, error) {
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case next := <-d.heirs:
-		return &control.Upgraded{PID: next.pid, Version: next.terms.Version, Before: d.o.Version}, nil
+		return &control.Upgraded{PID: next.PID, Version: next.Version, Before: d.o.Version}, nil
 	case err := <-ended:
 		return nil, d.explainEnd(err)
 	case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,23 @@ func NetnsOf(f *os.File) (Netns, error) {
 		return Netns{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
 	return Netns{st.Dev, st.Ino}, nil
+}
+
+// OpenNetnsOf opens the network namespace that a socket is of. The caller closes
+// the file.
+func OpenNetnsOf(socket syscall.Conn) (ns *os.File, err error) {
+	rc, err := socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	err = rc.Control(func(fd uintptr) {
+		var opened int
+		if opened, failed = unix.IoctlRetInt(int(fd), unix.SIOCGSKNS); failed == nil {
+			ns = os.NewFile(uintptr(opened), "network namespace")
+		}
+	})
+	return ns, errors.Join(err, os.NewSyscallError("ioctl SIOCGSKNS", failed))
 }
 
 // Netns names the network namespace of a process.

@@ -1,4 +1,4 @@
-package daemon
+package handover
 
 import (
 	"errors"
@@ -11,8 +11,18 @@ import (
 
 var errNoSuccessor = errors.New("the daemon after us does not answer any more")
 
-// remote asks the successor, for what we still drain.
-type remote struct {
+// Keeper keeps what only one daemon can: the trail, and the signatures that were
+// seen.
+type Keeper interface {
+	// Append returns when the record survives the death of the keeper.
+	Append(*audit.Record) error
+	// Accept is an error of replay if the signature is not to be taken.
+	Accept(m replay.Message, at, now time.Time) error
+}
+
+// Remote is the successor's Keeper, for what the daemon before it still drains. It
+// ends with the successor's line.
+type Remote struct {
 	line *line
 
 	mu      sync.Mutex
@@ -27,22 +37,22 @@ type signature struct {
 	Now     time.Time      `json:"now"`
 }
 
-func newRemote(l *line) *remote {
-	r := &remote{line: l, waiting: map[uint64]chan string{}}
+func newRemote(l *line) *Remote {
+	r := &Remote{line: l, waiting: map[uint64]chan string{}}
 	go r.read()
 	return r
 }
 
 // Append returns when the successor has written the record.
-func (r *remote) Append(record *audit.Record) error {
+func (r *Remote) Append(record *audit.Record) error {
 	if record.Time.IsZero() {
 		record.Time = time.Now()
 	}
 	return r.ask(&message{Record: record.Line()})
 }
 
-// accept is replay.Cache's Accept, of the successor's.
-func (r *remote) accept(m replay.Message, at, now time.Time) error {
+// Accept asks the successor's replay.Cache.
+func (r *Remote) Accept(m replay.Message, at, now time.Time) error {
 	err := r.ask(&message{Replay: &signature{m, at, now}})
 	if err == nil {
 		return nil
@@ -56,7 +66,7 @@ func (r *remote) accept(m replay.Message, at, now time.Time) error {
 }
 
 // ask sends a question and waits for the answer.
-func (r *remote) ask(m *message) error {
+func (r *Remote) ask(m *message) error {
 	id, answer := r.expect()
 	if answer == nil {
 		return errNoSuccessor
@@ -66,7 +76,7 @@ func (r *remote) ask(m *message) error {
 	if err := r.line.send(m); err != nil {
 		return err
 	}
-	patience := time.NewTimer(handoverPatience)
+	patience := time.NewTimer(Patience)
 	defer patience.Stop()
 	select {
 	case failed, ok := <-answer:
@@ -82,7 +92,7 @@ func (r *remote) ask(m *message) error {
 	}
 }
 
-func (r *remote) expect() (id uint64, answer chan string) {
+func (r *Remote) expect() (id uint64, answer chan string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.waiting == nil {
@@ -94,7 +104,7 @@ func (r *remote) expect() (id uint64, answer chan string) {
 	return r.last, answer
 }
 
-func (r *remote) forget(id uint64) chan string {
+func (r *Remote) forget(id uint64) chan string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	answer := r.waiting[id]
@@ -103,7 +113,7 @@ func (r *remote) forget(id uint64) chan string {
 }
 
 // read hands answers out until the line is down, and then tells all who wait.
-func (r *remote) read() {
+func (r *Remote) read() {
 	for {
 		m, err := r.line.receive(0)
 		if err != nil {

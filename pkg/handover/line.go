@@ -1,4 +1,4 @@
-package daemon
+package handover
 
 import (
 	"encoding/json"
@@ -13,6 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Patience is how long one daemon waits for a step of the other.
+const Patience = 30 * time.Second
+
+// Longest is how long the daemon that runs may be busy with a hand-over, beside
+// what its duties take to be left: it waits twice for a step, once for a
+// successor's end and for the trail, and for what it sends.
+const Longest = 5 * Patience
+
 // line is what two daemons say to one another when one relieves the other:
 // messages, some with descriptors.
 type line struct {
@@ -26,8 +34,8 @@ type line struct {
 // message is one step; or a question of the daemon that drains, which is a record
 // to be written or a signature that may have been seen; or the answer to one.
 type message struct {
-	Terms       *terms          `json:"terms,omitempty"`
-	Descriptors []string        `json:"descriptors,omitempty"` // what the descriptors are that come with it
+	Terms       *Terms          `json:"terms,omitempty"`
+	Descriptors []Kind          `json:"descriptors,omitempty"` // what the descriptors are that come with it
 	More        bool            `json:"more,omitempty"`        // descriptors follow
 	Step        step            `json:"step,omitempty"`
 	Failed      string          `json:"failed,omitempty"` // why the other side can't go on
@@ -42,10 +50,10 @@ type message struct {
 type step string
 
 const (
-	stepReady   step = "ready"   // the successor can do without us, once it has our duties
-	stepYours   step = "yours"   // we have left them
+	stepReady   step = "ready"   // the successor can do without the other, once it has its duties
+	stepYours   step = "yours"   // the daemon that runs has left them
 	stepServing step = "serving" // the successor has taken them up
-	stepLeaving step = "leaving" // we accept no more
+	stepLeaving step = "leaving" // the other accepts no more
 )
 
 // maxFiles is how many descriptors one message may carry; the kernel takes 253.
@@ -93,7 +101,7 @@ func (l *line) send(m *message) error {
 	b = append(b, '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.conn.SetWriteDeadline(time.Now().Add(handoverPatience)); err != nil {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
 		return err
 	}
 	err = withFDs(m.files, nil, func(fds []int) error {
@@ -126,21 +134,6 @@ func (l *line) sendAll(m *message) error {
 	return l.send(&rest)
 }
 
-// withFDs gives f the descriptors of files. File.Fd would make them block, and
-// with them every other descriptor of the same socket.
-func withFDs(files []*os.File, fds []int, f func([]int) error) error {
-	if len(files) == 0 {
-		return f(fds)
-	}
-	rc, err := files[0].SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = rc.Control(func(fd uintptr) { failed = withFDs(files[1:], append(fds, int(fd)), f) })
-	return errors.Join(err, failed)
-}
-
 // receive waits for a message, at most so long unless that is zero.
 func (l *line) receive(patience time.Duration) (*message, error) {
 	deadline := time.Time{}
@@ -167,8 +160,8 @@ func (l *line) receive(patience time.Duration) (*message, error) {
 }
 
 // await waits for a step.
-func (l *line) await(s step, patience time.Duration) error {
-	m, err := l.receive(patience)
+func (l *line) await(s step) error {
+	m, err := l.receive(Patience)
 	if err == nil && m.Step != s {
 		closeAll(m.files)
 		err = fmt.Errorf("%q came where %q was due", m.Step, s)
@@ -191,10 +184,4 @@ func hungUp(err error) bool {
 func (l *line) close() {
 	_ = l.conn.Close()
 	closeAll(l.received)
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		_ = f.Close()
-	}
 }
