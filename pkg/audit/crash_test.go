@@ -132,9 +132,7 @@ func crashedTrail(t *testing.T, n int) (dir string) {
 	dir = t.TempDir()
 	l := open(t, dir, Options{})
 	appendN(t, l, n)
-	l.stop()
-	l.done.Wait()
-	l.release()
+	l.abandon()
 	l.closed = true
 	return dir
 }

@@ -2,7 +2,11 @@ package audit
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // place is a record's place at the end of a line.
@@ -90,9 +94,48 @@ func (s *scan) take(l link, line []byte, end int, unbroken bool, head tip) {
 
 // readAll reads a whole segment, unpacked.
 func readAll(f segmentFile) ([]byte, error) {
+	if !f.packed {
+		return readWritten(f.path())
+	}
 	data, err := os.ReadFile(f.path())
-	if err != nil || !f.packed {
-		return data, err
+	if err != nil {
+		return nil, err
 	}
 	return unpack(data)
+}
+
+// readWritten reads a plain segment as far as anything was ever written to it. What
+// follows is allocated and zero, and most of the file in a young segment.
+func readWritten(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, writtenEnd(f, info.Size()))
+	_, err = io.ReadFull(io.NewSectionReader(f, 0, int64(len(data))), data)
+	return data, err
+}
+
+// writtenEnd is where the last hole of a file begins, to which its file system
+// counts what is allocated and was never written; the file's size where it cannot
+// tell.
+func writtenEnd(f *os.File, size int64) (end int64) {
+	for at := int64(0); at < size; at = end {
+		data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return end
+		}
+		if err != nil {
+			return size
+		}
+		if end, err = unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE); err != nil {
+			return size
+		}
+	}
+	return end
 }
