@@ -149,13 +149,25 @@ func (f *finder) python(environ []string) {
 		if !filepath.IsAbs(prefix) {
 			continue
 		}
-		for _, b := range pythonBundles {
-			f.add(kindPEM, prefix+"/lib/python*/site-packages/"+b)
-			f.add(kindPEM, prefix+"/lib/python*/dist-packages/"+b)
-		}
+		f.packages(prefix + "/lib/python*")
 	}
 	for _, b := range pythonBundles {
 		f.add(kindPEM, "/usr/local/aws-cli/v2/*/dist/awscli/"+b)
+	}
+}
+
+// packages looks into the libraries that a pattern finds. The pattern is resolved
+// once: what it leads through are the largest directories of a host.
+func (f *finder) packages(pattern string) {
+	dirs, err := filepath.Glob(pattern)
+	if err != nil {
+		return
+	}
+	for _, b := range pythonBundles {
+		for _, dir := range dirs {
+			f.add(kindPEM, dir+"/site-packages/"+b)
+			f.add(kindPEM, dir+"/dist-packages/"+b)
+		}
 	}
 }
 

@@ -35,7 +35,8 @@ type bind struct {
 
 // Prepare writes copies of this host's trust stores with the root added. dir is
 // made if it is not there (0755) and its files are readable by all. The
-// environment of the calling process tells which interpreters to look for.
+// environment of the calling process tells which interpreters to look for. What
+// was prepared before is taken as it is where nothing has changed.
 func Prepare(dir string, rootPEM []byte) (*Store, error) {
 	return prepare(dir, rootPEM, os.Environ())
 }
@@ -50,20 +51,34 @@ func prepare(dir string, rootPEM []byte, environ []string) (*Store, error) {
 	}
 	s := &Store{dir: dir, name: bindsName, root: root}
 	places := find(environ)
+	from := inputs(root, places)
+	if s.resume(from) {
+		return s, nil
+	}
+	return s, s.make(places, from)
+}
+
+// make writes everything anew. A store that could not be read is asked for again
+// the next time.
+func (s *Store) make(places []place, from []string) error {
+	s.binds = nil
 	bundle := s.system(places)
-	if err := s.write(rootName, root); err != nil {
-		return nil, err
+	if err := s.write(rootName, s.root); err != nil {
+		return err
 	}
 	if err := s.write(bundleName, bundle); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.keystore(places, bundle); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.copyAll(places, bundle); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.list()
+	if err := s.list(); err != nil || len(s.binds) < len(places) {
+		return err
+	}
+	return s.remember(from)
 }
 
 // For returns a store that also covers what a workload with this environment
