@@ -42,6 +42,7 @@ enum event_kind {
 	EVENT_EXEC,
 	EVENT_EXIT,
 	EVENT_JOIN,
+	EVENT_CGROUP,
 };
 
 /* Index into the counters: reasons first, then these. */
@@ -128,6 +129,14 @@ struct route {
 	struct addr destination;
 };
 
+/*
+ * What a cgroup is called: its path below the root of all, which begins with a
+ * slash, or its last part, which has none. Zeros follow.
+ */
+struct name {
+	char text[256];
+};
+
 /* One of our listeners. */
 struct listener {
 	struct addr addr;
@@ -152,4 +161,5 @@ SIZE(truth, 40);
 SIZE(socket, 200);
 SIZE(route, 28);
 SIZE(listener, 20);
+SIZE(name, 256);
 SIZE(state, 24);

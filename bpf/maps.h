@@ -76,7 +76,8 @@ struct {
 } noted SEC(".maps");
 
 /*
- * scopes: cgroup id -> enum scope. Written by user space, read by every hook.
+ * scopes: cgroup id -> enum scope. Written by user space, and by on_mkdir for a
+ * cgroup whose name was said before it was there; read by every hook.
  * An entry outlives its cgroup until the scope is set anew; ids are not reused.
  */
 struct {
@@ -87,6 +88,20 @@ struct {
 	__type(key, __u64);
 	__type(value, __u32);
 } scopes SEC(".maps");
+
+/*
+ * awaited: name of a cgroup -> enum scope, which one of that name gets as it is
+ * made. A path is one cgroup's; a unit's name is that of any among slices.
+ * Written by user space, read by on_mkdir, which writes the scopes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct name);
+	__type(value, __u32);
+} awaited SEC(".maps");
 
 /* ports: TCP destination port -> 1, if redirected. Written by user space, read by connect4/6. */
 struct {

@@ -1016,4 +1016,79 @@ int on_join(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/* ---- cgroups ---- */
+
+static __always_inline int is_slice(struct cgroup *cgroup)
+{
+	const char ending[8] = ".slice";
+	const char *name = BPF_CORE_READ(cgroup, kn, name);
+	char end[8] = {}, whole[256];
+	long size = bpf_probe_read_kernel_str(whole, sizeof(whole), name);
+
+	if (size < (long)sizeof(ending) || bpf_probe_read_kernel(end, 6, name + size - 7))
+		return 0;
+	return *(__u64 *)end == *(__u64 *)ending;
+}
+
+/* Whether there are slices alone above a cgroup, as above the units of the system manager. */
+static __always_inline int is_among_slices(struct cgroup *cgroup)
+{
+	for (int level = 0; level < MAX_DEPTH; level++) {
+		struct cgroup *above = BPF_CORE_READ(cgroup, self.parent, cgroup);
+
+		if (!above)
+			return level > 0;
+		if (level > 0 && !is_slice(cgroup))
+			return 0;
+		cgroup = above;
+	}
+	return 0;
+}
+
+/* What was said of a cgroup by its name, of any length that user space may say. */
+static __always_inline __u32 *said_of(const char *text)
+{
+	struct name name = {};
+
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text), text);
+	return bpf_map_lookup_elem(&awaited, &name);
+}
+
+/*
+ * A cgroup has been made, and nobody can be in it before this returns: what its
+ * name says of it holds from the first process on, whether user space runs or
+ * not. The arguments are the cgroup and its path.
+ */
+SEC("raw_tp/cgroup_mkdir")
+int on_mkdir(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct cgroup *cgroup = (void *)ctx->args[0];
+	struct event *e;
+	__u32 *said, scope;
+	__u64 id;
+
+	if (BPF_CORE_READ(cgroup, root, hierarchy_id))
+		return 0; /* of cgroup v1 */
+	said = said_of((void *)ctx->args[1]);
+	if (!said) {
+		said = said_of(BPF_CORE_READ(cgroup, kn, name));
+		if (!said || !is_among_slices(cgroup))
+			return 0;
+	}
+	id = BPF_CORE_READ(cgroup, kn, id);
+	scope = *said;
+	bpf_map_update_elem(&scopes, &id, &scope, BPF_ANY);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count(COUNTER_EVENTS_LOST);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = EVENT_CGROUP;
+	e->flow.at = bpf_ktime_get_boot_ns();
+	e->flow.cgroup = id;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
 char _license[] SEC("license") = "Dual MIT/GPL";

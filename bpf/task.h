@@ -32,9 +32,14 @@ struct mm_struct {
 
 struct kernfs_node {
 	__u64 id;
+	const char *name; /* the last part of the path */
 };
 
 struct cgroup;
+
+struct cgroup_root {
+	int hierarchy_id; /* 0: cgroup v2 */
+};
 
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
@@ -44,6 +49,7 @@ struct cgroup_subsys_state {
 struct cgroup {
 	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 
 struct css_set {

@@ -219,7 +219,8 @@ func TestFencesFollowTheScope(t *testing.T) {
 	w.mustSend(inner, refused)
 	do(w.capture.AddScope(w.outside))
 	check("beside it", w.cgroup, w.outside)
-	do(w.capture.SetScope([]string{inner}, nil))
+	_, err := w.capture.SetScope(Names{Paths: []string{inner}}, Names{})
+	do(err)
 	check("set anew", inner)
 	w.mustSend(exempt, refused)
 

@@ -17,17 +17,18 @@ type EventKind uint8
 
 // The kinds of events; bpf/flow.h has the same names and numbers.
 const (
-	EventPass EventKind = 1 + iota // an in-scope connect() passed and Flow.Reason says why it was not redirected
-	EventDeny                      // an in-scope connect() or sendmsg() was refused; Flow.Reason says why
-	EventExec                      // an in-scope process has executed a new program; Flow.Caller is the new identity
-	EventExit                      // an in-scope process has ended; Flow.Caller has no executable any more; may come twice
-	EventJoin                      // a process has been moved into scope: what it connected before is for ExistingOf to find
+	EventPass   EventKind = 1 + iota // an in-scope connect() passed and Flow.Reason says why it was not redirected
+	EventDeny                        // an in-scope connect() or sendmsg() was refused; Flow.Reason says why
+	EventExec                        // an in-scope process has executed a new program; Flow.Caller is the new identity
+	EventExit                        // an in-scope process has ended; Flow.Caller has no executable any more; may come twice
+	EventJoin                        // a process has been moved into scope: what it connected before is for ExistingOf to find
+	EventCgroup                      // a cgroup was made that SetScope had named: SetScope is to be called again, for what stands at each cgroup
 )
 
 // Event is something that the kernel side reports outside the flows that are redirected.
 type Event struct {
 	Kind EventKind
-	Flow flow.Flow // for exec, exit and join only At, Cgroup and Caller are set
+	Flow flow.Flow // for exec, exit, join and cgroup only At, Cgroup and Caller are set
 }
 
 // rawEvent is struct event, which bpf2go does not see because no map holds it.

@@ -105,6 +105,7 @@ func TestOtherEnumsAgree(t *testing.T) {
 	_, scopes := enum(t, "scope")
 	for name, want := range map[string]int{
 		"EVENT_PASS": int(EventPass), "EVENT_DENY": int(EventDeny), "EVENT_EXEC": int(EventExec), "EVENT_EXIT": int(EventExit), "EVENT_JOIN": int(EventJoin),
+		"EVENT_CGROUP": int(EventCgroup),
 	} {
 		if events[name] != want {
 			t.Errorf("%s = %d, Go has %d", name, events[name], want)

@@ -46,6 +46,7 @@ func hooks(p *outwardenPrograms) []hook {
 		{name: "exec", program: p.OnExec, tracepoint: "sched_process_exec"},
 		{name: "exit", program: p.OnExit, tracepoint: "sched_process_exit"},
 		{name: "join", program: p.OnJoin, tracepoint: "cgroup_attach_task"},
+		{name: "mkdir", program: p.OnMkdir, tracepoint: "cgroup_mkdir"},
 	}
 }
 
@@ -113,15 +114,15 @@ func attachCgroup(dir string, at ebpf.AttachType, program *ebpf.Program, pin str
 	return orClose(l, l.Pin(pin))
 }
 
-// replace attaches a tracepoint program anew: such a link cannot be updated.
-// Only events are at stake, and nobody reads them at this moment.
+// replace attaches a tracepoint program anew: such a link cannot be updated. For
+// a moment there are two of it, so that no cgroup is made unseen.
 func (h hook) replace(pin string) (link.Link, error) {
-	if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
 	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.tracepoint, Program: h.program})
 	if err != nil {
 		return nil, err
+	}
+	if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return orClose(l, err)
 	}
 	return orClose(l, l.Pin(pin))
 }

@@ -49,6 +49,11 @@ type outwardenListener struct {
 	Zero uint16
 }
 
+type outwardenName struct {
+	_    structs.HostLayout
+	Text [256]int8
+}
+
 type outwardenRoute struct {
 	_           structs.HostLayout
 	Prefix      uint32
@@ -97,6 +102,7 @@ type outwardenTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	outwardenMapAwaited       = "awaited"
 	outwardenMapCounters      = "counters"
 	outwardenMapEvents        = "events"
 	outwardenMapFlows         = "flows"
@@ -117,6 +123,7 @@ const (
 	outwardenProgOnExec       = "on_exec"
 	outwardenProgOnExit       = "on_exit"
 	outwardenProgOnJoin       = "on_join"
+	outwardenProgOnMkdir      = "on_mkdir"
 	outwardenProgOnRelease    = "on_release"
 	outwardenProgOnSendmsg4   = "on_sendmsg4"
 	outwardenProgOnSendmsg6   = "on_sendmsg6"
@@ -189,6 +196,7 @@ type outwardenProgramSpecs struct {
 	OnExec     *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit     *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnJoin     *ebpf.ProgramSpec `ebpf:"on_join"`
+	OnMkdir    *ebpf.ProgramSpec `ebpf:"on_mkdir"`
 	OnRelease  *ebpf.ProgramSpec `ebpf:"on_release"`
 	OnSendmsg4 *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
 	OnSendmsg6 *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
@@ -203,6 +211,7 @@ type outwardenProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type outwardenMapSpecs struct {
+	Awaited  *ebpf.MapSpec `ebpf:"awaited"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
@@ -253,6 +262,7 @@ func (o *outwardenObjects) Close() error {
 //
 // It can be passed to loadOutwardenObjects or ebpf.CollectionSpec.LoadAndAssign.
 type outwardenMaps struct {
+	Awaited  *ebpf.Map `ebpf:"awaited"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
 	Flows    *ebpf.Map `ebpf:"flows"`
@@ -268,6 +278,7 @@ type outwardenMaps struct {
 
 func (m *outwardenMaps) Close() error {
 	return _OutwardenClose(
+		m.Awaited,
 		m.Counters,
 		m.Events,
 		m.Flows,
@@ -312,6 +323,7 @@ type outwardenPrograms struct {
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
 	OnExit     *ebpf.Program `ebpf:"on_exit"`
 	OnJoin     *ebpf.Program `ebpf:"on_join"`
+	OnMkdir    *ebpf.Program `ebpf:"on_mkdir"`
 	OnRelease  *ebpf.Program `ebpf:"on_release"`
 	OnSendmsg4 *ebpf.Program `ebpf:"on_sendmsg4"`
 	OnSendmsg6 *ebpf.Program `ebpf:"on_sendmsg6"`
@@ -333,6 +345,7 @@ func (p *outwardenPrograms) Close() error {
 		p.OnExec,
 		p.OnExit,
 		p.OnJoin,
+		p.OnMkdir,
 		p.OnRelease,
 		p.OnSendmsg4,
 		p.OnSendmsg6,

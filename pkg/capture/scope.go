@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -57,26 +58,72 @@ func (c *Capture) RemoveScope(cgroupPath string) error {
 	})
 }
 
-// SetScope makes the scope exactly these subtrees, for a start or a reload:
-// what is new is added before what is gone is removed, so nothing slips through.
-func (c *Capture) SetScope(include, exclude []string) error {
-	next, says := map[uint64]scope{}, map[uint64]uint32{}
-	for _, list := range []struct {
-		paths []string
-		says  uint32
-	}{{include, scopeInclude}, {exclude, scopeExclude}} {
-		for _, path := range list.paths {
-			dir := c.cgroupDir(path)
-			id, err := cgroupID(dir)
-			if err != nil {
-				return err
-			}
-			next[id], says[id] = scope{dir, list.says}, list.says
-		}
-	}
+// SetScope makes the scope exactly what these names say, for a start, a reload,
+// or after an EventCgroup, and reports whether anything of it is new to this
+// process. A cgroup that is not there yet is captured, or exempt, from its first
+// process on: the kernel side knows its name too. What is new is added before
+// what is gone is removed, so nothing slips through.
+func (c *Capture) SetScope(include, exclude Names) (changed bool, err error) {
 	c.scoping.Lock()
 	defer c.scoping.Unlock()
-	return c.rescope(next, func() error { return reconcile(c.maps.Scopes, says) })
+	if err := c.await(include, exclude); err != nil {
+		return false, err
+	}
+	before, err := keysOf[uint64](c.maps.Scopes) // what the kernel adds from here on goes by the new names
+	if err != nil {
+		return false, err
+	}
+	next := c.find(include, exclude)
+	stale := slices.ContainsFunc(before, func(id uint64) bool { _, ok := next[id]; return !ok })
+	if maps.Equal(next, c.scopes) && !stale {
+		return false, nil
+	}
+	return true, c.rescope(next, func() error { return replace(c.maps.Scopes, before, saysOf(next)) })
+}
+
+// Scope lists the directories of the cgroups that are captured, and of those
+// that are exempt, as far as they were there when this process said so.
+func (c *Capture) Scope() (included, excluded []string) {
+	c.scoping.Lock()
+	defer c.scoping.Unlock()
+	for _, s := range c.scopes {
+		if s.says == scopeInclude {
+			included = append(included, s.dir)
+		} else {
+			excluded = append(excluded, s.dir)
+		}
+	}
+	slices.Sort(included)
+	slices.Sort(excluded)
+	return included, excluded
+}
+
+// Covers reports whether the processes of a cgroup are captured, by its path
+// below the mount: the nearest of it and its ancestors that is named decides, as
+// it does in the hooks.
+func (c *Capture) Covers(cgroup string) bool {
+	c.scoping.Lock()
+	defer c.scoping.Unlock()
+	says := map[string]uint32{}
+	for _, s := range c.scopes {
+		says[s.dir] = s.says
+	}
+	return covered(filepath.Clean(c.config.CgroupRoot), cgroup, says)
+}
+
+// covered decides by what was said of the directories.
+func covered(root, cgroup string, says map[string]uint32) bool {
+	if cgroup == "" {
+		return false
+	}
+	for dir := filepath.Join(root, cgroup); ; dir = filepath.Dir(dir) {
+		if said := says[dir]; said != 0 {
+			return said == scopeInclude
+		}
+		if len(dir) <= len(root) {
+			return false
+		}
+	}
 }
 
 // rescope makes next the scope; write tells the hooks. The egress program
@@ -130,18 +177,33 @@ func (c *Capture) cgroupDir(path string) string {
 	return filepath.Join(root, path)
 }
 
+// saysOf is a scope as the map has it.
+func saysOf(scopes map[uint64]scope) map[uint64]uint32 {
+	says := make(map[uint64]uint32, len(scopes))
+	for id, s := range scopes {
+		says[id] = s.says
+	}
+	return says
+}
+
 // reconcile makes a map hold exactly what is wanted: first it adds, then it removes.
 func reconcile[K comparable, V any](m *ebpf.Map, want map[K]V) error {
+	before, err := keysOf[K](m)
+	if err != nil {
+		return err
+	}
+	return replace(m, before, want)
+}
+
+// replace adds what is wanted to a map, and then removes what is not of what it
+// held before.
+func replace[K comparable, V any](m *ebpf.Map, before []K, want map[K]V) error {
 	for key, value := range want {
 		if err := m.Put(key, value); err != nil {
 			return fmt.Errorf("add %v to %s: %v", key, m, err)
 		}
 	}
-	keys, err := keysOf[K](m)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
+	for _, key := range before {
 		if _, ok := want[key]; ok {
 			continue
 		}
@@ -152,7 +214,7 @@ func reconcile[K comparable, V any](m *ebpf.Map, want map[K]V) error {
 	return nil
 }
 
-// keysOf lists the keys of a map that nobody else changes meanwhile.
+// keysOf lists the keys of a map from which nobody else removes any meanwhile.
 func keysOf[K any](m *ebpf.Map) ([]K, error) {
 	var keys []K
 	var key, previous K

@@ -84,28 +84,6 @@ func (w *world) ownCgroup() string {
 	return dir
 }
 
-// TestSetScope: a path may leave out the mount, and what is not named again is forgotten.
-func TestSetScope(t *testing.T) { eachBackend(t, testSetScope) }
-
-func testSetScope(t *testing.T, b backend) {
-	w := newWorld(t, b)
-	root := netnstest.CgroupMount(t)
-	if err := w.capture.SetScope([]string{strings.TrimPrefix(w.outside, root)}, nil); err != nil {
-		t.Fatal(err)
-	}
-	for cgroup, want := range map[string]string{w.cgroup: "direct", w.outside: "captured"} {
-		if got := w.answer(cgroup, server4); !strings.HasPrefix(got, want) {
-			t.Errorf("%s: %q, want %s", cgroup, got, want)
-		}
-	}
-	if err := w.capture.SetScope([]string{"/no/such/cgroup"}, nil); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a cgroup that is not there: %v, want %v", err, os.ErrNotExist)
-	}
-	if got := w.answer(w.outside, server4); !strings.HasPrefix(got, "captured") {
-		t.Errorf("after a failed change: %q, want the old scope", got)
-	}
-}
-
 func TestSetPorts(t *testing.T) { eachBackend(t, testSetPorts) }
 
 func testSetPorts(t *testing.T, b backend) {

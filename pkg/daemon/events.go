@@ -38,6 +38,8 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 		d.processes.Exited(caller.PID, caller.Start)
 	case capture.EventJoin:
 		d.existing.joined(*caller)
+	case capture.EventCgroup:
+		d.scopes.look()
 	case capture.EventPass:
 		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Passthrough)

@@ -57,7 +57,7 @@ func (d *Daemon) openNamespaces(context.Context) error {
 	}
 	d.namespaces = &namespaces{
 		listeners: &d.listeners, hooks: d.capture, processes: d.processes, redirect: d.redirectIn, log: d.report,
-		inScope:  func(cgroup string) bool { return d.scopes.covers(cgroup) },
+		inScope:  func(cgroup string) bool { return d.capture.Covers(cgroup) },
 		arrivals: make(chan flow.Flow, mostWaiting), looks: make(chan struct{}, 1),
 		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
 	}

@@ -2,18 +2,13 @@ package daemon
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/control"
 	"github.com/outwarden/outwarden/pkg/process"
@@ -24,12 +19,13 @@ const runPrefix = "outwarden-run-"
 
 const (
 	scopeGrace = 30 * time.Second // for the first process to join, and for the first run to come
-	unitPoll   = 2 * time.Second  // between two looks at where units live
+	scopePoll  = 2 * time.Second  // between two looks at which cgroups are there; the kernel tells of most
 )
 
 // hooks is what scopes needs of pkg/capture.
 type hooks interface {
-	SetScope(include, exclude []string) error
+	SetScope(include, exclude capture.Names) (changed bool, err error)
+	Scope() (included, excluded []string)
 	AddScope(cgroup string) error
 	RemoveScope(cgroup string) error
 }
@@ -46,15 +42,14 @@ type scopes struct {
 	ephemeral bool          // runs alone: the configuration's scope does not count
 	empty     chan struct{} // holds a value when an ephemeral daemon may have nobody left
 	log       func(what string, err error)
-	changed   func() // the configuration's subtrees have
+	changed   func()        // the configuration's subtrees have
+	made      chan struct{} // holds a value when a cgroup was made that is of them
 
 	mu               sync.Mutex
-	include, exclude []string // of the configuration, as cgroup directories
-	applied          []string // what they were, with inodes: a unit that restarts has a new cgroup of the old name
-	targets          [2][]config.Target
-	open             []string // of `run`
-	leaving          bool     // no run is taken in any more
-	ended            bool     // the same, and nothing is followed: the daemon after us does
+	include, exclude capture.Names // of the configuration
+	open             []string      // of `run`
+	leaving          bool          // no run is taken in any more
+	ended            bool          // the same, and nothing is followed: the daemon after us does
 }
 
 // errLeaving sends a run to the daemon after us.
@@ -68,7 +63,7 @@ func (d *Daemon) beginScopes() error {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &scopes{
 		root: root, hooks: d.capture, ctx: ctx, log: d.report,
-		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
+		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), made: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
 		changed: func() { d.namespaces.look(); d.existing.rescan() },
 	}
 	s.stop, d.scopes = stop, s
@@ -85,92 +80,33 @@ func (s *scopes) configure(c *config.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ephemeral {
-		s.targets = [2][]config.Target{c.Capture.Scope, c.Capture.Exclude}
+		s.include, s.exclude = namesOf(c.Capture.Scope), namesOf(c.Capture.Exclude)
 	}
 	return s.apply()
 }
 
-// apply resolves the targets and hands the whole set over. s.mu is held.
-func (s *scopes) apply() error {
-	include, exclude := s.resolve(s.targets[0]), s.resolve(s.targets[1])
-	state := append(append(inodes(include), "but"), inodes(exclude)...)
-	if slices.Equal(state, s.applied) {
-		return nil
-	}
-	if err := s.hooks.SetScope(append(slices.Clone(include), s.open...), exclude); err != nil {
-		return err
-	}
-	s.include, s.exclude, s.applied = include, exclude, state
-	s.changed()
-	return nil
-}
-
-// covers reports whether the processes of a cgroup are captured: the nearest of
-// it and its ancestors that is named decides, as it does in the hooks.
-func (s *scopes) covers(cgroup string) bool {
-	if cgroup == "" {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for dir := filepath.Join(s.root, cgroup); ; dir = filepath.Dir(dir) {
-		switch {
-		case slices.Contains(s.exclude, dir):
-			return false
-		case slices.Contains(s.include, dir), slices.Contains(s.open, dir):
-			return true
-		case len(dir) <= len(s.root):
-			return false
-		}
-	}
-}
-
-// inodes says which cgroups the directories are now.
-func inodes(dirs []string) []string {
-	out := make([]string, len(dirs))
-	for i, dir := range dirs {
-		var st unix.Stat_t
-		if err := unix.Stat(dir, &st); err == nil {
-			out[i] = fmt.Sprint(dir, " ", st.Ino)
-		}
-	}
-	return out
-}
-
-// resolve finds the cgroups of targets that are there: a unit that does not run
-// has none yet, and a slice without units may have none.
-func (s *scopes) resolve(targets []config.Target) []string {
-	dirs := []string{}
+// namesOf are what targets call their cgroups.
+func namesOf(targets []config.Target) (n capture.Names) {
 	for _, t := range targets {
 		if t.Cgroup != "" {
-			if dir := filepath.Join(s.root, t.Cgroup); isDir(dir) {
-				dirs = append(dirs, dir)
-			}
-			continue
+			n.Paths = append(n.Paths, t.Cgroup)
+		} else {
+			n.Units = append(n.Units, t.Unit)
 		}
-		dirs = append(dirs, unitCgroups(s.root, t.Unit)...)
 	}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
+	return n
 }
 
-// unitCgroups finds the cgroups of a unit of the system manager, which keeps
-// slices and units as directories of their names.
-func unitCgroups(root, unit string) []string {
-	var dirs []string
-	_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil, !e.IsDir():
-			return nil
-		case e.Name() == unit:
-			dirs = append(dirs, path)
-			return fs.SkipDir
-		case path == root, strings.HasSuffix(e.Name(), ".slice"):
-			return nil
-		}
-		return fs.SkipDir
-	})
-	return dirs
+// apply hands the whole set over, for a unit that restarts has a new cgroup of
+// the old name. s.mu is held.
+func (s *scopes) apply() error {
+	include := s.include
+	include.Paths = append(slices.Clone(include.Paths), s.open...)
+	changed, err := s.hooks.SetScope(include, s.exclude)
+	if changed {
+		s.changed()
+	}
+	return err
 }
 
 func isDir(path string) bool {
@@ -181,7 +117,7 @@ func isDir(path string) bool {
 // follow looks for cgroups that came or went, and for an ephemeral daemon that
 // nobody came to.
 func (s *scopes) follow() {
-	tick := time.NewTicker(unitPoll)
+	tick := time.NewTicker(scopePoll)
 	defer tick.Stop()
 	grace := time.After(scopeGrace)
 	for {
@@ -191,6 +127,7 @@ func (s *scopes) follow() {
 		case <-grace:
 			s.mayLeave()
 		case <-tick.C:
+		case <-s.made:
 		}
 		s.mu.Lock()
 		s.log("capture scope", s.apply())
@@ -226,9 +163,10 @@ func (s *scopes) end() {
 	s.work.Wait()
 }
 
-// list returns all that is captured and all that is exempt.
-func (s *scopes) list() (captured, exempt []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append(slices.Clone(s.include), s.open...), slices.Clone(s.exclude)
+// look has follow look at once, for a cgroup was made.
+func (s *scopes) look() {
+	select {
+	case s.made <- struct{}{}:
+	default: // it will
+	}
 }

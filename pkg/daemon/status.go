@@ -55,7 +55,7 @@ func (d *Daemon) captureStatus() control.CaptureStatus {
 	for _, g := range c.Guests {
 		s.Guests = append(s.Guests, g.String())
 	}
-	s.Scopes, s.Excluded = d.scopes.list()
+	s.Scopes, s.Excluded = d.capture.Scope()
 	return s
 }
 
