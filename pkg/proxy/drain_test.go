@@ -62,6 +62,32 @@ func TestDrainUnderWay(t *testing.T) {
 	}
 }
 
+// TestDrainNext: who could not know that the connection is to end, as it had its
+// answer's head before, gets the next answer too, which says so.
+func TestDrainNext(t *testing.T) {
+	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 5 * time.Second })
+	finish := make(chan struct{})
+	o := w.originFor(func(c net.Conn) {
+		for r := newReader(c); r.request(); {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+			<-finish
+			_, _ = io.WriteString(c, "lf")
+		}
+	}, host)
+	w.use(policy.Intercept, w.openRoute())
+	c := w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(c, plainGet)
+	expectRead(t, c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+	w.leave()
+	close(finish)
+	expectRead(t, c, "lf")
+	_, _ = io.WriteString(c, plainGet)
+	got, err := io.ReadAll(c)
+	if want := "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhalf"; string(got) != want || err != nil {
+		t.Errorf("the next answer is %q, %v", got, err)
+	}
+}
+
 // TestDrainTunnels: what has no end of its own ends in good order when the time is
 // up: a WebSocket, and TLS that is passed through. What is passed through and could
 // look whole is reset.

@@ -228,7 +228,8 @@ func upstreamBroke(err error) *failure {
 }
 
 // conclude answers a refusal, writes the record, and says whether the
-// connection may carry another request.
+// connection may carry another request. One that is to end may where the answer
+// has not said so: the request may be on its way.
 func (x *exchange) conclude(f *failure) bool {
 	if f == errNoRequest {
 		return false
@@ -238,7 +239,7 @@ func (x *exchange) conclude(f *failure) bool {
 	}
 	x.record(f)
 	x.c.left = f == nil && x.over()
-	return f == nil && x.more && x.req.KeepAlive && !x.c.draining()
+	return f == nil && x.more && x.req.KeepAlive
 }
 
 // refuse tells the workload why, if it has not seen a part of a response yet;
