@@ -13,6 +13,7 @@
 //	client dial N ADDR NAME   N at a time connect and shake hands until stdin ends
 //	client grab ADDR...       tries to listen there until stdin ends
 //	client load N URL         N at a time get URL on new connections until stdin ends
+//	client stay NAME SEALED   one connection of each kind at a time, for as long as it lasts
 package main
 
 import (
@@ -52,6 +53,8 @@ func main() {
 		err = grab(args)
 	case "load":
 		err = load(args[0], args[1])
+	case "stay":
+		err = stay(args[0], args[1])
 	case "connect":
 		err = connect(args[0])
 	case "alone":
