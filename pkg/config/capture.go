@@ -33,6 +33,18 @@ func (b *builder) capture(doc *captureSection) {
 	c.Mark = uint32(doc.Mark.value)
 	b.backend(doc)
 	b.capturedPorts(doc)
+	b.wholeHost(doc)
+}
+
+// wholeHost warns of what nobody means who captures everything.
+func (b *builder) wholeHost(doc *captureSection) {
+	c := &b.config.Capture
+	if c.AllowRaw || !doc.Raw.absent() { // or it is meant
+		return
+	}
+	if i := slices.Index(c.Scope, Target{Cgroup: "/"}); i >= 0 && i < len(doc.Scope) {
+		b.warn(doc.Scope[i].At, "the scope is the whole host, whose own ping, DHCP and routing daemons use raw sockets, which are refused; raw: record lets them pass, and raw: refuse says that it is meant")
+	}
 }
 
 // capturedPorts are those that are written, else the usual two and those that
