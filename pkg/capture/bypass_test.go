@@ -61,7 +61,7 @@ func TestBypass(t *testing.T) {
 	allowPing(w)
 	o := newOracle(w)
 	for _, b := range bypasses(w.device(), w.outside) {
-		if b.steps[0].Kind == "mptcp" && !w.hasMPTCP() {
+		if w.lacks(b.steps[0].Kind) {
 			continue
 		}
 		t.Run(b.name, func(t *testing.T) {
@@ -92,16 +92,16 @@ func TestFrames(t *testing.T) {
 	if got := w.run(w.cgroup, step{Do: "become"}, frame); got[1].Err != refused || len(o.seen()) != 0 {
 		t.Errorf("unprivileged: %+v", got)
 	}
-	var senders []uint32
+	var senders []Workload
 	var err error
 	got := w.runIn(w.cgroup, func() { senders, err = w.capture.FrameSenders() },
 		[]step{{Do: "self"}, {Do: "become", Count: 1 << unix.CAP_NET_RAW}, frame}, nil)
 	if len(o.seen()) != 1 {
 		t.Errorf("CAP_NET_RAW: %+v: the documented limit is none any more", got)
 	}
-	var pid uint32
+	var pid int
 	fmt.Sscan(got[0].Text, &pid)
-	if err != nil || !slices.Equal(senders, []uint32{pid}) {
+	if err != nil || len(senders) != 1 || senders[0].PID != pid {
 		t.Errorf("frame senders %v, %v; want %d", senders, err, pid)
 	}
 }

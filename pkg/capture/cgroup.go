@@ -10,15 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// rootCgroup is the id of the root of the whole cgroup tree.
+const rootCgroup = 1
+
 // Cgroup2 is where cgroup2 is mounted, as Open finds it; ErrNoCgroup2 if it is not.
 func Cgroup2() (string, error) { return cgroupMount() }
 
 // IsCgroupRoot reports whether a directory is the root of the whole cgroup tree;
 // a container may see but a part of it.
 func IsCgroupRoot(dir string) bool {
-	const root = 1
 	id, err := cgroupID(dir)
-	return err == nil && id == root
+	return err == nil && id == rootCgroup
 }
 
 // cgroupMount finds the cgroup2 mount. On hybrid hosts it is not /sys/fs/cgroup.

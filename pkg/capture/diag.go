@@ -13,7 +13,8 @@ import (
 const (
 	diagByFamily  = 20
 	diagDestroy   = 21
-	diagMark      = 15 // attribute
+	diagMark      = 15 // attributes
+	diagCgroup    = 21
 	diagIDSize    = 48
 	diagReplySize = 72
 )
@@ -32,6 +33,7 @@ type diagSocket struct {
 	local, remote    netip.AddrPort
 	inode            uint32
 	mark             uint32
+	cgroup           uint64 // 0: not told
 }
 
 // diagRequest is struct inet_diag_req_v2.
@@ -88,8 +90,11 @@ func parseDiag(m []byte, protocol uint8) (s diagSocket, ok bool) {
 		return s, false
 	}
 	for _, a := range attributes {
-		if a.Attr.Type == diagMark && len(a.Value) == 4 {
+		switch {
+		case a.Attr.Type == diagMark && len(a.Value) == 4:
 			s.mark = binary.NativeEndian.Uint32(a.Value)
+		case a.Attr.Type == diagCgroup && len(a.Value) == 8:
+			s.cgroup = binary.NativeEndian.Uint64(a.Value)
 		}
 	}
 	return s, true

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -58,10 +57,10 @@ func (c *Capture) raiseFences(want map[uint64]string) error {
 		if c.fences[id] != nil {
 			continue
 		}
-		egress := hook{program: c.fence, attach: ebpf.AttachCGroupInetEgress}
-		l, err := egress.link(dir, fencePin(c.config.PinDir, id)) // a successor that failed may have left one
+		h := egress(c.fence)
+		l, err := h.link(dir, fencePin(c.config.PinDir, id)) // a successor that failed may have left one
 		if err != nil {
-			return fmt.Errorf("attach egress to %s: %w", dir, err)
+			return fmt.Errorf("attach egress to %s: %w", dir, h.blocked(dir, err))
 		}
 		c.fences[id] = l
 	}

@@ -27,6 +27,11 @@ func joinNAT(p *outwardenPrograms) hook {
 	return hook{name: "nat", program: p.JoinNat, attach: ebpf.AttachCGroupInetEgress}
 }
 
+// egress is where the program of a fence stands.
+func egress(p *ebpf.Program) hook {
+	return hook{name: "egress", program: p, attach: ebpf.AttachCGroupInetEgress}
+}
+
 // hooks are in the order of attaching: what answers a redirected socket comes
 // before what redirects.
 func hooks(p *outwardenPrograms) []hook {

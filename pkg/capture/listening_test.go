@@ -40,8 +40,9 @@ func TestListeners(t *testing.T) {
 	check("a stranger", false)
 }
 
-// TestRawWorkloads: who is in scope and may send raw packets, and nobody else.
-func TestRawWorkloads(t *testing.T) {
+// TestFrameSenders: who is in scope and may send frames, and nobody else, by the
+// pins as by the Capture.
+func TestFrameSenders(t *testing.T) {
 	w := newWorld(t, rewrite)
 	pids := map[string]int{}
 	start := func(name, cgroup string, steps ...step) {
@@ -66,9 +67,12 @@ func TestRawWorkloads(t *testing.T) {
 	start("in scope", w.cgroup)
 	start("in scope without the capability", w.cgroup, step{Do: "drop"})
 	start("out of scope", w.outside)
-	found, err := RawWorkloads("", w.config.PinDir)
+	found, err := FrameSenders("", w.config.PinDir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if same, err := w.capture.FrameSenders(); err != nil || !slices.Equal(same, found) {
+		t.Errorf("the Capture says %v, %v; the pins say %v", same, err, found)
 	}
 	for name, pid := range pids {
 		got := slices.ContainsFunc(found, func(p Workload) bool { return p.PID == pid })

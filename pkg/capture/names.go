@@ -21,7 +21,7 @@ func (c *Capture) find(include, exclude Names) map[uint64]scope {
 		names Names
 		says  uint32
 	}{{include, scopeInclude}, {exclude, scopeExclude}} {
-		for _, dir := range c.dirs(list.names) {
+		for _, dir := range list.names.Dirs(c.config.CgroupRoot) {
 			if id, err := cgroupID(dir); err == nil { // else it is not there, or has just gone
 				found[id] = scope{dir, list.says}
 			}
@@ -30,18 +30,19 @@ func (c *Capture) find(include, exclude Names) map[uint64]scope {
 	return found
 }
 
-// dirs are the directories that names may mean.
-func (c *Capture) dirs(names Names) []string {
-	dirs := make([]string, 0, len(names.Paths)+len(names.Units))
-	for _, path := range names.Paths {
-		dirs = append(dirs, c.cgroupDir(path))
+// Dirs are the directories under a cgroup2 mount that names may mean, whether
+// they are there or not.
+func (n Names) Dirs(root string) []string {
+	dirs := make([]string, 0, len(n.Paths)+len(n.Units))
+	for _, path := range n.Paths {
+		dirs = append(dirs, cgroupDir(root, path))
 	}
 	units := map[string]bool{}
-	for _, unit := range names.Units {
+	for _, unit := range n.Units {
 		units[unit] = true
 	}
 	if len(units) > 0 {
-		dirs = append(dirs, unitDirs(filepath.Clean(c.config.CgroupRoot), units)...)
+		dirs = append(dirs, unitDirs(filepath.Clean(root), units)...)
 	}
 	return dirs
 }

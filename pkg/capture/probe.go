@@ -44,7 +44,9 @@ func Probe() []Feature {
 	return append(list,
 		Feature{"SO_NETNS_COOKIE", probeNetnsCookie(), "the connect hook tells the cookie of a namespace, when we connect there"},
 		Feature{"lookup and delete in one step", probeTake(), "a record that comes in between is contested, and its connection is reset"},
-		Feature{"MPTCP", probeMPTCP(), "no workload can make an MPTCP socket either"},
+		Feature{"net_cls and net_prio beside the cgroup of a socket", probeSocketCgroups(), "once anybody uses these (cgroup v1), raw sockets in scope are neither refused nor recorded; cgroup_no_v1=net_cls,net_prio on the kernel's command line keeps them away"},
+		Feature{"MPTCP", probeSocket(unix.SOCK_STREAM, unix.IPPROTO_MPTCP), "no workload can make an MPTCP socket either"},
+		Feature{"UDP-Lite", probeSocket(unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE), "no workload can make a UDP-Lite socket either"},
 	)
 }
 
@@ -112,8 +114,8 @@ func probeNetnsCookie() error {
 	return err
 }
 
-func probeMPTCP() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+func probeSocket(kind, protocol int) error {
+	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return err
 	}

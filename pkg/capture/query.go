@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -73,24 +74,38 @@ func skipGone(err error) error {
 	return err
 }
 
+// places are the cgroup hooks at which programs of ours stand: those of the
+// root, and the one of fences and of backend nft.
+func places() []hook {
+	list := slices.DeleteFunc(hooks(&outwardenPrograms{}), func(h hook) bool { return h.tracepoint != "" })
+	return append(list, egress(nil))
+}
+
 // attachmentsAt lists the programs at our hooks on one cgroup.
 func attachmentsAt(cgroup string) (found []Attachment, err error) {
+	for _, h := range places() {
+		at, err := h.standing(cgroup)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, at...)
+	}
+	return found, nil
+}
+
+// standing lists the programs at one hook of a cgroup.
+func (h hook) standing(cgroup string) (found []Attachment, err error) {
 	dir, err := os.Open(cgroup)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	for _, h := range hooks(&outwardenPrograms{}) {
-		if h.tracepoint != "" {
-			continue
-		}
-		programs, flags, err := query(int(dir.Fd()), h.attach)
-		if err != nil {
-			return nil, fmt.Errorf("query %s on %s: %w", h.name, cgroup, err)
-		}
-		for _, id := range programs {
-			found = append(found, Attachment{Hook: h.name, Cgroup: cgroup, Program: id, Name: programName(id), Mode: modeOf(flags)})
-		}
+	programs, flags, err := query(int(dir.Fd()), h.attach)
+	if err != nil {
+		return nil, fmt.Errorf("query %s on %s: %w", h.name, cgroup, err)
+	}
+	for _, id := range programs {
+		found = append(found, Attachment{Hook: h.name, Cgroup: cgroup, Program: id, Name: programName(id), Mode: modeOf(flags)})
 	}
 	return found, nil
 }
@@ -138,21 +153,23 @@ func query(cgroup int, at ebpf.AttachType) (programs []uint32, flags uint32, err
 	return programs[:attr.count], attr.flags, nil
 }
 
-// blocked names the program that keeps ours from a hook, where there is one.
-func (h hook) blocked(root string, err error) error {
+// blocked names the program that keeps ours from a hook of a cgroup, where there
+// is one; it stands there or above.
+func (h hook) blocked(cgroup string, err error) error {
 	if !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	standing, lookErr := attachmentsAt(root)
-	if lookErr != nil {
-		return err
-	}
-	for _, a := range standing {
-		if a.Hook == h.name && a.Blocks() {
-			return fmt.Errorf("%w: %s, held by %s", ErrBlocked, a, orNobody(Holders(a.Program)))
+	for dir := cgroup; ; dir = filepath.Dir(dir) {
+		standing, lookErr := h.standing(dir)
+		if lookErr != nil { // above the tree
+			return err
+		}
+		for _, a := range standing {
+			if a.Blocks() {
+				return fmt.Errorf("%w: %s, held by %s", ErrBlocked, a, orNobody(Holders(a.Program)))
+			}
 		}
 	}
-	return err
 }
 
 func orNobody(holders []Holder) string {

@@ -17,14 +17,15 @@ import (
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
-// stranger is a BPF program of somebody else: it counts connects over IPv4 and lets all pass.
+// stranger is a BPF program of somebody else: it counts what comes by and lets all pass.
 type stranger struct {
 	t       *testing.T
+	at      ebpf.AttachType
 	program *ebpf.Program
 	seen    *ebpf.Map
 }
 
-func newStranger(t *testing.T) *stranger {
+func newStranger(t *testing.T, at ebpf.AttachType) *stranger {
 	t.Helper()
 	netnstest.RequireRoot(t)
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -35,7 +36,7 @@ func newStranger(t *testing.T) *stranger {
 		t.Fatal(err)
 	}
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "stranger", Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet4Connect, License: "GPL",
+		Name: "stranger", Type: programType(at), AttachType: at, License: "GPL",
 		Instructions: asm.Instructions{
 			asm.StoreImm(asm.RFP, -4, 0, asm.Word),
 			asm.LoadMapPtr(asm.R1, seen.FD()),
@@ -52,7 +53,7 @@ func newStranger(t *testing.T) *stranger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stranger{t, program, seen}
+	s := &stranger{t, at, program, seen}
 	t.Cleanup(func() { program.Close(); seen.Close() })
 	return s
 }
@@ -65,7 +66,7 @@ func (s *stranger) attach(cgroup string, flags uint32) (detach func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	at := link.RawAttachProgramOptions{Target: int(dir.Fd()), Program: s.program, Attach: ebpf.AttachCGroupInet4Connect, Flags: flags}
+	at := link.RawAttachProgramOptions{Target: int(dir.Fd()), Program: s.program, Attach: s.at, Flags: flags}
 	if err := link.RawAttachProgram(at); err != nil {
 		s.t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func (s *stranger) attach(cgroup string, flags uint32) (detach func()) {
 	return detach
 }
 
-// count is how many connects it has seen.
+// count is how many calls it has seen.
 func (s *stranger) count() (n uint64) {
 	s.t.Helper()
 	if err := s.seen.Lookup(uint32(0), &n); err != nil {
@@ -127,18 +128,10 @@ func TestBlocked(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, rewrite)
 			w.moveTo(w.cgroup)
-			s := newStranger(t)
+			s := newStranger(t, ebpf.AttachCGroupInet4Connect)
 			s.attach(w.cgroup, flags)
 			_, err := Open(w.config)
-			if !errors.Is(err, ErrBlocked) {
-				t.Fatalf("open: %v, want %v", err, ErrBlocked)
-			}
-			exe, _ := os.Executable()
-			for _, want := range []string{"attach connect4", mode, `"stranger"`, fmt.Sprintf("program %d", s.id()), fmt.Sprintf("%s (pid %d)", exe, os.Getpid())} {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("error %q does not say %q", err, want)
-				}
-			}
+			s.named(err, "attach connect4", mode)
 			if _, err := os.Stat(w.config.PinDir); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("pins of a failed open: %v", err)
 			}
@@ -147,6 +140,40 @@ func TestBlocked(t *testing.T) {
 				t.Errorf("afterwards: %q, and the stranger saw %d connects, want 1", got, s.count()-before)
 			}
 		})
+	}
+}
+
+// TestBlockedBelow: a scope at or below whose cgroup somebody has the egress hook
+// to himself cannot be fenced, so it is not taken, and the error says who it is.
+func TestBlockedBelow(t *testing.T) {
+	w := newWorld(t, rewrite)
+	s := newStranger(t, ebpf.AttachCGroupInetEgress)
+	detach := s.attach(w.outside, 0)
+	below := netnstest.Subgroup(t, w.outside, "below")
+	for _, dir := range []string{w.outside, below} {
+		s.named(w.capture.AddScope(dir), "attach egress to "+dir+": ", w.outside+" egress exclusive")
+		if got := w.answer(dir, server4); !strings.HasPrefix(got, "direct") {
+			t.Errorf("%s is captured without its fence: %q", dir, got)
+		}
+	}
+	detach()
+	if err := w.capture.AddScope(below); err != nil {
+		t.Error(err)
+	}
+	w.mustSend(below, refused)
+}
+
+// named checks that an error says that this program is in the way, and who holds it.
+func (s *stranger) named(err error, says ...string) {
+	s.t.Helper()
+	if !errors.Is(err, ErrBlocked) {
+		s.t.Fatalf("%v, want %v", err, ErrBlocked)
+	}
+	exe, _ := os.Executable()
+	for _, want := range append(says, `"stranger"`, fmt.Sprintf("program %d", s.id()), fmt.Sprintf("%s (pid %d)", exe, os.Getpid())) {
+		if !strings.Contains(err.Error(), want) {
+			s.t.Errorf("error %q does not say %q", err, want)
+		}
 	}
 }
 
@@ -165,7 +192,7 @@ func TestCoexistence(t *testing.T) {
 
 func testCoexistence(t *testing.T, first, below bool) {
 	w := newWorld(t, rewrite)
-	s, workloads := newStranger(t), netnstest.Subgroup(t, w.cgroup, "workloads")
+	s, workloads := newStranger(t, ebpf.AttachCGroupInet4Connect), netnstest.Subgroup(t, w.cgroup, "workloads")
 	place := w.cgroup
 	if below {
 		place = workloads
@@ -208,9 +235,10 @@ func testCoexistence(t *testing.T, first, below bool) {
 // TestAttachments: programs of others at our hooks are found on every cgroup, ours are left out.
 func TestAttachments(t *testing.T) {
 	w := newWorld(t, rewrite)
-	s := newStranger(t)
+	s, sender := newStranger(t, ebpf.AttachCGroupInet4Connect), newStranger(t, ebpf.AttachCGroupInetEgress)
 	s.attach(w.cgroup, unix.BPF_F_ALLOW_MULTI)
 	s.attach(w.outside, 0)
+	sender.attach(w.cgroup, unix.BPF_F_ALLOW_MULTI)
 	got, err := Attachments("", w.config.PinDir)
 	if err != nil {
 		t.Fatal(err)
@@ -218,6 +246,7 @@ func TestAttachments(t *testing.T) {
 	for _, want := range []Attachment{
 		{Hook: "connect4", Cgroup: w.cgroup, Program: s.id(), Name: "stranger", Mode: Multi},
 		{Hook: "connect4", Cgroup: w.outside, Program: s.id(), Name: "stranger", Mode: Exclusive},
+		{Hook: "egress", Cgroup: w.cgroup, Program: sender.id(), Name: "stranger", Mode: Multi},
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%v is not in %v", want, got)

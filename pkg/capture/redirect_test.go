@@ -41,7 +41,7 @@ func testNamesAreTrue(t *testing.T, b backend) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if test.steps[0].Kind == "mptcp" && !w.hasMPTCP() {
+			if w.lacks(test.steps[0].Kind) {
 				return
 			}
 			steps := append(test.steps, step{Do: "read"}, step{Do: "names"})
@@ -64,20 +64,24 @@ func testNamesAreTrue(t *testing.T, b backend) {
 	}
 }
 
-// hasMPTCP reports whether workloads can make MPTCP sockets here. Where they
-// cannot, the kernel must refuse them: then none can slip past either.
-func (w *world) hasMPTCP() bool {
+// lacks reports whether this kernel has no such sockets at all: some lack MPTCP,
+// and newer ones UDP-Lite. Then workloads cannot make them either.
+func (w *world) lacks(kind string) bool {
 	w.t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+	if kind != "mptcp" && kind != "udplite" {
+		return false
+	}
+	k := socketKinds[kind]
+	fd, err := unix.Socket(unix.AF_INET, k.kind|unix.SOCK_CLOEXEC, k.protocol)
 	if err == nil {
 		unix.Close(fd)
-		return true
+		return false
 	}
-	if got := w.run(w.cgroup, step{Do: "socket", Kind: "mptcp"}); got[0].Err != unix.EPROTONOSUPPORT.Error() {
-		w.t.Errorf("a workload's MPTCP socket: %+v, while ours is refused: %v", got[0], err)
+	if got := w.run(w.cgroup, step{Do: "socket", Kind: kind}); got[0].Err != unix.EPROTONOSUPPORT.Error() {
+		w.t.Errorf("a workload's %s socket: %+v, while ours is refused: %v", kind, got[0], err)
 	}
-	netnstest.Refused(w.t, "MPTCP sockets", err)
-	return false
+	netnstest.Refused(w.t, kind+" sockets", err)
+	return true
 }
 
 // hasPeer reports whether a flow's truth is kept by tuple.

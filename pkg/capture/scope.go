@@ -168,9 +168,10 @@ func (c *Capture) setScope(path string, says uint32) error {
 }
 
 // cgroupDir is the directory of a cgroup, by its path with or without the mount.
-func (c *Capture) cgroupDir(path string) string {
-	root := filepath.Clean(c.config.CgroupRoot)
-	path = filepath.Clean(path)
+func (c *Capture) cgroupDir(path string) string { return cgroupDir(c.config.CgroupRoot, path) }
+
+func cgroupDir(root, path string) string {
+	root, path = filepath.Clean(root), filepath.Clean(path)
 	if path == root || strings.HasPrefix(path, root+"/") {
 		return path
 	}

@@ -86,10 +86,10 @@ func testWays(t *testing.T, b backend) {
 	for _, way := range ways {
 		for _, target := range targets {
 			t.Run(way.name+" "+target.name, func(t *testing.T) {
-				if way.name == "MPTCP" && !w.hasMPTCP() {
+				steps := way.steps(step{Do: "socket", IPv6: target.ipv6}, target.addr)
+				if w.lacks(steps[0].Kind) {
 					return
 				}
-				steps := way.steps(step{Do: "socket", IPv6: target.ipv6}, target.addr)
 				w.check(t, steps, target.addr, target.original)
 			})
 		}

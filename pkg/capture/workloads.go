@@ -18,54 +18,62 @@ type Workload struct {
 	Exe string `json:"exe,omitempty"`
 }
 
-// RawWorkloads lists the processes in the scope pinned in pinDir that hold
-// CAP_NET_RAW: packet sockets pass below the hooks, so they can send what no
-// hook sees. The root is the cgroup2 mount, found if empty. Processes of the
-// kernel, and those that end meanwhile, are left out. It needs no daemon.
-func RawWorkloads(root, pinDir string) ([]Workload, error) {
+// FrameSenders lists the processes in the scope pinned in pinDir that may send
+// frames of their own making past IP (CAP_NET_RAW): packet sockets meet no hook
+// of a cgroup, so what they send is neither refused nor recorded. The root is the
+// cgroup2 mount, found if empty. Threads of the kernel, and processes that end
+// meanwhile, are left out. It needs no daemon.
+func FrameSenders(root, pinDir string) ([]Workload, error) {
 	if root == "" {
 		var err error
 		if root, err = cgroupMount(); err != nil {
 			return nil, err
 		}
 	}
-	scope, err := pinnedScope(root, pinDir)
+	scopes, err := ebpf.LoadPinnedMap(filepath.Join(pinDir, "scopes"), &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("open the pinned scope: %w", err)
+	}
+	defer scopes.Close()
+	return frameSenders(root, scopes)
+}
+
+// FrameSenders is the same for the scope of a Capture, wherever its pins are.
+func (c *Capture) FrameSenders() ([]Workload, error) {
+	return frameSenders(c.config.CgroupRoot, c.maps.Scopes)
+}
+
+func frameSenders(root string, scopes *ebpf.Map) (found []Workload, err error) {
+	scope, err := readScope(root, scopes)
 	if err != nil {
 		return nil, err
 	}
-	processes, err := filepath.Glob("/proc/[0-9]*")
+	pids, err := processes()
 	if err != nil {
 		return nil, err
 	}
-	var found []Workload
-	for _, dir := range processes {
-		exe, err := os.Readlink(dir + "/exe")
-		if err != nil || !scope.includes(dir) || !canSendRaw(dir) {
-			continue
+	for _, pid := range pids {
+		proc := procDir(pid)
+		exe, err := os.Readlink(proc + "/exe")
+		if err == nil && scope.includes(proc) && mayNetRaw(proc) {
+			found = append(found, Workload{int(pid), exe})
 		}
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		found = append(found, Workload{pid, exe})
 	}
 	return found, nil
 }
 
-// scopeTable is a pinned scope, and what it comes to for each cgroup.
+// scopeTable is what the hooks know of the scope, and what it comes to for each cgroup.
 type scopeTable struct {
 	root  string
 	says  map[uint64]uint32
 	known map[string]bool // cgroup path -> in scope
 }
 
-func pinnedScope(root, pinDir string) (*scopeTable, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(pinDir, "scopes"), &ebpf.LoadPinOptions{ReadOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("open the pinned scope: %w", err)
-	}
-	defer m.Close()
+func readScope(root string, scopes *ebpf.Map) (*scopeTable, error) {
 	t := &scopeTable{root, map[uint64]uint32{}, map[string]bool{}}
 	var id uint64
 	var says uint32
-	entries := m.Iterate()
+	entries := scopes.Iterate()
 	for entries.Next(&id, &says) {
 		t.says[id] = says
 	}
@@ -101,17 +109,17 @@ func (t *scopeTable) of(path string) bool {
 	return in
 }
 
-// canSendRaw reads the effective capabilities.
-func canSendRaw(process string) bool {
-	f, err := os.Open(process + "/status")
+// mayNetRaw reads the effective capabilities of a process; one that has left has none.
+func mayNetRaw(proc string) bool {
+	f, err := os.Open(proc + "/status")
 	if err != nil {
 		return false
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if mask, ok := strings.CutPrefix(lines.Text(), "CapEff:"); ok {
-			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
-			return err == nil && bits&(1<<unix.CAP_NET_RAW) != 0
+		if digits, ok := strings.CutPrefix(lines.Text(), "CapEff:\t"); ok {
+			mask, err := strconv.ParseUint(digits, 16, 64)
+			return err == nil && mask&(1<<unix.CAP_NET_RAW) != 0
 		}
 	}
 	return false

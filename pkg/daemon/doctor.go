@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,10 +76,11 @@ func (e *examination) programs() {
 		return
 	}
 	root, _ := capture.Cgroup2()
+	scope := namesOf(e.config.Capture.Scope).Dirs(root)
 	for _, a := range others {
 		text := fmt.Sprintf("%s, held by %s", a, names(capture.Holders(a.Program)))
-		if a.Cgroup == root && a.Blocks() {
-			e.wrong("programs", "stop it, or have it attach with BPF_F_ALLOW_MULTI as others do; we never detach it", "%s: nobody else can attach there", text)
+		if blocks(a, root, scope) {
+			e.wrong("programs", "stop it, or have it attach with BPF_F_ALLOW_MULTI as others do; we never detach it", "%s: nobody else can attach there or below", text)
 			continue
 		}
 		e.fine("programs", "%s: it runs beside ours", text)
@@ -86,6 +88,14 @@ func (e *examination) programs() {
 	if len(others) == 0 {
 		e.fine("programs", "nobody else stands at our hooks")
 	}
+}
+
+// blocks reports whether a program keeps ours away. Those stand at the root, and
+// what fences a scope stands there.
+func blocks(a capture.Attachment, root string, scope []string) bool {
+	return a.Blocks() && (a.Cgroup == root || a.Hook == "egress" && slices.ContainsFunc(scope, func(dir string) bool {
+		return dir == a.Cgroup || strings.HasPrefix(dir, a.Cgroup+"/")
+	}))
 }
 
 func names(holders []capture.Holder) string {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -45,6 +46,10 @@ func (e *examination) cgroups() {
 		return
 	}
 	e.fine("cgroups", "cgroup2 is at %s", root)
+	if err := capture.SocketCgroups(); errors.Is(err, capture.ErrForgotten) {
+		e.wrong("cgroups", "boot with cgroup_no_v1=net_cls,net_prio, or a kernel of 5.15 or later",
+			"net_cls or net_prio of cgroup v1 has been used, and %v: raw sockets in scope are neither refused nor recorded", err)
+	}
 }
 
 func (e *examination) bpffs() {
@@ -102,7 +107,7 @@ func (e *examination) workloads() {
 	if !e.attached() {
 		return
 	}
-	raw, err := capture.RawWorkloads("", e.pins)
+	raw, err := capture.FrameSenders("", e.pins)
 	if err != nil {
 		e.wrong("workloads", "run as root", "%v", err)
 		return
