@@ -34,7 +34,7 @@ demo: build ## show the whole way of a call, on network namespaces of its own (r
 test: ## run every test; as root it prepares the machine, else it says what it skipped
 	scripts/test $(TESTFLAGS)
 
-test-kernels: ## the tests of capture in Debian's kernels, 5.10 to the newest, emulated; KERNELTESTS="-short trixie" chooses
+test-kernels: ## capture, netfilter and the daemon in Debian's kernels, 5.10 to the newest, emulated; KERNELTESTS="-short trixie" chooses
 	scripts/kernels/run $(KERNELTESTS)
 
 conformance-tls: ## BetterTLS in full and everything of testssl.sh, minutes; `make test` has a short form (root)

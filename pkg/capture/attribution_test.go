@@ -23,7 +23,7 @@ import (
 // one after another under the same pid, and threads: of every connection the
 // kernel's record must say who made it. OUTWARDEN_ATTRIBUTION=full takes 10,000.
 func TestAttribution(t *testing.T) {
-	workers, each := 4, 250
+	workers, each := 4, max(scaled(250, 250), 40)
 	switch {
 	case os.Getenv("OUTWARDEN_ATTRIBUTION") == "full":
 		each = 2500

@@ -20,8 +20,8 @@ import (
 func TestManyConnections(t *testing.T) { eachBackend(t, testManyConnections) }
 
 func testManyConnections(t *testing.T, b backend) {
-	processes, each, executables := 100, 100, 5
-	if testing.Short() { // emulated processors and the race detector are ten times slower
+	processes, each, executables := 100, scaled(100, 100), 5
+	if testing.Short() {
 		processes, each = 10, 20
 	}
 	w := newWorld(t, b)

@@ -12,10 +12,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
 // scaled is a count for the gate, or for `make abuse`, or a hundredth of the
-// gate's under -short: emulated processors and the race detector are slow.
+// gate's under -short, for the race detector is slow. Emulated processors are
+// slower by a number that they say.
 func scaled(gate, full int) int {
 	switch {
 	case os.Getenv("OUTWARDEN_ABUSE") == "full":
@@ -23,7 +26,7 @@ func scaled(gate, full int) int {
 	case testing.Short():
 		return gate / 100
 	}
-	return gate
+	return gate / netnstest.Slower()
 }
 
 // TestSequence: 100,000 connections, one after the other in each of four

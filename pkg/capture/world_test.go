@@ -425,7 +425,7 @@ func (w *world) records() int {
 // eventually waits for something that the kernel or another goroutine does in its own time.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for range 1000 {
+	for range 1000 * netnstest.Slower() {
 		if done() {
 			return
 		}

@@ -29,10 +29,10 @@ const (
 	partnerURL  = "https://" + partnerName + "/v1/transfers"
 	partnerAddr = "198.51.100.80:443"
 	egressIP    = "198.51.100.20"
-
-	// patience bounds what must happen some time; nothing is measured by it.
-	patience = 30 * time.Second
 )
+
+// patience bounds what must happen some time; nothing is measured by it.
+var patience = time.Duration(netnstest.Slower()) * 30 * time.Second
 
 // world is one test's host, with its own addresses, /etc/hosts, cgroups, state
 // and pins, and an internet with the partner API in it.

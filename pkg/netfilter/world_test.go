@@ -245,7 +245,7 @@ func next(t *testing.T, restored <-chan Restored) Restored {
 	select {
 	case r := <-restored:
 		return r
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Duration(netnstest.Slower()) * 30 * time.Second):
 		t.Fatal("nothing was restored")
 	}
 	return Restored{}
