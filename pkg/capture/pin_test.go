@@ -107,15 +107,15 @@ func TestDetachLeavesNothing(t *testing.T) {
 	for _, alive := range []bool{false, true} {
 		w := newWorld(t, rewrite)
 		found := idsOf(t, w.config.PinDir)
-		if len(found.links) != 16 || len(found.programs) != 16 || len(found.maps) < 12 {
-			t.Fatalf("attached: %+v, want 16 links and programs, 11 pinned maps and the constants", found)
+		if len(found.links) != 17 || len(found.programs) != 17 || len(found.maps) < 13 {
+			t.Fatalf("attached: %+v, want 17 links and programs, 12 pinned maps and the constants", found)
 		}
 		if !alive {
 			w.leave()
 		}
 		removed, err := Detach(w.config.PinDir)
-		if err != nil || len(removed) != 16+11+1 {
-			t.Errorf("detach removed %q, %v; want 16 links, 11 maps and a directory", removed, err)
+		if err != nil || len(removed) != 17+12+1 {
+			t.Errorf("detach removed %q, %v; want 17 links, 12 maps and a directory", removed, err)
 		}
 		if _, err := os.Stat(w.config.PinDir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("directory after detach: %v", err)
@@ -156,7 +156,7 @@ func testTakeOver(t *testing.T, b backend) {
 			kept++
 		}
 	}
-	if kept != len(after.links)-3 || len(after.links) != len(before.links) {
+	if kept != len(after.links)-4 || len(after.links) != len(before.links) {
 		t.Errorf("%d of %d links were kept, want all but the tracepoints", kept, len(after.links))
 	}
 	for _, id := range after.programs {
