@@ -20,12 +20,13 @@
 // bypass; `outwarden detach` removes them. An ephemeral daemon, started by `run`,
 // removes them itself once its last scope is empty.
 //
-// Restart under a service manager: it keeps our listeners and the control socket
-// (FDSTORE) however we end, so connects wait in their queues for the daemon that
-// comes next. If none comes it closes them, and the fail policy answers. Asked to
-// stop, we serve new connections while the old ones drain, so that nobody waits for
-// those. Without a service manager a restart is a moment of the fail policy;
-// an upgrade is not.
+// Restart under a service manager: it keeps our listeners, in every network
+// namespace, and the control socket (FDSTORE) however we end, so connects wait in
+// their queues for the daemon that comes next. If none comes it closes them, and the
+// fail policy answers. Asked to stop, we serve new connections while the old ones
+// drain, so that nobody waits for those; who comes then has what is left of the time
+// to drain, and two seconds at least. Without a service manager a restart is a moment
+// of the fail policy; an upgrade is not.
 //
 // Upgrade: the daemon starts the program at its path anew, or a supervisor starts
 // `daemon --takeover` in its cgroup. What the two say to one another, and how each

@@ -16,7 +16,8 @@ import (
 // cookie for.
 const guestNetns = 0
 
-// listenGuests opens the transparent listeners of backend tproxy. They are on
+// listenGuests opens the transparent listeners of backend tproxy, or goes on with
+// those of the daemon before us: what waits in their queues is not lost. They are on
 // loopback, so nobody reaches them but by our table.
 func (d *Daemon) listenGuests(ctx context.Context) error {
 	if d.loaded.config.Capture.Backend != config.TProxy {
@@ -26,6 +27,10 @@ func (d *Daemon) listenGuests(ctx context.Context) error {
 	lc := net.ListenConfig{Control: netfilter.Transparent} // with keepalive: a guest may vanish
 	lc.SetMultipathTCP(false)
 	for _, a := range addresses([]uint16{0}) {
+		if l := d.inherited.TakeGuest(a.Addr()); l != nil {
+			d.guests.sockets = append(d.guests.sockets, l)
+			continue
+		}
 		l, err := lc.Listen(ctx, "tcp", a.String())
 		if err != nil && a.Addr().Is6() && noIPv6(err) {
 			continue

@@ -83,6 +83,9 @@ func (d *Daemon) offer() (*handover.Files, error) {
 	for _, l := range d.listeners.all() {
 		failed = append(failed, files.Add(handover.KindListener, l.File))
 	}
+	for _, l := range d.guests.sockets {
+		failed = append(failed, files.Add(handover.KindGuest, l.File))
+	}
 	if err := errors.Join(failed...); err != nil {
 		files.Close()
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/outwarden/outwarden/pkg/handover"
+	"github.com/outwarden/outwarden/pkg/process"
 )
 
 // managerSocket is where the service manager wants to hear from us, in the
@@ -22,13 +23,22 @@ func (d *Daemon) notify(state string) {
 	}
 }
 
+// manager is the notification socket of the service manager; "" if there is none
+// that would keep sockets for us.
+func (d *Daemon) manager() string {
+	if d.o.Ephemeral {
+		return ""
+	}
+	return os.Getenv(managerSocket)
+}
+
 // store gives the service manager our sockets to keep until the daemon after us
 // comes, however we end: connects wait in their queues meanwhile. If none comes it
-// closes them, and the fail policy answers. Sockets of other network namespaces
-// are not among them, as they would keep the namespace alive.
+// closes them, and the fail policy answers. Those of other network namespaces come
+// and go with them; see storeSet.
 func (d *Daemon) store() {
-	socket := os.Getenv(managerSocket)
-	if d.o.Ephemeral || socket == "" {
+	socket := d.manager()
+	if socket == "" {
 		return
 	}
 	files := &handover.Files{}
@@ -37,9 +47,35 @@ func (d *Daemon) store() {
 	for _, l := range d.listeners.home().sockets {
 		failed = append(failed, files.Add(handover.KindListener, l.File))
 	}
+	for _, l := range d.guests.sockets {
+		failed = append(failed, files.Add(handover.KindGuest, l.File))
+	}
 	err := errors.Join(append(failed, handover.Store(socket, files))...)
 	d.stored = err == nil
 	d.report("store sockets with the service manager", err)
+}
+
+// storeSet does the same with the listeners in another network namespace. They keep
+// it alive, so they are to be let go of with unstoreSet. A manager whose store is
+// full does not say so: that namespace has the fail policy during a restart.
+func (d *Daemon) storeSet(ns process.Netns, s *set) {
+	socket := d.manager()
+	if socket == "" {
+		return
+	}
+	files := &handover.Files{}
+	defer files.Close()
+	var failed []error
+	for _, l := range s.sockets {
+		failed = append(failed, files.Add(handover.ListenerIn(ns), l.File))
+	}
+	d.report("store sockets with the service manager", errors.Join(append(failed, handover.Store(socket, files))...))
+}
+
+func (d *Daemon) unstoreSet(ns process.Netns) {
+	if socket := d.manager(); socket != "" {
+		d.report("take sockets back from the service manager", handover.Unstore(socket, handover.ListenerIn(ns)))
+	}
 }
 
 // watchdog is when to tell the service manager that we live, twice as often as it

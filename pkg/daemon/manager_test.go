@@ -48,14 +48,17 @@ func (m *manager) listen() {
 func (m *manager) take(text string, oob []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	name, store := "stored", false
+	name, store, remove := "stored", false, false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		m.said = append(m.said, line)
-		store = store || line == "FDSTORE=1"
+		store, remove = store || line == "FDSTORE=1", remove || line == "FDSTOREREMOVE=1"
 		if given, ok := strings.CutPrefix(line, "FDNAME="); ok {
 			name = given
 		}
+	}
+	if remove {
+		m.letGo(name)
 	}
 	controls, _ := unix.ParseSocketControlMessage(oob)
 	for i := range controls {
@@ -81,6 +84,19 @@ func (m *manager) has(f *os.File) bool {
 		}
 	}
 	return false
+}
+
+// letGo closes what is kept under a name; m.mu is held.
+func (m *manager) letGo(name string) {
+	names, files := m.names, m.files
+	m.names, m.files = nil, nil
+	for i, f := range files {
+		if names[i] == name {
+			f.Close()
+			continue
+		}
+		m.names, m.files = append(m.names, names[i]), append(m.files, f)
+	}
 }
 
 // drop closes what is kept, as it happens when a service has ended for good.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,8 @@ type namespaces struct {
 	processes *process.Resolver
 	inScope   func(cgroup string) bool
 	redirect  func(ns *os.File) (leave func(), err error) // what the backend needs there beside listeners
+	keepSet   func(process.Netns, *set)                   // with the service manager, until letGo
+	letGo     func(process.Netns)
 	log       func(what string, err error)
 	arrivals  chan flow.Flow // of which cgroup and caller count
 	looks     chan struct{}  // holds a value when workloads are to be looked for
@@ -57,6 +60,7 @@ func (d *Daemon) openNamespaces(context.Context) error {
 	}
 	d.namespaces = &namespaces{
 		listeners: &d.listeners, hooks: d.capture, processes: d.processes, redirect: d.redirectIn, log: d.report,
+		keepSet: d.storeSet, letGo: d.unstoreSet,
 		inScope:  func(cgroup string) bool { return d.capture.Covers(cgroup) },
 		arrivals: make(chan flow.Flow, mostWaiting), looks: make(chan struct{}, 1),
 		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
@@ -64,12 +68,18 @@ func (d *Daemon) openNamespaces(context.Context) error {
 	return d.namespaces.adopt(d.inherited.TakeOthers())
 }
 
-// adopt takes over the sets of a daemon before us.
+// adopt takes over the sets of a daemon before us. One on other addresses than ours
+// is of no use: no hook leads there.
 func (n *namespaces) adopt(sockets map[process.Netns][]*net.TCPListener) error {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	for ns, ls := range sockets {
 		s := &set{sockets: ls}
+		if slices.ContainsFunc(ls, func(l *net.TCPListener) bool { return !n.listeners.home().has(addrOf(l)) }) {
+			s.close()
+			n.letGo(ns)
+			continue
+		}
 		n.listeners.add(s) // which closes it from now on
 		if err := n.redirectAgain(s); err != nil {
 			return err
@@ -216,6 +226,7 @@ func (n *namespaces) open(ctx context.Context, file *os.File, cgroup uint64) err
 	}
 	n.learn(ns)
 	n.sets[ns] = s
+	n.keepSet(ns, s)
 	n.keepers.Go(func() { n.keep(ctx, ns, s) })
 	return taken
 }
@@ -267,6 +278,7 @@ func (n *namespaces) abandon(ns process.Netns, s *set) bool {
 	}
 	n.forget(ns)
 	delete(n.sets, ns)
+	n.letGo(ns)
 	n.listeners.remove(s)
 	s.leave()
 	n.hooks.LeaveNetns(s.netns)

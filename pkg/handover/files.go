@@ -2,10 +2,13 @@ package handover
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/process"
 )
 
 // Kind says what a descriptor is that one daemon leaves to another.
@@ -13,12 +16,19 @@ type Kind string
 
 // All kinds. Others, of another version, are closed by whoever gets them.
 const (
-	KindListener Kind = "listener" // captured connections arrive here
+	KindListener Kind = "listener" // captured connections arrive here; see also ListenerIn
+	KindGuest    Kind = "guest"    // and those of guests here
 	KindControl  Kind = "control"  // and control requests here
 	KindLock     Kind = "lock"     // of run_dir
 	KindPins     Kind = "pins"     // the lock of the pinned state
 	KindHandover Kind = "handover" // successors come here
 )
+
+// ListenerIn is the kind of the listeners in another network namespace. The service
+// manager can be told to let go of one kind.
+func ListenerIn(ns process.Netns) Kind {
+	return Kind(fmt.Sprintf("%s-%x-%x", KindListener, ns.Dev, ns.Inode))
+}
 
 // Files are duplicates of what a daemon has, for another. Whoever adds to them
 // closes them.

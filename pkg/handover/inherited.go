@@ -20,6 +20,7 @@ import (
 type Inherited struct {
 	sockets                   map[process.Netns][]*net.TCPListener // by network namespace
 	home                      process.Netns                        // our own
+	guests                    []*net.TCPListener                   // transparent ones
 	control, door, lock, pins *os.File
 }
 
@@ -43,9 +44,9 @@ func (i *Inherited) add(kinds []Kind, files []*os.File) error {
 	}
 	i.home = home
 	for n, f := range files {
-		switch kinds[n] {
-		case KindListener:
-			i.addListener(f)
+		switch what := kinds[n]; what {
+		case KindGuest:
+			i.addGuest(f)
 		case KindControl:
 			i.control = f
 		case KindHandover:
@@ -55,33 +56,57 @@ func (i *Inherited) add(kinds []Kind, files []*os.File) error {
 		case KindPins:
 			i.pins = f
 		default:
-			_ = f.Close()
+			i.addListener(what, f)
 		}
 	}
 	return nil
 }
 
-// addListener takes one that is ours in kind: a plain TCP socket that listens on
-// loopback.
-func (i *Inherited) addListener(f *os.File) {
+// addListener takes one that is ours in kind, and in the network namespace that its
+// kind says, if that says one.
+func (i *Inherited) addListener(what Kind, f *os.File) {
 	defer f.Close()
 	netns, err := netnsOf(f)
-	if err != nil || !isPlainListener(f) {
+	if err != nil || what != KindListener && what != ListenerIn(netns) {
 		return
 	}
-	l, err := net.FileListener(f)
-	if err != nil {
-		return
-	}
-	tcp, ok := l.(*net.TCPListener)
-	if !ok || !addrOf(tcp).Addr().IsLoopback() {
-		_ = l.Close()
+	tcp := listener(f)
+	if tcp == nil {
 		return
 	}
 	if i.sockets == nil {
 		i.sockets = map[process.Netns][]*net.TCPListener{}
 	}
 	i.sockets[netns] = append(i.sockets[netns], tcp)
+}
+
+// addGuest takes a listener of our network namespace that is transparent.
+func (i *Inherited) addGuest(f *os.File) {
+	defer f.Close()
+	netns, err := netnsOf(f)
+	if err != nil || netns != i.home || !isTransparent(f) {
+		return
+	}
+	if tcp := listener(f); tcp != nil {
+		i.guests = append(i.guests, tcp)
+	}
+}
+
+// listener is a plain TCP socket that listens on loopback; nil if it is another.
+func listener(f *os.File) *net.TCPListener {
+	if !isPlainListener(f) {
+		return nil
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok || !addrOf(tcp).Addr().IsLoopback() {
+		_ = l.Close()
+		return nil
+	}
+	return tcp
 }
 
 // Ports are those of the home set, in order.
@@ -112,6 +137,18 @@ func (i *Inherited) TakeOthers() map[process.Netns][]*net.TCPListener {
 	i.sockets = map[process.Netns][]*net.TCPListener{i.home: others[i.home]}
 	delete(others, i.home)
 	return others
+}
+
+// TakeGuest gives the transparent listener at an address, whatever its port; nil if
+// there is none.
+func (i *Inherited) TakeGuest(a netip.Addr) *net.TCPListener {
+	n := slices.IndexFunc(i.guests, func(l *net.TCPListener) bool { return addrOf(l).Addr() == a })
+	if n < 0 {
+		return nil
+	}
+	l := i.guests[n]
+	i.guests = slices.Delete(i.guests, n, n+1)
+	return l
 }
 
 // TakePins gives the lock of the pinned state; nil if there is none, as with all
@@ -148,6 +185,9 @@ func (i *Inherited) Close() {
 			_ = l.Close()
 		}
 	}
+	for _, l := range i.guests {
+		_ = l.Close()
+	}
 	for _, f := range []*os.File{i.control, i.door, i.lock, i.pins} {
 		if f != nil {
 			_ = f.Close()
@@ -164,6 +204,19 @@ func isPlainListener(f *os.File) bool {
 			return errors.Join(err1, err2, unix.EPROTONOSUPPORT)
 		}
 		return nil
+	}) == nil
+}
+
+// isTransparent reports whether a socket takes connections to addresses that are not
+// this host's.
+func isTransparent(f *os.File) bool {
+	return withFD(f, func(fd int) error {
+		v4, err4 := unix.GetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT)
+		v6, err6 := unix.GetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT)
+		if err4 == nil && v4 == 1 || err6 == nil && v6 == 1 {
+			return nil
+		}
+		return unix.EPROTONOSUPPORT
 	}) == nil
 }
 

@@ -13,7 +13,7 @@ import (
 // to keep until the daemon after us takes them by TakeStored, however we end. The
 // error tells that it has not all of them.
 func Store(socket string, f *Files) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: socket})
+	conn, err := dial(socket)
 	if err != nil {
 		return err
 	}
@@ -23,6 +23,21 @@ func Store(socket string, f *Files) error {
 		failed = append(failed, store(conn, f.kinds[i], file))
 	}
 	return errors.Join(failed...)
+}
+
+// Unstore has it let go of all files of a kind.
+func Unstore(socket string, what Kind) error {
+	conn, err := dial(socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "FDSTOREREMOVE=1\nFDNAME=%s", what)
+	return err
+}
+
+func dial(socket string) (*net.UnixConn, error) {
+	return net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: socket})
 }
 
 func store(conn *net.UnixConn, what Kind, f *os.File) error {
