@@ -9,7 +9,7 @@
 #include "flow.h"
 
 /* Counts up with every change of a pinned map; pkg/capture refuses others. */
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 volatile const __u32 layout_version = LAYOUT_VERSION;
 
 #define MAX_LISTENERS 8	 /* per family; a power of two */
@@ -20,6 +20,7 @@ volatile const __u32 own_mark;
 volatile const __u8 fail_open;
 volatile const __u8 refuse_quic;
 volatile const __u8 refuse_raw;
+volatile const __u8 direct; /* the helper that gives a task to read without copying is there */
 volatile const __u32 redirect_mark; /* backend nft: the bit of a redirected socket; 0: rewrite */
 
 volatile const __u32 listeners_ipv4;

@@ -99,12 +99,11 @@ static __always_inline int conclude(struct bpf_sock_addr *ctx, const struct addr
 }
 
 /* Withdraw the record of a socket that connects anew or is closed. */
-static __always_inline void withdraw(struct bpf_sock *sk)
+static __always_inline void withdraw(struct socket *s)
 {
-	struct socket *s = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	struct flow *f;
 
-	if (!s || !s->published || s->established)
+	if (!s->published || s->established)
 		return;
 	/*
 	 * An established connection may still wait to be accepted, even after
@@ -298,7 +297,7 @@ static __always_inline void find_source(struct socket *s, struct bpf_sock *sk)
 	key.destination = s->flow.original;
 	source = bpf_map_lookup_elem(&routes, &key);
 	if (source)
-		s->truth.local = *source;
+		s->local = *source;
 }
 
 /* Remember a socket that is about to be redirected to l. */
@@ -319,31 +318,44 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, struct bpf_sock *
 	s->tuple.netns = s->flow.netns;
 	s->tuple.destination = l->addr;
 	s->tuple.destination_port = l->port;
-	s->truth.peer = *original;
-	s->truth.peer_port = port;
 	s->ipv4 = ipv4;
 	find_source(s, sk);
 	return 0;
 }
 
-/* The whole way of a TCP connect(); where it ends in VERDICT_REDIRECT, l is set. */
+/* Forget what this socket was when it connected before. */
+static __always_inline void forget(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
+{
+	struct socket *s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+
+	if (!s)
+		return;
+	withdraw(s);
+	bpf_sk_storage_delete(&sockets, sk);
+	if (redirect_mark)
+		set_mark(ctx, sk, 0);
+}
+
+/*
+ * The whole way of a TCP connect(); where it ends in VERDICT_REDIRECT, l is set.
+ * Everybody's connect() comes here, so what most have in common is asked first.
+ */
 static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 					       const struct addr *to, __u16 port,
 					       struct listener *l)
 {
 	int ipv4 = is_mapped(to);
-	struct facts facts = {};
+	struct facts facts = {.local = is_local(to)};
 	struct decision d;
 
-	withdraw(sk);
-	if (!bpf_sk_storage_delete(&sockets, sk) && redirect_mark)
-		set_mark(ctx, sk, 0); /* it was marked when it connected before */
+	forget(ctx, sk);
+	facts.listener = facts.local && is_listener(to, port);
+	if (facts.local && !facts.listener)
+		return pass(REASON_NONE);
 	facts.own = is_own(sk);
 	if (!facts.own)
 		facts.scope = current_scope();
-	facts.local = is_local(to);
-	facts.listener = facts.local && is_listener(to, port);
-	facts.captured = is_captured(port);
+	facts.captured = facts.scope == SCOPE_INCLUDE && is_captured(port);
 	d = decide(&facts);
 	if (d.verdict != VERDICT_REDIRECT)
 		return d;
@@ -462,8 +474,12 @@ static __always_inline void note_full(void)
 /* Let user space find the record by the tuple that it will see at accept. */
 static __always_inline void publish(struct socket *s)
 {
-	struct flow *other = bpf_map_lookup_elem(&flows, &s->tuple);
+	struct flow *other;
 
+	s->published = !bpf_map_update_elem(&flows, &s->tuple, &s->flow, BPF_NOEXIST);
+	if (s->published)
+		return;
+	other = bpf_map_lookup_elem(&flows, &s->tuple);
 	if (other && other->cookie != s->flow.cookie) {
 		/*
 		 * A reset connection of another socket waits to be accepted
@@ -511,8 +527,11 @@ int track_tuple(struct bpf_sock_ops *ops)
 	}
 	s->tuple.source_port = ops->local_port;
 	publish(s);
-	if (is_mptcp(sk))
-		bpf_map_update_elem(&peers, &s->tuple, &s->truth, BPF_ANY);
+	if (is_mptcp(sk)) {
+		struct truth t = {s->flow.original, s->local, s->flow.original_port, {}};
+
+		bpf_map_update_elem(&peers, &s->tuple, &t, BPF_ANY);
+	}
 	return 1;
 }
 
@@ -541,81 +560,113 @@ static __always_inline void tuple_of(volatile struct bpf_sock *sk, __u64 netns, 
 	t->destination = mapped(destination4);
 }
 
-/* What is true of a redirected socket; null for every other. */
-static __always_inline const struct truth *truth_of(struct bpf_sock_addr *ctx, int ipv4)
+/* The truth of a redirected connection of MPTCP, whose subflow is another socket. */
+static __always_inline int find_truth(struct bpf_sock_addr *ctx, struct bpf_sock *sk, int ipv4,
+				      struct truth *truth)
+{
+	struct tuple t = {};
+	struct truth *known;
+
+	if (ctx->protocol != IPPROTO_MPTCP)
+		return 0;
+	tuple_of(sk, bpf_get_netns_cookie(ctx), ipv4, &t);
+	known = bpf_map_lookup_elem(&peers, &t);
+	if (known)
+		*truth = *known;
+	return known != 0;
+}
+
+/* Whom a redirected socket means; port 0 for every other. */
+static __always_inline __u16 peer_of(struct bpf_sock_addr *ctx, int ipv4, struct addr *peer)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct tuple t = {};
+	struct truth truth;
 	struct socket *s;
 
 	if (!sk)
 		return 0;
 	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (s)
-		return &s->truth;
-	if (ctx->protocol != IPPROTO_MPTCP)
+	if (s) {
+		*peer = s->flow.original;
+		return s->flow.original_port;
+	}
+	if (!find_truth(ctx, sk, ipv4, &truth))
 		return 0;
-	tuple_of(sk, bpf_get_netns_cookie(ctx), ipv4, &t);
-	return bpf_map_lookup_elem(&peers, &t);
+	*peer = truth.peer;
+	return truth.peer_port;
+}
+
+/* The address that a redirected socket would have; zero for every other. */
+static __always_inline struct addr local_of(struct bpf_sock_addr *ctx, int ipv4)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct truth truth;
+	struct socket *s;
+
+	if (!sk)
+		return (struct addr){};
+	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (s)
+		return s->local;
+	return find_truth(ctx, sk, ipv4, &truth) ? truth.local : (struct addr){};
 }
 
 SEC("cgroup/getpeername4")
 int tell_peer4(struct bpf_sock_addr *ctx)
 {
-	const struct truth *t = truth_of(ctx, 1);
-	__u32 ip, port;
+	struct addr peer;
+	__u16 port = peer_of(ctx, 1, &peer);
 
-	if (!t)
+	if (!port)
 		return ALLOW;
-	ip = t->peer.word[3];
-	port = bpf_htons(t->peer_port);
 	KEEP(ctx);
-	ctx->user_ip4 = ip;
+	ctx->user_ip4 = peer.word[3];
 	KEEP(ctx);
-	ctx->user_port = port;
+	ctx->user_port = bpf_htons(port);
 	return ALLOW;
 }
 
 SEC("cgroup/getpeername6")
 int tell_peer6(struct bpf_sock_addr *ctx)
 {
-	struct addr shown = user_ip6(ctx);
-	const struct truth *t = truth_of(ctx, is_mapped(&shown));
-	__u32 port;
+	struct addr peer = user_ip6(ctx);
+	__u16 port = peer_of(ctx, is_mapped(&peer), &peer);
 
-	if (!t)
+	if (!port)
 		return ALLOW;
-	port = bpf_htons(t->peer_port);
-	set_user_ip6(ctx, &t->peer);
+	set_user_ip6(ctx, &peer);
 	KEEP(ctx);
-	ctx->user_port = port;
+	ctx->user_port = bpf_htons(port);
 	return ALLOW;
 }
 
+/* Every redirected connection has an end on loopback, unless its owner has chosen another. */
 SEC("cgroup/getsockname4")
 int tell_local4(struct bpf_sock_addr *ctx)
 {
-	struct addr shown = mapped(ctx->user_ip4);
-	const struct truth *t = truth_of(ctx, 1);
-	__u32 ip;
+	struct addr local = mapped(ctx->user_ip4);
 
-	if (!t || is_zero(&t->local) || !is_local(&shown))
+	if (!is_local(&local))
 		return ALLOW;
-	ip = t->local.word[3];
+	local = local_of(ctx, 1);
+	if (is_zero(&local))
+		return ALLOW;
 	KEEP(ctx);
-	ctx->user_ip4 = ip;
+	ctx->user_ip4 = local.word[3];
 	return ALLOW;
 }
 
 SEC("cgroup/getsockname6")
 int tell_local6(struct bpf_sock_addr *ctx)
 {
-	struct addr shown = user_ip6(ctx);
-	const struct truth *t = truth_of(ctx, is_mapped(&shown));
+	struct addr local = user_ip6(ctx);
 
-	if (!t || is_zero(&t->local) || !is_local(&shown))
+	if (!is_local(&local))
 		return ALLOW;
-	set_user_ip6(ctx, &t->local);
+	local = local_of(ctx, is_mapped(&local));
+	if (is_zero(&local))
+		return ALLOW;
+	set_user_ip6(ctx, &local);
 	return ALLOW;
 }
 
@@ -624,7 +675,10 @@ int tell_local6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_release")
 int on_release(struct bpf_sock *sk)
 {
-	withdraw(sk);
+	struct socket *s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+
+	if (s)
+		withdraw(s);
 	return 1;
 }
 
@@ -812,11 +866,11 @@ int on_egress(struct __sk_buff *skb)
 }
 
 /* Publish a connection under the tuple that its SYN has after NAT. */
-static __always_inline void join(struct bpf_sock *sk, struct socket *s, const struct packet *p)
+static __always_inline void join(struct socket *s, const struct packet *p)
 {
 	if (s->published && same_tuple(&s->tuple, &p->tuple))
 		return; /* sent again */
-	withdraw(sk);
+	withdraw(s);
 	s->published = 0;
 	__builtin_memcpy(&s->tuple, &p->tuple, sizeof(s->tuple));
 	s->tuple.netns = s->flow.netns;
@@ -902,7 +956,7 @@ int join_nat(struct __sk_buff *skb)
 		return REFUSE;
 	}
 	if (p.syn)
-		join(sk, s, &p);
+		join(s, &p);
 	return ALLOW;
 }
 

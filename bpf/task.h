@@ -84,10 +84,6 @@ struct task_struct {
 	struct signal_struct *signal;
 };
 
-struct tcp_sock {
-	_Bool is_mptcp;
-};
-
 struct ip_options {
 	unsigned char srr;
 };
@@ -109,6 +105,15 @@ struct inet_sock {
 	struct ipv6_pinfo *pinet6;
 };
 
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	_Bool is_mptcp;
+};
+
 #pragma clang attribute pop
 
 static __always_inline void describe(struct flow *f, struct task_struct *task)
@@ -122,10 +127,40 @@ static __always_inline void describe(struct flow *f, struct task_struct *task)
 	f->exe_dev = BPF_CORE_READ(exe, i_sb, s_dev);
 }
 
+/*
+ * All of the caller, as a task that the verifier knows for one: its fields are
+ * loads then, where there is a helper to call for each otherwise, and a
+ * connect() feels that.
+ */
+static __always_inline void identify_directly(struct flow *f, struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+	struct file *file = mm ? mm->exe_file : 0;
+	struct inode *exe = file ? file->f_inode : 0;
+	const struct cred *cred = task->cred;
+	__u64 *comm = (__u64 *)f->comm, *said = (__u64 *)task->comm;
+
+	f->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	f->pid = task->tgid;
+	comm[0] = said[0];
+	comm[1] = said[1];
+	f->start = task->group_leader->start_boottime;
+	f->uid = cred->euid.val;
+	f->gid = cred->egid.val;
+	if (!exe)
+		return;
+	f->exe_inode = exe->i_ino;
+	f->exe_dev = exe->i_sb->s_dev;
+}
+
 /* Fill in the caller. An executable that cannot be read stays zero. */
 static __always_inline void identify(struct flow *f)
 {
 	f->at = bpf_ktime_get_boot_ns();
+	if (direct) {
+		identify_directly(f, bpf_get_current_task_btf());
+		return;
+	}
 	f->pid = bpf_get_current_pid_tgid() >> 32;
 	f->cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(f->comm, sizeof(f->comm));
@@ -157,11 +192,33 @@ static __always_inline void identify_sender(struct flow *f, __u64 cgroup)
 	introduce(f, task);
 }
 
+/*
+ * The scope of a task that the verifier knows for one: from its cgroup up, the
+ * first one said wins.
+ */
+static __always_inline __u32 direct_scope(struct task_struct *task)
+{
+	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+
+	for (int level = 0; level < MAX_DEPTH && cgroup; level++) {
+		__u64 id = cgroup->kn->id;
+		__u32 *said = bpf_map_lookup_elem(&scopes, &id);
+		struct cgroup_subsys_state *parent = cgroup->self.parent;
+
+		if (said)
+			return *said;
+		cgroup = parent ? parent->cgroup : 0;
+	}
+	return SCOPE_NONE;
+}
+
 /* The scope of the current task: from the root down, the last one said wins. */
 static __always_inline __u32 current_scope(void)
 {
 	__u32 scope = SCOPE_NONE;
 
+	if (direct)
+		return direct_scope(bpf_get_current_task_btf());
 	for (int level = 0; level < MAX_DEPTH; level++) {
 		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
 		__u32 *said;
@@ -209,26 +266,25 @@ static __always_inline int is_group_dead(void)
  */
 static __always_inline int is_source_routed(struct bpf_sock *sk)
 {
-	struct inet_sock *inet = 0;
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct ip_options_rcu *ipv4;
+	struct ipv6_pinfo *ipv6;
 
-	if (bpf_probe_read_kernel(&inet, sizeof(inet), &sk))
+	if (!tcp)
 		return 0;
-	if (BPF_CORE_READ(inet, inet_opt, opt.srr))
+	ipv4 = tcp->inet_conn.icsk_inet.inet_opt;
+	if (ipv4 && ipv4->opt.srr)
 		return 1;
-	return bpf_core_field_exists(inet->pinet6) && BPF_CORE_READ(inet, pinet6, opt, srcrt);
+	if (!bpf_core_field_exists(tcp->inet_conn.icsk_inet.pinet6))
+		return 0;
+	ipv6 = tcp->inet_conn.icsk_inet.pinet6;
+	return ipv6 && ipv6->opt && ipv6->opt->srcrt;
 }
 
-/*
- * Whether a TCP socket is a subflow of MPTCP. The verifier forbids arithmetic
- * on a socket pointer, so the pointer is first copied as a plain number.
- */
+/* Whether a TCP socket is a subflow of MPTCP. */
 static __always_inline int is_mptcp(struct bpf_sock *sk)
 {
-	struct tcp_sock *tcp = 0;
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
-	if (!bpf_core_field_exists(tcp->is_mptcp))
-		return 0;
-	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), &sk))
-		return 0;
-	return BPF_CORE_READ(tcp, is_mptcp);
+	return tcp && bpf_core_field_exists(tcp->is_mptcp) && tcp->is_mptcp;
 }

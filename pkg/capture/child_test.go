@@ -160,12 +160,8 @@ func (c *child) do(s step, r *result) (err error) {
 		return sequence(s)
 	case "refused": // so often
 		return c.refused(s)
-	case "connects":
-		r.Text, err = c.connects(s)
-		return err
-	case "packets":
-		r.Text, err = c.packets(s)
-		return err
+	case "slices":
+		return c.slices(s)
 	case "brood":
 		return brood(s, c)
 	case "nobody":

@@ -1,190 +1,180 @@
 package capture
 
 import (
-	"errors"
 	"fmt"
-	"net"
+	"math"
 	"os"
 	"slices"
-	"strconv"
+	"strings"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/outwarden/outwarden/pkg/netfilter"
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
-// How much is measured: rounds, and in each of them connects and packets of each arm.
+// How much is measured: in a round each state of the kernel comes once, and in
+// it each arm has one slice of this many operations, some milliseconds long.
+// OUTWARDEN_COST_ROUNDS says otherwise how many rounds there are.
 const (
-	costRounds   = 15
-	costConnects = 2000
-	costPackets  = 20000
+	costRounds   = 150
+	costConnects = 100
+	costPackets  = 1000
 )
 
-// arm is one way of doing the same work.
-type arm struct {
-	name, cgroup, addr string
-	step               string
-	count              int
-}
+type (
+	// costState is what is attached while its arms are measured; no programs: as without Outwarden.
+	costState struct {
+		name     string
+		programs []attachment
+		arms     []arm
+	}
+	// arm is one workload that does one kind of slice.
+	arm struct {
+		name       string
+		work       *worker
+		do         slice
+		redirected bool // every connection must have its record
+	}
+)
 
-// cost measures arms in turn, round by round, and compares each with its base in the same round.
-type cost struct {
-	w    *world
-	took map[string][]float64 // nanoseconds an operation, by arm, a value a round
-}
-
-// BenchmarkCost tells what the hooks cost a workload: one connect() over
-// loopback and one datagram, without Outwarden, out of scope, in scope and
-// beside nftables alone, and what a tracked connection holds. `make
-// bench-capture` runs it once; the rounds are its own.
+// BenchmarkCost tells what the hooks cost a workload, compared with the same
+// work done without Outwarden. `make bench-capture` runs it once; the rounds
+// are its own. All arms connect to one address that is this host's own, so the
+// base is a connect() over loopback too, and out of scope the hooks go the
+// whole way that a connect() to the internet takes.
+//
+//   - "connect" is that system call alone, on a processor of its own, while
+//     nobody accepts: all that the kernel does in it at both ends, hooks
+//     included, and nothing of what our user space does. It is the base at its
+//     cheapest, so shares of it are the highest.
+//   - "awaited connect" is the same with an acceptor that sleeps on another
+//     processor, as a server's does: waking it is part of the system call.
+//   - "connection" is the whole: socket, connect, accept, our look-up, close at
+//     one end and at the other.
+//   - "packet" is one small datagram.
+//
+// The programs are attached to the root and detached again in every round, so
+// that what drifts meets all arms alike, and nothing of them is left in the
+// base. Of the operations of a slice the first quartile counts; reported are
+// the median over the rounds, that of the ratio to the base of the same round,
+// and the interval in which this lies with a probability of 95 %.
 func BenchmarkCost(b *testing.B) {
-	w := newWorld(b, rewrite)
-	plain := listenIn(b, w.host, "127.0.0.1:0")
-	w.serve(plain, func(net.Conn) {})
-	loop, sink := plain.Addr().String(), w.sink()
-	c := &cost{w, map[string][]float64{}}
-	connect := func(name, cgroup, addr string) arm { return arm{name, cgroup, addr, "connects", costConnects} }
-	packet := func(name, cgroup string) arm { return arm{name, cgroup, sink, "packets", costPackets} }
-	with := []arm{
-		connect("connect, out of scope", w.outside, loop), connect("connect, in scope, not captured", w.cgroup, loop),
-		connect("connect, in scope, redirected", w.cgroup, server4), packet("packet, out of scope", w.outside), packet("packet, in scope", w.cgroup),
-	}
-	without := []arm{connect("connect, no outwarden", w.cgroup, loop), packet("packet, no outwarden", w.cgroup)}
-	nft := connect("connect, nftables redirect alone", w.cgroup, server4)
-	for range costRounds {
-		c.measure(with...)
-		w.leave()
-		if _, err := Detach(w.config.PinDir); err != nil {
-			b.Fatal(err)
-		}
-		c.measure(without...)
-		c.redirected(plain, func() { c.measure(nft) })
-		w.relisten()
-		w.open()
-		if err := w.capture.AddScope(w.cgroup); err != nil {
-			b.Fatal(err)
+	c := newCost(b)
+	reportOthers(b)
+	for range c.rounds {
+		for _, s := range c.states {
+			c.in(s, func() {
+				s.arms[0].work.slice(whole) // what attaching disturbed settles
+				c.measure(s.arms)
+			})
 		}
 	}
-	c.report(b, without[0].name, slices.Concat(without[:1], with[:3], []arm{nft}))
-	c.report(b, without[1].name, slices.Concat(without[1:], with[3:]))
-	b.Logf("a tracked connection holds %d bytes of socket storage, and until it is accepted %d of key and record",
-		w.capture.maps.Sockets.ValueSize(), w.capture.maps.Flows.KeySize()+w.capture.maps.Flows.ValueSize())
+	c.report(b)
+	c.reportPrograms(b)
+	reportMemory(b, c.ends[0])
 	b.ReportMetric(0, "ns/op") // of no meaning here
 }
 
-func (c *cost) measure(arms ...arm) {
-	c.w.t.Helper()
-	for _, a := range arms {
-		r := c.w.run(a.cgroup, step{Do: a.step, Addr: a.addr, Count: a.count})[0]
-		ns, err := strconv.ParseFloat(r.Text, 64)
-		if err != nil || r.Err != "" {
-			c.w.t.Fatalf("%s: %+v", a.name, r)
+// cost is what is measured, and what came of it.
+type cost struct {
+	t      testing.TB
+	rounds int
+	states []costState
+	ends   []*farEnd
+	took   map[string][]float64 // nanoseconds an operation, by arm, a value a round
+}
+
+func newCost(b *testing.B) *cost {
+	c := &cost{t: b, rounds: costRounds, took: map[string][]float64{}}
+	if s := os.Getenv("OUTWARDEN_COST_ROUNDS"); s != "" {
+		if _, err := fmt.Sscan(s, &c.rounds); err != nil {
+			b.Fatal(err)
 		}
-		c.took[a.name] = append(c.took[a.name], ns)
+	}
+	outside, scoped, marked := netnstest.Cgroup(b), netnstest.Cgroup(b), netnstest.Cgroup(b)
+	plain, nat := newFarEnd(b, rewrite), newFarEnd(b, nft)
+	c.ends = []*farEnd{plain, nat}
+	out, in, recorded, mark := plain.work(outside, server4), plain.work(scoped, server4), plain.work(scoped, other4), nat.work(marked, server4)
+	c.states = []costState{
+		{"none", nil, slices.Concat(
+			connecting("no outwarden", out, false), connecting("nftables redirect alone", mark, false), []arm{{"packet, no outwarden", out, packets, false}})},
+		{"rewrite", plain.programs(scoped), slices.Concat(
+			connecting("out of scope", out, false), connecting("in scope, only recorded", recorded, false), connecting("in scope, redirected", in, true),
+			[]arm{{"packet, out of scope", out, packets, false}, {"packet, in scope", in, packets, false}})},
+		{"nft", nat.programs(marked), connecting("in scope, backend nft", mark, true)},
+	}
+	return c
+}
+
+// connecting are the arms of one workload that connects.
+func connecting(how string, w *worker, redirected bool) []arm {
+	return []arm{
+		{"connect, " + how, w, connects, redirected}, {"awaited connect, " + how, w, awaited, redirected}, {"connection, " + how, w, whole, redirected},
 	}
 }
 
-// report prints medians, and of the ratio to the base within a round the median and the quartiles.
-func (c *cost) report(b *testing.B, base string, arms []arm) {
-	for _, a := range arms {
-		ratios := slices.Clone(c.took[a.name])
-		for i := range ratios {
-			ratios[i] /= c.took[base][i]
-		}
-		slices.Sort(ratios)
-		n, took := len(ratios), slices.Sorted(slices.Values(c.took[a.name]))
-		b.Logf("%-34s %8.0f ns, median of %d; %+.1f %% (quartiles %+.1f to %+.1f)", a.name, took[n/2], n,
-			100*(ratios[n/2]-1), 100*(ratios[n/4]-1), 100*(ratios[3*n/4]-1))
-	}
-}
-
-// redirected calls f while nftables alone redirects marked sockets of the host to a listener.
-func (c *cost) redirected(to *net.TCPListener, f func()) {
-	t := c.w.t
-	t.Helper()
-	ns, err := os.Open(c.w.host.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	port := addrPort(to.Addr()).Port()
-	table, err := netfilter.Open(netfilter.Config{Name: "outwarden-cost", Netns: ns, Local: netfilter.Local{IPv4: []uint16{port}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+// in calls f while the programs of a state are attached.
+func (c *cost) in(s costState, f func()) {
+	c.t.Helper()
+	detach := attachAll(c.t, s.programs)
+	defer detach()
 	f()
-	if err := table.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := netfilter.Remove(ns, "outwarden-cost"); err != nil {
-		t.Error(err)
+}
+
+func (c *cost) measure(arms []arm) {
+	c.t.Helper()
+	for _, a := range arms {
+		found := a.work.end.found
+		c.took[a.name] = append(c.took[a.name], a.work.slice(a.do))
+		if n := a.work.end.found - found; a.redirected && n != costConnects {
+			c.t.Fatalf("%s: %d records of %d connections", a.name, n, costConnects)
+		}
 	}
 }
 
-// sink is a UDP socket on loopback that nobody reads.
-func (w *world) sink() (addr string) {
-	w.t.Helper()
-	w.host.Do(func() {
-		c, err := net.ListenPacket("udp4", "127.0.0.1:0")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { c.Close() })
-		addr = c.LocalAddr().String()
-	})
-	return addr
-}
-
-// connects measures connect() alone: making the socket and closing it by reset,
-// so that ports are free again, are not counted. Sockets carry the mark that
-// nftables redirects; where it does not, the mark says nothing.
-func (c *child) connects(s step) (string, error) {
-	took := make([]time.Duration, s.Count)
-	for i := range took {
-		if err := c.socket(step{}); err != nil {
-			return "", err
-		}
-		to := c.sockaddr(s.Addr)
-		err := errors.Join(unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_MARK, netfilter.DefaultMark),
-			unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
-		from := time.Now()
-		if err == nil {
-			err = unix.Connect(c.fd, to)
-		}
-		took[i] = time.Since(from)
-		if err = errors.Join(err, unix.Close(c.fd)); err != nil {
-			return "", err
-		}
-	}
-	return median(took, 1), nil
-}
-
-// packets measures sendto() on an unconnected socket, some at a time.
-func (c *child) packets(s step) (string, error) {
-	const batch = 50
-	if err := c.socket(step{Kind: "udp"}); err != nil {
-		return "", err
-	}
-	defer unix.Close(c.fd)
-	to, payload := c.sockaddr(s.Addr), []byte("x")
-	took := make([]time.Duration, s.Count/batch)
-	for i := range took {
-		from := time.Now()
-		for range batch {
-			if err := unix.Sendto(c.fd, payload, 0, to); err != nil {
-				return "", err
+// report prints for each arm its median, and how much more than the base it took.
+func (c *cost) report(b *testing.B) {
+	base := map[string][]float64{}
+	for _, s := range c.states {
+		for _, a := range s.arms {
+			kind, _, _ := strings.Cut(a.name, ",")
+			took := c.took[a.name]
+			if base[kind] == nil {
+				base[kind] = took
 			}
+			more, percent := make([]float64, len(took)), make([]float64, len(took))
+			for i, t := range took {
+				more[i], percent[i] = t-base[kind][i], 100*(t/base[kind][i]-1)
+			}
+			low, high := interval(percent)
+			line := fmt.Sprintf("%-40s %7.0f ns %+6.0f ns %+6.1f %% (%+.1f to %+.1f)", a.name, quantile(took, 2), quantile(more, 2), quantile(percent, 2), low, high)
+			if a.do == whole {
+				line += fmt.Sprintf(", %.0f connections/s", 1e9/quantile(took, 2))
+			}
+			b.Log(line)
 		}
-		took[i] = time.Since(from)
 	}
-	return median(took, batch), nil
 }
 
-// median of what batches took, in nanoseconds for each operation: who is
-// preempted once does not count.
-func median(took []time.Duration, batch float64) string {
-	slices.Sort(took)
-	return fmt.Sprint(float64(took[len(took)/2].Nanoseconds()) / batch)
+// reportOthers tells how much stands at our hooks beside us: it makes every arm dearer, the base too.
+func reportOthers(b *testing.B) {
+	b.Helper()
+	others, err := attachmentsAt(netnstest.CgroupMount(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d programs that are not ours stand at these hooks of the root, in every arm", len(others))
+}
+
+// quantile is the value below which n quarters of all lie.
+func quantile(values []float64, n int) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)*n/4]
+}
+
+// interval is where the median lies with a probability of 95 %, however the values are spread.
+func interval(values []float64) (low, high float64) {
+	sorted := slices.Sorted(slices.Values(values))
+	n := float64(len(sorted))
+	off := 0.98 * math.Sqrt(n)
+	return sorted[max(0, int(n/2-off))], sorted[min(len(sorted)-1, int(math.Ceil(n/2+off)))]
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 )
@@ -106,6 +108,7 @@ func (c *Config) spec() (*ebpf.CollectionSpec, error) {
 		"fail_open":      c.FailOpen,
 		"refuse_quic":    !c.AllowQUIC,
 		"refuse_raw":     !c.AllowRaw,
+		"direct":         readsTasks() == nil,
 		"redirect_mark":  c.Redirect,
 		"listeners_ipv4": uint32(len(ipv4)),
 		"listeners_ipv6": uint32(len(ipv6)),
@@ -117,6 +120,12 @@ func (c *Config) spec() (*ebpf.CollectionSpec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// readsTasks: the hooks may read a task as it lies in the kernel. Otherwise they
+// copy each of its fields by a helper, which takes longer.
+func readsTasks() error {
+	return features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnGetCurrentTaskBtf)
 }
 
 // attach makes the pinned state or takes it over. The parent is locked.

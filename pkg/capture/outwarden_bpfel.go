@@ -65,7 +65,7 @@ type outwardenSocket struct {
 	_           structs.HostLayout
 	Flow        outwardenFlow
 	Tuple       outwardenTuple
-	Truth       outwardenTruth
+	Local       outwardenAddr
 	Ipv4        uint8
 	Published   uint8
 	Established uint8
@@ -132,6 +132,7 @@ const (
 	outwardenProgTellPeer4    = "tell_peer4"
 	outwardenProgTellPeer6    = "tell_peer6"
 	outwardenProgTrackTuple   = "track_tuple"
+	outwardenVarDirect        = "direct"
 	outwardenVarFailOpen      = "fail_open"
 	outwardenVarLayoutVersion = "layout_version"
 	outwardenVarListenerIpv4  = "listener_ipv4"
@@ -229,6 +230,7 @@ type outwardenMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type outwardenVariableSpecs struct {
+	Direct        *ebpf.VariableSpec `ebpf:"direct"`
 	FailOpen      *ebpf.VariableSpec `ebpf:"fail_open"`
 	LayoutVersion *ebpf.VariableSpec `ebpf:"layout_version"`
 	ListenerIpv4  *ebpf.VariableSpec `ebpf:"listener_ipv4"`
@@ -297,6 +299,7 @@ func (m *outwardenMaps) Close() error {
 //
 // It can be passed to loadOutwardenObjects or ebpf.CollectionSpec.LoadAndAssign.
 type outwardenVariables struct {
+	Direct        *ebpf.Variable `ebpf:"direct"`
 	FailOpen      *ebpf.Variable `ebpf:"fail_open"`
 	LayoutVersion *ebpf.Variable `ebpf:"layout_version"`
 	ListenerIpv4  *ebpf.Variable `ebpf:"listener_ipv4"`

@@ -42,6 +42,7 @@ func Probe() []Feature {
 		list = append(list, Feature{Name: "connect helper " + helper.String(), Err: features.HaveProgramHelper(ebpf.CGroupSockAddr, helper)})
 	}
 	return append(list,
+		Feature{"tasks read in place", readsTasks(), "the hooks copy what they say of a caller, and a connect() takes longer"},
 		Feature{"SO_NETNS_COOKIE", probeNetnsCookie(), "the connect hook tells the cookie of a namespace, when we connect there"},
 		Feature{"lookup and delete in one step", probeTake(), "a record that comes in between is contested, and its connection is reset"},
 		Feature{"net_cls and net_prio beside the cgroup of a socket", probeSocketCgroups(), "once anybody uses these (cgroup v1), raw sockets in scope are neither refused nor recorded; cgroup_no_v1=net_cls,net_prio on the kernel's command line keeps them away"},
@@ -58,7 +59,7 @@ func probeBTF() error {
 
 // probeLoad loads all of our programs and throws them away.
 func probeLoad() error {
-	spec, err := loadOutwarden()
+	spec, err := new(Config).spec()
 	if err != nil {
 		return err
 	}

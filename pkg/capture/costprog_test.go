@@ -1,0 +1,218 @@
+package capture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
+)
+
+// attachment is a program and the cgroup where Open attached it.
+type attachment struct {
+	cgroup  string
+	at      ebpf.AttachType
+	program *ebpf.Program
+}
+
+// takeAttached detaches what a capture attached to cgroups and gives it.
+// Tracepoints, which have no part in a connection, stay.
+func takeAttached(t testing.TB, c *Capture) (all []attachment) {
+	t.Helper()
+	take := func(l link.Link, dir string) {
+		info, err := l.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := info.Cgroup()
+		if at == nil {
+			return
+		}
+		program, err := ebpf.NewProgramFromID(info.Program)
+		if err = errors.Join(err, l.Detach()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { program.Close() })
+		all = append(all, attachment{dir, ebpf.AttachType(at.AttachType), program})
+	}
+	for _, l := range c.links {
+		take(l, c.config.CgroupRoot)
+	}
+	for id, l := range c.fences {
+		take(l, c.scopes[id].dir)
+	}
+	return all
+}
+
+// attachAll attaches programs; the result detaches them.
+func attachAll(t testing.TB, all []attachment) (detach func()) {
+	t.Helper()
+	var links []link.Link
+	for _, a := range all {
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: a.cgroup, Attach: a.at, Program: a.program})
+		if err != nil {
+			t.Fatal(err)
+		}
+		links = append(links, l)
+	}
+	return func() {
+		for _, l := range links {
+			if err := errors.Join(l.Detach(), l.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// reportPrograms tells how often each program runs for an operation, and what a
+// run takes by the kernel's own clock, less what reading that clock takes.
+func (c *cost) reportPrograms(b *testing.B) {
+	b.Helper()
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	empty := costState{programs: []attachment{emptyProgram(b)}}
+	var clock float64
+	c.in(empty, func() { clock = countRuns(empty.programs, c.states[0].arms[0])[0].each })
+	b.Logf("the programs, in nanoseconds a run, less %.0f of the clock:", clock)
+	for _, s := range c.states[1:] {
+		c.in(s, func() {
+			for _, a := range s.arms {
+				if a.do == connects || a.do == packets {
+					b.Log(describeRuns(s.programs, countRuns(s.programs, a), a, clock))
+				}
+			}
+		})
+	}
+}
+
+// emptyProgram is what runs for a connection as often as ours and does nothing.
+func emptyProgram(b *testing.B) attachment {
+	b.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SockOps, AttachType: ebpf.AttachCGroupSockOps, License: "MIT",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { p.Close() })
+	return attachment{netnstest.CgroupMount(b), ebpf.AttachCGroupSockOps, p}
+}
+
+// runs is how often a program ran for one operation, and the nanoseconds of a run.
+type runs struct{ count, each float64 }
+
+func countRuns(programs []attachment, a arm) (all []runs) {
+	const slices = 30
+	t := a.work.end.w.t
+	t.Helper()
+	operations := float64(slices * costConnects)
+	if a.do == packets {
+		operations = slices * costPackets
+	}
+	read := func() (stats []ebpf.ProgramStats) {
+		for _, p := range programs {
+			s, err := p.program.Stats()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stats = append(stats, *s)
+		}
+		return stats
+	}
+	before := read()
+	for range slices {
+		a.work.slice(a.do)
+	}
+	for i, after := range read() {
+		n := float64(after.RunCount - before[i].RunCount)
+		all = append(all, runs{n / operations, float64(after.Runtime-before[i].Runtime) / max(n, 1)})
+	}
+	return all
+}
+
+func describeRuns(programs []attachment, all []runs, a arm, clock float64) string {
+	text := fmt.Sprintf("%-32s", a.name)
+	for i, r := range all {
+		if r.count > 0.1 { // not those of the host's other traffic
+			text += fmt.Sprintf(" %s %.0f x %.0f", programs[i].at, r.count, max(0, r.each-clock))
+		}
+	}
+	return text
+}
+
+// reportMemory tells what a tracked connection holds, by the growth of what the
+// kernel cannot reclaim when many sockets get their storage, and many records
+// come: heads, rounding and all.
+func reportMemory(b *testing.B, e *farEnd) {
+	const chunks, n = 5, 3000
+	fds := manySockets(b, chunks*n)
+	storage := growth(b, chunks, n, func(i int) error {
+		return e.w.capture.maps.Sockets.Put(uint32(fds[i]), outwardenSocket{})
+	})
+	record := growth(b, chunks, n, func(i int) error {
+		return e.w.capture.maps.Flows.Put(outwardenTuple{Netns: uint64(i)}, outwardenFlow{})
+	})
+	b.Logf("a tracked connection holds %.0f bytes beside its socket, and until it is accepted %.0f of record", storage, record)
+}
+
+func manySockets(b *testing.B, n int) (fds []int) {
+	b.Helper()
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+		if err != nil {
+			b.Fatal(err)
+		}
+		fds = append(fds, fd)
+	}
+	b.Cleanup(func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	})
+	return fds
+}
+
+// growth is how many bytes the kernel took for one addition: the median of some
+// chunks of them, as others use memory too.
+func growth(b *testing.B, chunks, n int, add func(int) error) float64 {
+	b.Helper()
+	var each []float64
+	for chunk := range chunks {
+		before := unreclaimable(b)
+		for i := range n {
+			if err := add(chunk*n + i); err != nil {
+				b.Fatal(err)
+			}
+		}
+		each = append(each, float64(unreclaimable(b)-before)/float64(n))
+	}
+	return quantile(each, 2)
+}
+
+// unreclaimable is the kernel's slab memory that is in use, in bytes.
+func unreclaimable(b *testing.B) int64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		var kB int64
+		if n, _ := fmt.Sscanf(string(line), "SUnreclaim: %d kB", &kB); n == 1 {
+			return kB << 10
+		}
+	}
+	b.Fatal("no SUnreclaim in /proc/meminfo")
+	return 0
+}
