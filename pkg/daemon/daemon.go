@@ -43,6 +43,8 @@ type Daemon struct {
 
 	started bool // all steps of Start succeeded
 
+	atStart *config.Config // what takes a restart to change is read here, without mu
+
 	inherited   handover.Inherited    // what a daemon before us left
 	predecessor *handover.Predecessor // whom we relieve; nil: there was none
 	lock        *os.File
@@ -132,7 +134,7 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	d.watch()
 	d.store()
 	d.notify(sd.SdNotifyReady)
-	d.o.Log.WithFields(logrus.Fields{"config": d.loaded.config.Files, "routes": len(d.loaded.config.Routes)}).Info("outwarden is ready")
+	d.o.Log.WithFields(logrus.Fields{"config": d.atStart.Files, "routes": len(d.atStart.Routes)}).Info("outwarden is ready")
 	err := d.serve(ctx, hangup)
 	if !d.relieved {
 		d.notify(sd.SdNotifyStopping)
@@ -192,7 +194,7 @@ func (d *Daemon) loadConfig(context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.loaded = loaded{config: cfg, warnings: texts(warnings), at: time.Now()}
+	d.atStart, d.loaded = cfg, loaded{config: cfg, warnings: texts(warnings), at: time.Now()}
 	d.existing.resets.Store(cfg.Capture.Reset)
 	for _, w := range warnings {
 		d.o.Log.Warn(w.String())
@@ -211,7 +213,7 @@ func texts(warnings []config.Warning) []string {
 // takeLock makes sure of being the only daemon of this run_dir, beside the one
 // that hands its lock over.
 func (d *Daemon) takeLock(ctx context.Context) error {
-	cfg := d.loaded.config
+	cfg := d.atStart
 	if err := MakeRunDir(cfg); err != nil {
 		return err
 	}
@@ -230,7 +232,7 @@ func (d *Daemon) takeLock(ctx context.Context) error {
 }
 
 func (d *Daemon) prepareTrust(context.Context) error {
-	store, err := trust.Prepare(filepath.Join(d.loaded.config.RunDir, "trust"), d.leaves.get().RootPEM())
+	store, err := trust.Prepare(filepath.Join(d.atStart.RunDir, "trust"), d.leaves.get().RootPEM())
 	if err != nil {
 		return fmt.Errorf("prepare trust stores: %w", err)
 	}

@@ -25,7 +25,7 @@ func pinDir(c *config.Config, ephemeral bool) string {
 	return dir + "-run-" + hex.EncodeToString(sum[:4])
 }
 
-func (d *Daemon) pins() string { return pinDir(d.loaded.config, d.o.Ephemeral) }
+func (d *Daemon) pins() string { return pinDir(d.atStart, d.o.Ephemeral) }
 
 // replaceEphemeral removes the hooks of an ephemeral daemon that died, once ours
 // have its runs in scope.
@@ -33,9 +33,9 @@ func (d *Daemon) replaceEphemeral() error {
 	if d.o.Ephemeral {
 		return nil
 	}
-	_, err := capture.Detach(pinDir(d.loaded.config, true))
-	if d.loaded.config.Capture.Backend != config.Rewrite {
-		_, failed := removeTables(pinDir(d.loaded.config, true))
+	_, err := capture.Detach(pinDir(d.atStart, true))
+	if d.atStart.Capture.Backend != config.Rewrite {
+		_, failed := removeTables(pinDir(d.atStart, true))
 		err = errors.Join(err, failed)
 	}
 	return err

@@ -34,7 +34,7 @@ func (d *Daemon) openTrail(context.Context) error {
 }
 
 func (d *Daemon) beginTrail() error {
-	c := d.loaded.config
+	c := d.atStart
 	trail, err := d.takeTrail(trailDir(c), audit.Options{Synced: c.Audit.Synced})
 	if err != nil {
 		return err
@@ -66,10 +66,10 @@ func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit
 
 // openReplays goes on with the signatures that the daemon before us has seen.
 func (d *Daemon) openReplays(context.Context) error {
-	if d.predecessor == nil || d.signing.seen == nil {
-		return nil
+	if seen := d.signing.seen.Load(); d.predecessor != nil && seen != nil {
+		return seen.Resume()
 	}
-	return d.signing.seen.Resume()
+	return nil
 }
 
 func (d *Daemon) openScopes(context.Context) error {
@@ -91,7 +91,7 @@ func (d *Daemon) openControl(context.Context) error {
 
 // beginControl goes on with the socket of the daemon before, or opens one.
 func (d *Daemon) beginControl() error {
-	path := SocketPath(d.loaded.config)
+	path := SocketPath(d.atStart)
 	if f := d.inherited.TakeControl(); f != nil {
 		s, err := control.Resume(f, path, d)
 		if err == nil {
@@ -162,8 +162,8 @@ func (d *Daemon) leaveDuties() {
 	d.control.Leave()
 	d.scopes.end()
 	d.unwatch()
-	if d.signing.seen != nil {
-		d.report("replay cache", d.signing.seen.Suspend())
+	if seen := d.signing.seen.Load(); seen != nil {
+		d.report("replay cache", seen.Suspend())
 	}
 	d.records.Hold()
 	d.report("audit trail", d.trail.Close())
@@ -176,8 +176,8 @@ func (d *Daemon) resumeDuties() error {
 	if err := d.beginTrail(); err != nil {
 		return err
 	}
-	if d.signing.seen != nil {
-		if err := d.signing.seen.Resume(); err != nil {
+	if seen := d.signing.seen.Load(); seen != nil {
+		if err := seen.Resume(); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ const guestNetns = 0
 // those of the daemon before us: what waits in their queues is not lost. They are on
 // loopback, so nobody reaches them but by our table.
 func (d *Daemon) listenGuests(ctx context.Context) error {
-	if d.loaded.config.Capture.Backend != config.TProxy {
+	if d.atStart.Capture.Backend != config.TProxy {
 		return nil
 	}
 	d.later(d.guests.close)

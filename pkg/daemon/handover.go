@@ -13,7 +13,7 @@ func (d *Daemon) openHandover(context.Context) error {
 	if d.o.Ephemeral { // it leaves with its last run
 		return nil
 	}
-	door, err := handover.OpenDoor(handover.Path(d.loaded.config.RunDir), &d.inherited)
+	door, err := handover.OpenDoor(handover.Path(d.atStart.RunDir), &d.inherited)
 	if err != nil {
 		return err
 	}
@@ -57,11 +57,15 @@ func (d *Daemon) handOver(s *handover.Successor) (relieved bool, err error) {
 		s.End(err)
 		d.inherited.Regain(files)
 		d.handoverFailed(s, err)
-		return false, d.resumeDuties()
+		if err := d.resumeDuties(); err != nil {
+			d.records.End()
+			return false, err
+		}
+		return false, nil
 	}
 	d.records.MoveTo(next)
-	if d.signing.seen != nil {
-		d.signing.seen.HandTo(next.Accept)
+	if seen := d.signing.seen.Load(); seen != nil {
+		seen.HandTo(next.Accept)
 	}
 	d.relieved, d.heir = true, s
 	select {

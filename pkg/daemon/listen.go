@@ -46,7 +46,7 @@ func (d *Daemon) openListeners(ctx context.Context) error {
 			}
 			return tag(d.capture, home)
 		}
-		if n == tries || len(d.loaded.config.Capture.Listen) > 0 || !errors.Is(err, syscall.EADDRINUSE) {
+		if n == tries || len(d.atStart.Capture.Listen) > 0 || !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 		d.closeCapture() // somebody has one of the ports that we chose
@@ -56,7 +56,7 @@ func (d *Daemon) openListeners(ctx context.Context) error {
 // choosePorts are those of the configuration, else those of the sockets that we
 // have already, else some that nobody is given unasked.
 func (d *Daemon) choosePorts() []uint16 {
-	if ports := d.loaded.config.Capture.Listen; len(ports) > 0 {
+	if ports := d.atStart.Capture.Listen; len(ports) > 0 {
 		return ports
 	}
 	if ports := d.inherited.Ports(); len(ports) > 0 {
@@ -234,7 +234,7 @@ func (d *Daemon) closeCapture() {
 	}
 	_, err := capture.Detach(d.pins())
 	d.report("kernel hooks", err)
-	if d.loaded.config.Capture.Backend != config.Rewrite {
+	if d.atStart.Capture.Backend != config.Rewrite {
 		_, err := removeTables(d.pins())
 		d.report("nftables", err)
 	}

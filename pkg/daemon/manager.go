@@ -118,7 +118,7 @@ func (d *Daemon) aliveFor(patience time.Duration) (stop func()) {
 // the old ones.
 func (d *Daemon) drain() {
 	if d.stored && !d.relieved {
-		ctx, cancel := context.WithTimeout(context.Background(), d.loaded.config.Drain)
+		ctx, cancel := context.WithTimeout(context.Background(), d.atStart.Drain)
 		d.proxy.Settle(ctx)
 		cancel()
 	}

@@ -296,9 +296,18 @@ func (n *namespaces) inhabited(ctx context.Context, ns process.Netns) bool {
 	case err != nil:
 		return pause(ctx, retryAfter)
 	}
+	return n.outlive(ctx, someone)
+}
+
+// outlive waits for the end of a process and closes its pidfd; it reports false
+// when ctx ends. What cannot be waited for is looked at again after a while.
+func (n *namespaces) outlive(ctx context.Context, someone *os.File) bool {
 	defer someone.Close()
 	defer context.AfterFunc(ctx, func() { someone.Close() })()
-	n.log("wait for a process", awaitEnd(someone))
+	if err := awaitEnd(someone); err != nil {
+		n.log("wait for a process", err)
+		return pause(ctx, retryAfter)
+	}
 	return ctx.Err() == nil
 }
 

@@ -63,7 +63,7 @@ func (d *Daemon) beginScopes() error {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &scopes{
 		root: root, hooks: d.capture, ctx: ctx, log: d.report,
-		file: runsPath(d.loaded.config), empty: make(chan struct{}, 1), made: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
+		file: runsPath(d.atStart), empty: make(chan struct{}, 1), made: make(chan struct{}, 1), ephemeral: d.o.Ephemeral,
 		changed: func() { d.namespaces.look(); d.existing.rescan() },
 	}
 	s.stop, d.scopes = stop, s

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/config"
@@ -18,7 +19,7 @@ import (
 // signing is what the signatures of all routes have in common, over reloads.
 type signing struct {
 	seconds, millis, aws *replay.Clock
-	seen                 *replay.Cache // nil until a route refuses replays
+	seen                 atomic.Pointer[replay.Cache] // nil until a route refuses replays
 }
 
 // How far times of signatures may run ahead of the clock, so that they rise with
@@ -51,7 +52,7 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 		d.signing = newSigning()
 	}
 	refuses := slices.ContainsFunc(c.Routes, func(r config.Route) bool { return r.Sign != nil && r.Sign.RefuseReplays })
-	if !refuses || d.signing.seen != nil {
+	if !refuses || d.signing.seen.Load() != nil {
 		return d.signing, nil
 	}
 	open := replay.Open
@@ -64,7 +65,7 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.signing.seen = seen
+	d.signing.seen.Store(seen)
 	return d.signing, nil
 }
 
@@ -72,8 +73,11 @@ func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
 func (d *Daemon) closeReplays() {
 	d.mu.Lock() // a reload that is under way may open it
 	defer d.mu.Unlock()
-	if d.signing != nil && d.signing.seen != nil {
-		d.report("replay cache", d.signing.seen.Close())
+	if d.signing == nil {
+		return
+	}
+	if seen := d.signing.seen.Load(); seen != nil {
+		d.report("replay cache", seen.Close())
 	}
 }
 

@@ -76,7 +76,7 @@ func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 	}
 	plan, err := inject.NewPlan(credentials, signers...)
 	if err == nil && r.Sign != nil && r.Sign.RefuseReplays {
-		plan.RefuseReplays(b.signing.seen, r.Name)
+		plan.RefuseReplays(b.signing.seen.Load(), r.Name)
 	}
 	return plan, err
 }

@@ -81,5 +81,5 @@ func (d *Daemon) authorityStatus() control.AuthorityStatus {
 
 func (d *Daemon) auditStatus() control.AuditStatus {
 	s := d.trail.Stats()
-	return control.AuditStatus{Dir: trailDir(d.loaded.config), Seq: s.Seq, Lost: s.Failed, SyncFails: s.SyncFails}
+	return control.AuditStatus{Dir: trailDir(d.atStart), Seq: s.Seq, Lost: s.Failed, SyncFails: s.SyncFails}
 }

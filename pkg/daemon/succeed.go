@@ -14,7 +14,7 @@ import (
 
 // terms are ours in a hand-over.
 func (d *Daemon) terms() (*handover.Terms, error) {
-	c := d.loaded.config
+	c := d.atStart
 	cgroup, err := ownCgroup()
 	return &handover.Terms{
 		Version: d.o.Version, StateDir: c.StateDir, PinDir: d.pins(), Mark: c.Capture.Mark, Listen: c.Capture.Listen, Cgroup: cgroup,
@@ -55,7 +55,7 @@ func (d *Daemon) inherit(context.Context) error {
 	}
 	ours, err := d.terms()
 	if err == nil {
-		d.predecessor, err = handover.Meet(handover.Path(d.loaded.config.RunDir), ours, &d.inherited)
+		d.predecessor, err = handover.Meet(handover.Path(d.atStart.RunDir), ours, &d.inherited)
 	}
 	if err = d.unlessGone(err); err != nil {
 		return fmt.Errorf("take over: %w", err)
@@ -118,8 +118,9 @@ type keeper struct {
 }
 
 func (k keeper) Accept(m replay.Message, at, now time.Time) error {
-	if k.d.signing.seen == nil { // routes refuse no replays any more
+	seen := k.d.signing.seen.Load()
+	if seen == nil { // routes refuse no replays any more
 		return nil
 	}
-	return k.d.signing.seen.Accept(m, at, now)
+	return seen.Accept(m, at, now)
 }

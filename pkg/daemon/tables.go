@@ -142,14 +142,15 @@ func tablesPath(c *config.Config) string { return filepath.Join(c.RunDir, "table
 // The listeners are not tagged yet, so nothing is captured before it stands.
 func (d *Daemon) openTable() error {
 	d.tables.changed, d.tables.failed = d.recordTable, d.report
-	if d.loaded.config.Capture.Backend == config.Rewrite {
+	if d.atStart.Capture.Backend == config.Rewrite {
 		return d.removeStale()
 	}
-	if err := os.WriteFile(tablesPath(d.loaded.config), nil, 0o600); err != nil {
+	if err := os.WriteFile(tablesPath(d.atStart), nil, 0o600); err != nil {
 		return err
 	}
 	d.later(d.tables.closeAll)
-	t, _, err := d.tables.open(d.tableConfig(d.loaded.config))
+	d.later(d.records.End) // a watch may wait for a trail that will not be opened
+	t, _, err := d.tables.open(d.tableConfig(d.atStart))
 	if errors.Is(err, netfilter.ErrUnsupported) {
 		return &control.Error{Message: err.Error(), Tip: "load nf_tables, nft_chain_nat, nft_redir, nft_numgen, nft_tproxy, nft_reject_inet and nft_fib_inet, or use backend: rewrite"}
 	}
@@ -160,11 +161,11 @@ func (d *Daemon) openTable() error {
 // removeStale removes what a daemon with another backend left. Hosts that never
 // had one are not asked: that alone would load nftables into their kernel.
 func (d *Daemon) removeStale() error {
-	if _, err := os.Stat(tablesPath(d.loaded.config)); err != nil {
+	if _, err := os.Stat(tablesPath(d.atStart)); err != nil {
 		return nil
 	}
 	_, err := removeTables(d.pins())
-	return errors.Join(err, removeIfThere(tablesPath(d.loaded.config)))
+	return errors.Join(err, removeIfThere(tablesPath(d.atStart)))
 }
 
 // tableConfig is what a configuration wants in our own network namespace.
@@ -211,7 +212,7 @@ func (d *Daemon) changeTable(c *config.Config) error {
 // redirectIn puts the table in place in the network namespace of workloads, if
 // the backend needs it there. leave takes it away.
 func (d *Daemon) redirectIn(ns *os.File) (leave func(), err error) {
-	c := d.loaded.config.Capture
+	c := d.atStart.Capture
 	if c.Backend != config.NFT {
 		return func() {}, nil
 	}
@@ -219,10 +220,11 @@ func (d *Daemon) redirectIn(ns *os.File) (leave func(), err error) {
 	return leave, err
 }
 
-// recordTable records that somebody else changed what is ours.
+// recordTable records that somebody else changed what is ours. Tables are watched
+// before there is a trail, and while it is another's.
 func (d *Daemon) recordTable(r netfilter.Restored) {
 	d.report("nftables: "+r.What, r.Err)
-	err := d.trail.Append(&audit.Record{Kind: audit.KindAlert, Time: time.Now(), Reason: flow.ReasonTableChanged.String()})
+	err := d.records.Append(&audit.Record{Kind: audit.KindAlert, Time: time.Now(), Reason: flow.ReasonTableChanged.String()})
 	d.report("audit trail", err)
 }
 

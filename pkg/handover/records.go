@@ -13,20 +13,20 @@ type Trail interface {
 }
 
 // Records is where the records of flows go: our own trail, or, while we drain, the
-// successor's. Between the two they wait. MoveTo comes before all else.
+// successor's. Before the first and between the two they wait.
 type Records struct{ at atomic.Pointer[place] }
 
 // place is one of the two.
 type place struct {
-	Trail
+	Trail               // nil: none yet
 	moved chan struct{} // closed once there is another; nil: none will come
 }
 
 // Append writes a record to wherever records go now.
 func (r *Records) Append(record *audit.Record) error {
 	for {
-		p := r.at.Load()
-		err := p.Append(record)
+		p := r.now()
+		err := p.append(record)
 		if p.moved == nil || !errors.Is(err, audit.ErrClosed) {
 			return err
 		}
@@ -34,13 +34,36 @@ func (r *Records) Append(record *audit.Record) error {
 	}
 }
 
+func (p *place) append(record *audit.Record) error {
+	if p.Trail == nil {
+		return audit.ErrClosed
+	}
+	return p.Append(record)
+}
+
+// now is the place of this moment.
+func (r *Records) now() *place {
+	if p := r.at.Load(); p != nil {
+		return p
+	}
+	r.at.CompareAndSwap(nil, &place{moved: make(chan struct{})})
+	return r.at.Load()
+}
+
 // Hold makes records wait for the next place instead of failing once this one is
 // closed.
-func (r *Records) Hold() { r.at.Store(&place{r.at.Load().Trail, make(chan struct{})}) }
+func (r *Records) Hold() { r.at.Store(&place{r.now().Trail, make(chan struct{})}) }
 
 // MoveTo lets them go on elsewhere.
 func (r *Records) MoveTo(next Trail) {
 	if before := r.at.Swap(&place{Trail: next}); before != nil && before.moved != nil {
 		close(before.moved)
+	}
+}
+
+// End fails records that wait, with audit.ErrClosed: no other place will come.
+func (r *Records) End() {
+	if r.now().moved != nil {
+		r.MoveTo(nil)
 	}
 }

@@ -1,0 +1,60 @@
+package handover
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+)
+
+// kept is a trail of at most so many records.
+type kept struct{ room, written int }
+
+func (k *kept) Append(*audit.Record) error {
+	if k.written == k.room {
+		return audit.ErrClosed
+	}
+	k.written++
+	return nil
+}
+
+// TestRecordsWait: before the first place and between two a record waits for the
+// next; where none will come it fails.
+func TestRecordsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Records
+		done := make(chan error, 1)
+		write := func() { done <- r.Append(&audit.Record{}) }
+		waits := func(where string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case err := <-done:
+				t.Errorf("%s: %v", where, err)
+			default:
+			}
+		}
+		go write()
+		waits("before the first place")
+		first, second := &kept{room: 1}, &kept{room: 1}
+		r.MoveTo(first)
+		if err := <-done; err != nil || first.written != 1 {
+			t.Errorf("in the first: %v, %d written", err, first.written)
+		}
+		r.Hold()
+		go write()
+		waits("between two")
+		r.MoveTo(second)
+		if err := <-done; err != nil || second.written != 1 {
+			t.Errorf("in the second: %v, %d written", err, second.written)
+		}
+		r.Hold()
+		go write()
+		waits("where no place comes")
+		r.End()
+		if err := <-done; !errors.Is(err, audit.ErrClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
