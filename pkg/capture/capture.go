@@ -56,8 +56,9 @@ type Capture struct {
 	fence  *ebpf.Program
 
 	mu    sync.Mutex
-	home  uint64           // network namespace of the first tagged listener
-	feeds map[uint64]*feed // routes by network namespace
+	home  uint64                             // network namespace of the first tagged listener
+	feeds map[uint64]*feed                   // routes by network namespace
+	left  map[uint64]map[outwardenRoute]bool // the same that an earlier process wrote, and no feed has taken; nil: not listed yet
 
 	scoping sync.Mutex           // one change of the scope at a time
 	scopes  map[uint64]scope     // what this process has said, by cgroup id

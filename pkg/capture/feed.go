@@ -49,7 +49,7 @@ func (c *Capture) feedRoutes(fd int, cookie uint64) error {
 	if f.most = mostRoutesOfElse; c.home == 0 || c.home == cookie {
 		f.most = mostRoutes
 	}
-	if f.written, err = c.routesOf(func(netns uint64) bool { return netns == cookie }); err == nil {
+	if f.written, err = c.takeLeft(cookie); err == nil {
 		err = c.refresh(f)
 	}
 	if err != nil {
@@ -179,24 +179,38 @@ func (c *Capture) LeaveNetns(netns uint64) {
 	}
 	f.close()
 	<-f.done
-	for key := range f.written {
-		_ = c.maps.Routes.Delete(&key) // gone already is as good
-	}
+	c.remove(f.written)
 }
 
-// routesOf lists what is written about some namespaces, by an earlier process too.
-func (c *Capture) routesOf(which func(netns uint64) bool) (map[outwardenRoute]bool, error) {
+// takeLeft is what an earlier process has written about a namespace. All of it is
+// listed once, as many namespaces may come at once. c.mu is held.
+func (c *Capture) takeLeft(netns uint64) (map[outwardenRoute]bool, error) {
+	if c.left == nil {
+		var err error
+		if c.left, err = c.routes(); err != nil {
+			return nil, err
+		}
+	}
+	left := c.left[netns]
+	delete(c.left, netns)
+	return left, nil
+}
+
+// routes lists what is written, by namespace.
+func (c *Capture) routes() (map[uint64]map[outwardenRoute]bool, error) {
 	keys, err := keysOf[outwardenRoute](c.maps.Routes)
 	if err != nil {
 		return nil, err
 	}
-	found := map[outwardenRoute]bool{}
+	of := map[uint64]map[outwardenRoute]bool{}
 	for _, key := range keys {
-		if which(uint64(key.Netns[0])<<32 | uint64(key.Netns[1])) {
-			found[key] = true
+		netns := uint64(key.Netns[0])<<32 | uint64(key.Netns[1])
+		if of[netns] == nil {
+			of[netns] = map[outwardenRoute]bool{}
 		}
+		of[netns][key] = true
 	}
-	return found, nil
+	return of, nil
 }
 
 // forgetRoutes removes what is written about namespaces in which we have no
@@ -204,11 +218,20 @@ func (c *Capture) routesOf(which func(netns uint64) bool) (map[outwardenRoute]bo
 func (c *Capture) forgetRoutes() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	stale, err := c.routesOf(func(netns uint64) bool { return c.feeds[netns] == nil })
+	of, err := c.routes()
 	if err != nil {
 		return // the map changed meanwhile; they go the next time
 	}
-	for key := range stale {
+	for netns, routes := range of {
+		if c.feeds[netns] == nil {
+			c.remove(routes)
+		}
+	}
+	c.left = map[uint64]map[outwardenRoute]bool{}
+}
+
+func (c *Capture) remove(routes map[outwardenRoute]bool) {
+	for key := range routes {
 		_ = c.maps.Routes.Delete(&key) // gone already is as good
 	}
 }

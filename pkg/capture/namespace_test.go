@@ -5,7 +5,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
@@ -85,6 +88,29 @@ func TestSameTupleInTwoNamespaces(t *testing.T) {
 	}
 	if n := w.counter("records_contested"); n != 0 {
 		t.Errorf("%d records are contested", n)
+	}
+}
+
+// TestOneLookAtRoutes: the routes of all namespaces are listed once, and not anew
+// for each namespace that comes.
+func TestOneLookAtRoutes(t *testing.T) {
+	w := newWorld(t, rewrite)
+	ns := netnstest.New(t)
+	l := w.listenElse(ns, w.config.Listen[0])
+	blind, err := ebpf.LoadPinnedMap(filepath.Join(w.config.PinDir, "routes"), &ebpf.LoadPinOptions{WriteOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blind.Close()
+	if _, err := keysOf[outwardenRoute](blind); err == nil {
+		t.Fatal("the routes can be listed by who may only write")
+	}
+	whole := w.capture.maps.Routes
+	w.capture.maps.Routes = blind
+	_, err = w.capture.TagListener(l)
+	w.capture.maps.Routes = whole
+	if err != nil {
+		t.Error(err)
 	}
 }
 

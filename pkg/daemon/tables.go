@@ -242,33 +242,41 @@ func removeTables(pins string) (removed []string, err error) {
 	return removed, errors.Join(failed...)
 }
 
-// eachNamespace opens the network namespace of every process, each once.
+// eachNamespace opens the network namespace of every process, and those that a file
+// keeps though nobody is in them, each once and without our own.
 func eachNamespace(f func(*os.File) error) error {
 	r := process.NewResolver(process.Options{})
 	home, err := r.Netns(uint32(os.Getpid()))
 	if err != nil {
 		return err
 	}
-	someone := map[process.Netns]uint32{}
-	err = r.Inhabitants(func(pid uint32, ns process.Netns) bool {
-		if ns != home {
-			someone[ns] = pid
+	seen := map[process.Netns]bool{home: true}
+	var failed []error
+	visit := func(files []*os.File) {
+		for _, file := range files {
+			if ns, err := process.NetnsOf(file); err == nil && !seen[ns] {
+				seen[ns] = true
+				failed = append(failed, f(file))
+			}
+			failed = append(failed, file.Close())
 		}
-		return true
-	})
-	failed := []error{err}
+	}
+	mounted, err := r.MountedNetns()
+	failed = append(failed, err)
+	visit(mounted)
+	someone := map[process.Netns]uint32{}
+	err = r.Inhabitants(func(pid uint32, ns process.Netns) bool { someone[ns] = pid; return true })
+	failed = append(failed, err)
 	for ns, pid := range someone {
+		if seen[ns] {
+			continue
+		}
 		caller, err := r.Caller(pid)
 		if err != nil {
 			continue // it has left
 		}
-		files, err := r.OpenNetns(pid, caller.Caller.Start, func(other process.Netns) bool { return other != ns })
-		if err != nil {
-			continue
-		}
-		for _, file := range files {
-			failed = append(failed, f(file), file.Close())
-		}
+		files, _ := r.OpenNetns(pid, caller.Caller.Start, func(other process.Netns) bool { return other != ns })
+		visit(files)
 	}
 	return errors.Join(failed...)
 }

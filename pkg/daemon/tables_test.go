@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/netfilter"
 	"github.com/outwarden/outwarden/pkg/netnstest"
@@ -40,6 +43,43 @@ func TestTableGoesWithItsSet(t *testing.T) {
 		if f, err := netfilter.Examine(ns, name); err != nil || f != (netfilter.Found{}) {
 			t.Errorf("left: %+v %v", f, err)
 		}
+	}
+}
+
+// A namespace that a file keeps may have been left while no daemon ran: detach finds
+// its table all the same.
+func TestTableInAMountedNamespace(t *testing.T) {
+	ns, err := os.Open(netnstest.New(t).Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	name := fmt.Sprintf("outwarden-test-%d", os.Getpid())
+	table, err := netfilter.Open(netfilter.Config{Name: name, Netns: ns, Local: netfilter.Local{IPv4: []uint16{1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(t.TempDir(), "a place")
+	if err := os.WriteFile(place, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(ns.Name(), place, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(place, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	removed, err := removeTables("/" + name)
+	if err != nil || len(removed) == 0 {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	if f, err := netfilter.Examine(ns, name); err != nil || f != (netfilter.Found{}) {
+		t.Errorf("left: %+v %v", f, err)
 	}
 }
 

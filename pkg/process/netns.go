@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,6 +54,50 @@ func netnsAt(path string) (Netns, error) {
 		return Netns{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return Netns{st.Dev, st.Ino}, nil
+}
+
+// MountedNetns opens the network namespaces that files in our mount namespace keep
+// alive, each once: nobody need be in those. The caller closes the files.
+func (r *Resolver) MountedNetns() (files []*os.File, err error) {
+	text, err := os.ReadFile(filepath.Join(r.proc, "self/mountinfo"))
+	if err != nil {
+		return nil, err
+	}
+	seen := map[Netns]bool{}
+	for _, path := range netnsMounts(string(text)) {
+		f, failed := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if failed != nil {
+			err = errors.Join(err, shortage(failed))
+			continue // else it is gone
+		}
+		if ns, failed := NetnsOf(f); failed != nil || seen[ns] || !isNamespace(f) {
+			_ = f.Close()
+		} else {
+			seen[ns] = true
+			files = append(files, f)
+		}
+	}
+	return files, err
+}
+
+// isNamespace tells a namespace from what is mounted over it.
+func isNamespace(f *os.File) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(int(f.Fd()), &fs) == nil && fs.Type == unix.NSFS_MAGIC
+}
+
+// netnsMounts are the mount points of network namespaces in a mountinfo.
+func netnsMounts(mountinfo string) (paths []string) {
+	const root, point = 3, 4 // fields
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(mountinfo) {
+		mount, source, _ := strings.Cut(line, " - ")
+		fields := strings.Fields(mount)
+		if strings.HasPrefix(source, "nsfs ") && len(fields) > point && strings.HasPrefix(fields[root], "net:[") {
+			paths = append(paths, unescape.Replace(fields[point]))
+		}
+	}
+	return paths
 }
 
 // OpenNetns opens the network namespaces that threads of a process are in, each

@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -68,4 +69,18 @@ func starved(t *testing.T, f func() (*os.File, error)) (*os.File, error) {
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
 	defer func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
 	return f()
+}
+
+// TestNetnsMounts: of a mountinfo only the files that keep network namespaces count,
+// with their names as they are.
+func TestNetnsMounts(t *testing.T) {
+	const text = `36 35 0:4 net:[4026532281] /run/netns/blue rw shared:7 - nsfs nsfs rw
+37 35 0:4 mnt:[4026532282] /run/snapd/ns/x.mnt rw - nsfs nsfs rw
+38 35 0:4 net:[4026532283] /run/net\040ns/a\134b rw - nsfs nsfs rw
+39 35 8:1 /net:[1] /mnt rw,relatime shared:1 - ext4 /dev/sda1 rw
+`
+	got := netnsMounts(text)
+	if want := []string{"/run/netns/blue", `/run/net ns/a\b`}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
