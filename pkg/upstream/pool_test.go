@@ -1,19 +1,14 @@
 package upstream
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"io"
-	"net"
-	"net/http"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
-	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
@@ -53,153 +48,6 @@ func TestLastPutIsFirstOut(t *testing.T) {
 		t.Errorf("idle after Close: %d", s.Idle)
 	}
 	p.Put(b)
-}
-
-// script is an origin that answers one request with what it is told to, then
-// says more when told.
-func script(response string, more <-chan string) func(net.Conn) {
-	return func(c net.Conn) {
-		r := bufio.NewReader(c)
-		if _, err := http.ReadRequest(r); err != nil {
-			return
-		}
-		_, _ = io.WriteString(c, response)
-		for s := range more {
-			if s == "" {
-				return
-			}
-			_, _ = io.WriteString(c, s)
-		}
-		_, _ = r.ReadByte()
-	}
-}
-
-// TestIdleConnectionsMustBeSilent is T20: a response that nobody asked for, or a
-// close, ends an idle connection before it serves another request.
-func TestIdleConnectionsMustBeSilent(t *testing.T) {
-	tests := []struct {
-		name, response string
-		read           int // how much of it the workload's side takes
-		more           []string
-	}{
-		{"poison later", okResponse, len(okResponse), []string{okResponse}},
-		{"one byte later", okResponse, len(okResponse), []string{"x"}},
-		{"poison in the same record", okResponse + okResponse, len(okResponse), nil},
-		{"closed by the peer", okResponse, len(okResponse), []string{""}},
-	}
-	for _, cleartext := range []bool{false, true} {
-		for _, tt := range tests {
-			more := make(chan string, 1)
-			o, root := secure(t, &origin{serve: script(tt.response, more)})
-			to := target(o, root.pool())
-			if cleartext {
-				o.stop()
-				o = newOrigin(t, &origin{serve: script(tt.response, more)})
-				to = plain(o, &Profile{AllowPrivate: true})
-			}
-			p := newPool(t, Options{})
-			c := mustGet(t, p, to)
-			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-			if _, err := io.ReadFull(c, make([]byte, tt.read)); err != nil {
-				t.Fatalf("%s: %v", tt.name, err)
-			}
-			p.Put(c)
-			for _, s := range tt.more {
-				more <- s
-			}
-			close(more)
-			if len(tt.more) > 0 {
-				waitReadable(t, c)
-			}
-			if got := mustGet(t, p, to); got == c {
-				t.Errorf("%s (cleartext %v): reused", tt.name, cleartext)
-			} else {
-				_ = got.Close()
-			}
-			if s := p.Stats(); s.Stale != 1 || s.Idle != 0 {
-				t.Errorf("%s (cleartext %v): stats %+v", tt.name, cleartext, s)
-			}
-			o.stop()
-		}
-	}
-}
-
-// waitReadable waits for what the peer sent to arrive, without reading it.
-func waitReadable(t *testing.T, c *Conn) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); c.wire.Silent(); {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing came")
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// TestPoisonInsideTLS: a second record that crypto/tls read from the socket along
-// with the response is found, though the socket itself is silent.
-func TestPoisonInsideTLS(t *testing.T) {
-	done := make(chan struct{})
-	o, root := secure(t, &origin{serve: func(c net.Conn) {
-		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
-			return
-		}
-		cork(t, c, 1)
-		for range 2 { // two records in one segment
-			_, _ = io.WriteString(c, okResponse)
-		}
-		cork(t, c, 0)
-		<-done
-	}})
-	defer close(done)
-	p := newPool(t, Options{})
-	to := target(o, root.pool())
-	c := mustGet(t, p, to)
-	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	if n, err := c.Read(make([]byte, 4096)); n != len(okResponse) || err != nil {
-		t.Fatalf("read %d, %v", n, err)
-	}
-	if !c.wire.Silent() {
-		t.Fatal("the second record is still in the socket: not what this test is about")
-	}
-	p.Put(c)
-	if got := mustGet(t, p, to); got == c {
-		t.Error("reused")
-	} else {
-		_ = got.Close()
-	}
-}
-
-// cork holds small segments back (tcp(7)).
-func cork(t *testing.T, c net.Conn, on int) {
-	tcp := c.(*counting).Conn.(*tls.Conn).NetConn().(*net.TCPConn)
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	if err := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on) }); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestLateTicketsAreNotPoison: TLS 1.3 messages after the response leave the
-// connection fit.
-func TestLateTicketsAreNotPoison(t *testing.T) {
-	m := newMutual(t, tls.VersionTLS13) // its tickets follow the client's certificate
-	p := newPool(t, Options{})
-	to := m.with(&m.client)
-	c := mustGet(t, p, to)
-	waitReadable(t, c)
-	p.Put(c)
-	if got := mustGet(t, p, to); got != c {
-		t.Error("tickets were taken for application data")
-	}
-	exchange(t, c)
-	p.Put(c)
-	if got := mustGet(t, p, to); got != c || p.Stats().Stale != 0 {
-		t.Error("not reused after an exchange")
-	}
-	_ = c.Close()
 }
 
 func TestIdleConnectionsAreBounded(t *testing.T) {
@@ -267,24 +115,6 @@ func TestSweepClosesWhatIsOldOrGone(t *testing.T) {
 	}
 }
 
-func TestHungUpConnectionsAreSwept(t *testing.T) {
-	more := make(chan string)
-	o, root := secure(t, &origin{serve: script(okResponse, more)})
-	p := newPool(t, Options{})
-	c := mustGet(t, p, target(o, root.pool()))
-	exchange(t, c)
-	if p.Put(c); c.wire.HungUp() {
-		t.Error("an open connection counts as hung up")
-	}
-	close(more)
-	o.stop()
-	waitReadable(t, c)
-	p.sweep()
-	if s := p.Stats(); s.Idle != 0 {
-		t.Errorf("%d idle after the peer closed", s.Idle)
-	}
-}
-
 func TestRetire(t *testing.T) {
 	o, root := secure(t, &origin{})
 	p := newPool(t, Options{})
@@ -320,107 +150,6 @@ func TestCleartextIsNeverMixedWithTLS(t *testing.T) {
 	to.Cleartext = true
 	if got := mustGet(t, p, to); got != c {
 		t.Error("the clear text connection is gone")
-	}
-}
-
-func TestCloseWriteEndsOurDirection(t *testing.T) {
-	tail := func(c net.Conn) {
-		if b, err := io.ReadAll(c); err == nil {
-			_, _ = c.Write(b)
-		}
-	}
-	o, root := secure(t, &origin{serve: tail})
-	clear := newOrigin(t, &origin{serve: tail})
-	p := newPool(t, Options{})
-	for _, to := range []Target{target(o, root.pool()), plain(clear, &Profile{AllowPrivate: true})} {
-		c := mustGet(t, p, to)
-		_, _ = io.WriteString(c, "all of it")
-		if err := c.CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		if b, err := io.ReadAll(c); err != nil || string(b) != "all of it" {
-			t.Errorf("cleartext %v: %q, %v", to.Cleartext, b, err)
-		}
-		if (c.TCP() != nil) != to.Cleartext {
-			t.Errorf("cleartext %v: TCP() is %v", to.Cleartext, c.TCP())
-		}
-		_ = c.Close()
-	}
-}
-
-func TestProtocolIsRemembered(t *testing.T) {
-	o, root := secure(t, &origin{})
-	p := newPool(t, Options{})
-	offer := func(alpn ...string) Target {
-		return target(o, root.pool(), func(t *Target) { t.ALPN = alpn })
-	}
-	both, old := []string{"h2", "http/1.1"}, []string{"http/1.1"}
-	if _, ok := p.Protocol(offer().Key, both); ok {
-		t.Error("remembered before anything was dialled")
-	}
-	_ = mustGet(t, p, offer(both...)).Close()
-	_ = mustGet(t, p, offer(old...)).Close()
-	for _, tt := range []struct {
-		offered []string
-		want    string
-		ok      bool
-	}{{both, "h2", true}, {old, "http/1.1", true}, {[]string{"h2"}, "", false}, {nil, "", false}} {
-		if got, ok := p.Protocol(offer().Key, tt.offered); got != tt.want || ok != tt.ok {
-			t.Errorf("%v: %q, %v", tt.offered, got, ok)
-		}
-	}
-	other := offer().Key
-	other.Route = "other"
-	if _, ok := p.Protocol(other, both); ok {
-		t.Error("remembered for another key")
-	}
-	p.o.Timeouts.ALPN = time.Nanosecond
-	if _, ok := p.Protocol(offer().Key, both); ok {
-		t.Error("remembered for ever")
-	}
-}
-
-// TestUnchosenProtocolIsHTTP1: a connection on which nothing was chosen speaks
-// HTTP/1.1, and is no answer to an offer of h2 alone.
-func TestUnchosenProtocolIsHTTP1(t *testing.T) {
-	for _, c := range []struct {
-		alpn  []string
-		proto string
-		want  bool
-	}{
-		{nil, "", true}, {nil, "http/1.1", true}, {nil, "h2", false},
-		{[]string{"http/1.1"}, "", true}, {[]string{"h2", "http/1.1"}, "", true}, {[]string{"h2"}, "", false},
-		{[]string{"h2"}, "http/1.1", false}, {[]string{"h2"}, "h2", true}, {[]string{"http/1.1"}, "h2", false},
-	} {
-		if got := offers(c.alpn, c.proto); got != c.want {
-			t.Errorf("offer %q, connection %q: %v, want %v", c.alpn, c.proto, got, c.want)
-		}
-	}
-}
-
-func TestMemoryIsBounded(t *testing.T) {
-	b, now := new(bucket), time.Now()
-	for i := range maxChoices + 5 {
-		b.remember([]string{string(rune('a' + i))}, "x", now)
-	}
-	if len(b.memory) != maxChoices {
-		t.Errorf("%d choices", len(b.memory))
-	}
-	p := NewPool(Options{Limits: Limits{Keys: 10}})
-	defer p.Close()
-	for i := range 50 {
-		if p.bucket(bucketKey{Key: Key{Port: uint16(i)}}) == nil {
-			t.Fatal("no room although every bucket is empty")
-		}
-	}
-	if len(p.buckets) != 10 {
-		t.Errorf("%d buckets", len(p.buckets))
-	}
-	for _, b := range p.buckets {
-		b.flight = new(flight)
-	}
-	if p.bucket(bucketKey{Key: Key{Port: 99}}) != nil {
-		t.Error("a bucket in use was given up")
 	}
 }
 
