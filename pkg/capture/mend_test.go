@@ -97,15 +97,7 @@ func TestScopeGone(t *testing.T) {
 	if broken := w.capture.Broken(); len(broken) != 0 {
 		t.Errorf("broken: %q", broken)
 	}
-	states, err := Hooks(w.config.PinDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range states {
-		if s.Err != nil {
-			t.Errorf("%s: %v", s.Hook, s.Err)
-		}
-	}
+	w.attached()
 	w.sever("connect4")
 	if err := w.capture.Mend(); err != nil {
 		t.Errorf("mend: %v", err)

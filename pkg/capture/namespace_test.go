@@ -3,7 +3,6 @@ package capture
 import (
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -40,23 +39,12 @@ func (w *world) neighbour() (*netnstest.NS, chan uint32) {
 // hold has a workload connect from an address and stay, until the test ends.
 func (w *world) hold(from, to string) (*exec.Cmd, string) {
 	w.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	in, goOn, err := os.Pipe()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer in.Close()
 	steps := []step{socketFor(to), {Do: "reuse"}, {Do: "bind", Addr: from}, {Do: "connect", Addr: to}, {Do: "read"}, {Do: "pause"}}
-	cmd, out, err := w.start(w.cgroup, exe, in, steps)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	cmd, out, goOn := w.begin(w.cgroup, steps)
 	w.t.Cleanup(func() { goOn.Close(); cmd.Wait() })
 	var r result
 	for range len(steps) - 1 {
+		var err error
 		if r, err = readResult(out); err != nil || r.Err != "" {
 			w.t.Fatalf("%s: %s, %v", r.Do, r.Err, err)
 		}

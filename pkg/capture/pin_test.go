@@ -186,13 +186,19 @@ func TestTakeOverSevered(t *testing.T) {
 	if got := w.answer(w.cgroup, server4); got != "captured "+server4 {
 		t.Errorf("taken over: %q", got)
 	}
+	w.attached()
+}
+
+// attached fails the test for each hook that is not in force.
+func (w *world) attached() {
+	w.t.Helper()
 	states, err := Hooks(w.config.PinDir)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	for _, s := range states {
 		if s.Err != nil {
-			t.Errorf("%s: %v", s.Hook, s.Err)
+			w.t.Errorf("%s: %v", s.Hook, s.Err)
 		}
 	}
 }

@@ -41,6 +41,23 @@ func TestLongest(t *testing.T) {
 	}
 }
 
+// sourcesIn asks in a network namespace.
+func sourcesIn(t *testing.T, ns *netnstest.NS, most int) []source {
+	t.Helper()
+	var handle *netlink.Handle
+	var err error
+	ns.Do(func() { handle, err = netlink.NewHandle(unix.NETLINK_ROUTE) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	found, err := sources(handle, most)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // TestSources: on a host with several ways out, the address the kernel would choose.
 func TestSources(t *testing.T) {
 	a, b := netnstest.New(t), netnstest.New(t)
@@ -49,17 +66,7 @@ func TestSources(t *testing.T) {
 	a.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.1.0.2"))
 	a.Route(netip.MustParsePrefix("172.16.0.0/12"), netip.MustParseAddr("10.2.0.2"))
 	a.Route(netip.MustParsePrefix("::/0"), netip.MustParseAddr("2001:db8:1::2"))
-	var handle *netlink.Handle
-	var err error
-	a.Do(func() { handle, err = netlink.NewHandle(unix.NETLINK_ROUTE) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer handle.Close()
-	found, err := sources(handle, mostRoutes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	found := sourcesIn(t, a, mostRoutes)
 	known, chosen := map[netip.Prefix]bool{}, map[netip.Prefix]netip.Addr{}
 	for _, s := range found {
 		known[s.prefix], chosen[s.prefix] = true, s.addr
@@ -122,17 +129,7 @@ func TestMostRoutes(t *testing.T) {
 		a.Route(netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, 0, byte(i)}), 32), netip.MustParseAddr("10.1.0.2"))
 	}
 	a.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.1.0.2"))
-	var handle *netlink.Handle
-	var err error
-	a.Do(func() { handle, err = netlink.NewHandle(unix.NETLINK_ROUTE) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer handle.Close()
-	found, err := sources(handle, most)
-	if err != nil {
-		t.Fatal(err)
-	}
+	found := sourcesIn(t, a, most)
 	byDefault := source{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("10.1.0.1")}
 	if len(found) > most || !slices.Contains(found, byDefault) {
 		t.Errorf("%d sources, at most %d wanted, and %v among %v", len(found), most, byDefault, found)

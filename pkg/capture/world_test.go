@@ -312,14 +312,9 @@ func readResult(from *bufio.Reader) (r result, err error) {
 	return r, json.Unmarshal(line, &r)
 }
 
-// runAround runs a captured workload and calls f between the steps before and those after.
-func (w *world) runAround(f func(), before, after []step) []result {
-	w.t.Helper()
-	return w.runIn(w.cgroup, f, before, after)
-}
-
-// runIn is runAround in any cgroup.
-func (w *world) runIn(cgroup string, f func(), before, after []step) []result {
+// begin starts a workload that pauses until it is told to go on, or has no input any
+// more. The caller closes goOn and waits for it.
+func (w *world) begin(cgroup string, steps []step) (cmd *exec.Cmd, out *bufio.Reader, goOn *os.File) {
 	w.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -330,12 +325,25 @@ func (w *world) runIn(cgroup string, f func(), before, after []step) []result {
 		w.t.Fatal(err)
 	}
 	defer in.Close()
-	defer goOn.Close()
-	steps := slices.Concat(before, []step{{Do: "pause"}}, after)
-	cmd, out, err := w.start(cgroup, exe, in, steps)
-	if err != nil {
+	if cmd, out, err = w.start(cgroup, exe, in, steps); err != nil {
+		goOn.Close()
 		w.t.Fatal(err)
 	}
+	return cmd, out, goOn
+}
+
+// runAround runs a captured workload and calls f between the steps before and those after.
+func (w *world) runAround(f func(), before, after []step) []result {
+	w.t.Helper()
+	return w.runIn(w.cgroup, f, before, after)
+}
+
+// runIn is runAround in any cgroup.
+func (w *world) runIn(cgroup string, f func(), before, after []step) []result {
+	w.t.Helper()
+	steps := slices.Concat(before, []step{{Do: "pause"}}, after)
+	cmd, out, goOn := w.begin(cgroup, steps)
+	defer goOn.Close()
 	var results []result
 	for i := range steps {
 		if i == len(before) {

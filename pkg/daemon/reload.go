@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"time"
 
@@ -47,7 +46,7 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := fixed(d.loaded.config, cfg); err != nil {
+	if err := d.fixed(d.loaded.config, cfg); err != nil {
 		return nil, err
 	}
 	readings := newReadings(cfg)
@@ -68,30 +67,24 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	return &loaded{config: cfg, warnings: append(texts(warnings), readings.short...), readings: readings, at: time.Now()}, nil
 }
 
-// fixed refuses changes that only a restart can make.
-func fixed(old, next *config.Config) error {
-	for _, f := range []struct {
-		key       string
-		old, next any
-	}{
-		{"state_dir", old.StateDir, next.StateDir},
-		{"run_dir", old.RunDir, next.RunDir},
-		{"audit", old.Audit, next.Audit},
-		{"drain", old.Drain, next.Drain},
-		{"authority", old.Authority, next.Authority},
-		{"capture.pin_dir", old.Capture.PinDir, next.Capture.PinDir},
-		{"capture.listen", old.Capture.Listen, next.Capture.Listen},
-		{"capture.mark", old.Capture.Mark, next.Capture.Mark},
-		{"capture.backend", old.Capture.Backend, next.Capture.Backend},
-		{"capture.redirect_mark", old.Capture.RedirectMark, next.Capture.RedirectMark},
-		{"capture.fail", old.Capture.FailOpen, next.Capture.FailOpen},
-		{"capture.raw", old.Capture.AllowRaw, next.Capture.AllowRaw},
-	} {
-		if !reflect.DeepEqual(f.old, f.next) {
-			return &control.Error{Status: 422, Message: fmt.Sprintf("%s has changed, which takes a restart", f.key), Tip: "systemctl restart outwarden; established flows drain first"}
-		}
+// fixed refuses changes that only a restart can make: of what a successor cannot
+// have otherwise either, and of what is set up once.
+func (d *Daemon) fixed(old, next *config.Config) error {
+	key, _, _ := d.termsOf(old).Differs(d.termsOf(next))
+	switch {
+	case key != "":
+	case old.RunDir != next.RunDir:
+		key = "run_dir"
+	case old.Audit != next.Audit:
+		key = "audit"
+	case old.Drain != next.Drain:
+		key = "drain"
+	case old.Authority != next.Authority:
+		key = "authority"
+	default:
+		return nil
 	}
-	return nil
+	return &control.Error{Status: 422, Message: fmt.Sprintf("%s has changed, which takes a restart", key), Tip: "systemctl restart outwarden; established flows drain first"}
 }
 
 // renewAuthority issues the root again where routes name other hosts now. The

@@ -8,19 +8,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/handover"
 	"github.com/outwarden/outwarden/pkg/replay"
 )
 
 // terms are ours in a hand-over.
 func (d *Daemon) terms() (*handover.Terms, error) {
-	c := d.atStart
-	cgroup, err := ownCgroup()
+	t := d.termsOf(d.atStart)
+	var err error
+	t.Cgroup, err = ownCgroup()
+	return t, err
+}
+
+// termsOf are those that a configuration says.
+func (d *Daemon) termsOf(c *config.Config) *handover.Terms {
 	return &handover.Terms{
-		Version: d.o.Version, StateDir: c.StateDir, PinDir: d.pins(), Mark: c.Capture.Mark, Listen: c.Capture.Listen, Cgroup: cgroup,
+		Version: d.o.Version, StateDir: c.StateDir, PinDir: pinDir(c, d.o.Ephemeral), Mark: c.Capture.Mark, Listen: c.Capture.Listen,
 		Fail: word(c.Capture.FailOpen, "open", "closed"), Raw: word(c.Capture.AllowRaw, "record", "refuse"),
 		Backend: string(c.Capture.Backend), RedirectMark: c.Capture.RedirectMark,
-	}, err
+	}
 }
 
 // word is what the configuration calls a switch that is on or off.

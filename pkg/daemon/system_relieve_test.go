@@ -74,16 +74,7 @@ func TestSystemUpgradeFails(t *testing.T) {
 	if r := w.outwarden("upgrade"); r.code != 0 {
 		t.Errorf("upgrade in the end: %v", r)
 	}
-	if code := d.end(); code != 0 {
-		t.Errorf("the first daemon ended with %d", code)
-	}
-	w.unharmed(load)
-	w.noneDirect()
-	if r := w.outwarden("audit", "verify"); r.code != 0 {
-		t.Errorf("audit verify: %v", r)
-	}
-	w.end(w.status())
-	sound(t, w.read("daemon.log"))
+	w.handedOn(d, load)
 }
 
 // A daemon does not touch pins of a layout that it does not know; they go on

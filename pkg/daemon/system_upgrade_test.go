@@ -95,21 +95,28 @@ func TestSystemUpgrade(t *testing.T) {
 		w.await("the next one serves", func() bool { return w.status().Flows.Requests > seen+10 })
 		held = append(held, w.pinned()...)
 	}
-	if code := old.end(); code != 0 {
-		t.Errorf("the first daemon ended with %d", code)
-	}
-	w.unharmed(load)
-	w.noneDirect()
-	if r := w.outwarden("audit", "verify"); r.code != 0 {
-		t.Errorf("audit verify: %v", r)
-	}
-	w.end(w.status())
-	sound(t, w.read("daemon.log"))
+	w.handedOn(old, load)
 	if r := w.outwarden("detach"); r.code != 0 {
 		t.Errorf("detach: %v", r)
 	}
 	w.gone(held)
 	w.sameHost(before)
+}
+
+// handedOn ends what was begun before a first daemon was relieved: it ended well, no
+// call failed or went past, and the trail is whole. The last daemon is stopped.
+func (w *world) handedOn(first, load *process) {
+	w.t.Helper()
+	if code := first.end(); code != 0 {
+		w.t.Errorf("the first daemon ended with %d", code)
+	}
+	w.unharmed(load)
+	w.noneDirect()
+	if r := w.outwarden("audit", "verify"); r.code != 0 {
+		w.t.Errorf("audit verify: %v", r)
+	}
+	w.end(w.status())
+	sound(w.t, w.read("daemon.log"))
 }
 
 // end stops a daemon that another one started.

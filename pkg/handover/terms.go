@@ -21,9 +21,9 @@ type Terms struct {
 	RedirectMark uint32 `json:"redirect_mark"`
 }
 
-// sameAs refuses a successor that has other places than we, or would attach
-// programs that say something else. Only a restart can change them.
-func (t *Terms) sameAs(next *Terms) error {
+// Differs names the first of them that is another in next, as the configuration
+// calls it, and what it is in either; "" if there is none.
+func (t *Terms) Differs(next *Terms) (key string, ours, theirs any) {
 	for _, f := range []struct {
 		key       string
 		old, next any
@@ -39,8 +39,18 @@ func (t *Terms) sameAs(next *Terms) error {
 		{"capture.redirect_mark", t.RedirectMark, next.RedirectMark},
 	} {
 		if !reflect.DeepEqual(f.old, f.next) {
-			return fmt.Errorf("%s is %v with the daemon that runs and %v with the next, which takes a restart (systemctl restart outwarden; established flows drain first)", f.key, f.old, f.next)
+			return f.key, f.old, f.next
 		}
 	}
-	return nil
+	return "", nil, nil
+}
+
+// sameAs refuses a successor that has other places than we, or would attach
+// programs that say something else. Only a restart can change them.
+func (t *Terms) sameAs(next *Terms) error {
+	key, ours, theirs := t.Differs(next)
+	if key == "" {
+		return nil
+	}
+	return fmt.Errorf("%s is %v with the daemon that runs and %v with the next, which takes a restart (systemctl restart outwarden; established flows drain first)", key, ours, theirs)
 }

@@ -33,13 +33,8 @@ type manyAsk struct {
 type ask struct{ method, authority, path string }
 
 func drawMany(t *rapid.T) manyAsk {
-	mostly := func(label string, good string, bad ...string) string {
-		if rapid.IntRange(0, 3).Draw(t, label+" good") > 0 {
-			return good
-		}
-		return rapid.SampledFrom(bad).Draw(t, label)
-	}
-	yes := func(label string) bool { return rapid.IntRange(0, 5).Draw(t, label) > 0 }
+	d := draws{t, 3}
+	mostly, yes := d.mostly, d.yes
 	a := manyAsk{
 		pid: appPID, sni: mostly("sni", host, "www.example.com", "sub."+host), origin: mostly("origin", "good", "other name", "untrusted"),
 		form: rapid.SampledFrom(invariantForms).Draw(t, "form"), resolves: yes("resolves"), allowPrivate: yes("allow private"),

@@ -28,14 +28,25 @@ type attempt struct {
 	def                    policy.Action
 }
 
-func drawAttempt(t *rapid.T) attempt {
-	mostly := func(label string, good string, bad ...string) string {
-		if rapid.IntRange(0, 2).Draw(t, label+" good") > 0 {
-			return good
-		}
-		return rapid.SampledFrom(bad).Draw(t, label)
+// draws are mostly good: of odds+1 choices one is not, of odds+3 questions one is
+// answered with no.
+type draws struct {
+	t    *rapid.T
+	odds int
+}
+
+func (d draws) mostly(label string, good string, bad ...string) string {
+	if rapid.IntRange(0, d.odds).Draw(d.t, label+" good") > 0 {
+		return good
 	}
-	yes := func(label string) bool { return rapid.IntRange(0, 4).Draw(t, label) > 0 }
+	return rapid.SampledFrom(bad).Draw(d.t, label)
+}
+
+func (d draws) yes(label string) bool { return rapid.IntRange(0, d.odds+2).Draw(d.t, label) > 0 }
+
+func drawAttempt(t *rapid.T) attempt {
+	d := draws{t, 2}
+	mostly, yes := d.mostly, d.yes
 	a := attempt{
 		pid: appPID, clear: !yes("tls"), allowsClear: rapid.Bool().Draw(t, "allows clear text"),
 		sni:      mostly("sni", host, "www.example.com", "127.0.0.1", "sub."+host),
