@@ -23,6 +23,10 @@ type Conn struct {
 // NewConn wraps c, which it owns from then on.
 func NewConn(c net.Conn) *Conn { return &Conn{Conn: c} }
 
+// NewConnAfter is NewConn where somebody has read from c before: that was peeked
+// then.
+func NewConnAfter(c net.Conn, said []byte) *Conn { return &Conn{Conn: c, buf: said} }
+
 // Fill waits for one more Read, appends it to what was peeked, and returns all
 // of that. The slice is valid until the next call of Fill or Read. With an
 // error the bytes that came before it are returned too.

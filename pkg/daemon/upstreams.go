@@ -78,6 +78,6 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 }
 
 // dialOriginal begins to connect to where a passed-through flow meant to go.
-func (d *Daemon) dialOriginal(from netip.Addr, to netip.AddrPort) (int, error) {
-	return relay.Dial(from, to, d.capture.Mark)
+func (d *Daemon) dialOriginal(from netip.Addr, to netip.AddrPort, speaks bool) (int, error) {
+	return relay.Dial(from, to, speaks, d.capture.Mark)
 }

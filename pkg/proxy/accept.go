@@ -26,22 +26,26 @@ type conn struct {
 	wire *wire.Conn // what reads and writes raw
 
 	// accept
-	netns uint64 // of the listener
 	flow  flow.Flow
+	known bool   // the kernel has a record of it
 	share *share // nil: not admitted
 
 	// identify
 	process *process.Identity
 
 	// sniff
-	peek  *clienthello.Conn
-	proto protocol
-	hello clienthello.Hello
+	heard  []byte // what the relay read before it gave the connection back
+	silent bool   // the workload has said nothing for as long as is usual
+	peek   *clienthello.Conn
+	proto  protocol
+	hello  clienthello.Hello
 
 	// decide
 	name     string           // canonical SNI; for plain HTTP "", the Host of each request decides
 	routes   policy.Shortlist // for name
 	decision policy.Decision
+
+	carried bool // by the relay, from the first bytes on
 
 	// terminate
 	client net.Conn // what requests are read from: TLS, or peek for plain HTTP
@@ -96,18 +100,15 @@ func (p *Proxy) Serve(l *net.TCPListener, netns uint64) error {
 }
 
 func (p *Proxy) start(raw *net.TCPConn, netns uint64) {
-	w, err := wire.New(raw)
-	if err != nil { // closed, which nobody else can have done
-		p.o.OnDefect(err)
-		<-p.slots
-		return
-	}
-	c := &conn{p: p, snap: p.snap.Load(), raw: raw, wire: w, netns: netns, started: time.Now()}
+	c := &conn{p: p, snap: p.snap.Load(), raw: raw, started: time.Now()}
+	c.attribute(netns)
 	p.stats.Accepted.Add(1)
 	p.mu.Lock()
 	p.open[c] = struct{}{}
 	p.mu.Unlock()
-	p.crew.start(c)
+	if !c.await() {
+		p.crew.start(c)
+	}
 }
 
 // stage carries a connection on and returns the stage that follows, which is
@@ -145,11 +146,14 @@ func (c *conn) begin() stage {
 		return nil
 	}
 	c.identify()
-	if !c.sniff() {
+	if !c.wrap() || !c.sniff() {
 		return nil
 	}
 	switch c.decide() {
 	case policy.Passthrough:
+		if c.proto == protoTLS {
+			c.p.habits.learn(&c.flow)
+		}
 		c.passthrough()
 		return nil
 	case policy.Intercept:
@@ -159,21 +163,31 @@ func (c *conn) begin() stage {
 	return nil
 }
 
-// accept looks the kernel's record up. Without one nothing is guessed: the
-// connection is reset, and the trail says so. So is one beyond its workload's
+// wrap readies the socket for who reads and writes it.
+func (c *conn) wrap() bool {
+	w, err := wire.New(c.raw)
+	if err != nil { // there is no socket, which nobody can have done
+		c.p.o.OnDefect(err)
+		return false
+	}
+	c.wire = w
+	return true
+}
+
+// attribute looks the kernel's record up, by the namespace of the listener too.
+func (c *conn) attribute(netns uint64) {
+	remote := addrPort(c.raw.RemoteAddr())
+	c.flow, c.known = c.p.o.Flows.Lookup(netns, addrPort(c.raw.LocalAddr()), remote)
+	if !c.known {
+		c.flow = flow.Flow{Source: remote, At: c.started}
+	}
+}
+
+// accept goes on with a connection of which there is a record. Without one nothing
+// is guessed: it is reset, and the trail says so. So is one beyond its workload's
 // share.
 func (c *conn) accept() bool {
-	local, remote := addrPort(c.raw.LocalAddr()), addrPort(c.raw.RemoteAddr())
-	f, ok := c.p.o.Flows.Lookup(c.netns, local, remote)
-	reason := flow.ReasonNone
-	switch {
-	case !ok:
-		reason = flow.ReasonNoRecord
-		f = flow.Flow{Source: remote, At: c.started}
-	case c.p.isOurs(f.Original):
-		reason = flow.ReasonLoop
-	}
-	c.flow = f
+	reason := c.unacceptable()
 	if reason == flow.ReasonNone {
 		return c.admit()
 	}
@@ -181,6 +195,16 @@ func (c *conn) accept() bool {
 	c.reset()
 	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: reason.String()})
 	return false
+}
+
+func (c *conn) unacceptable() flow.Reason {
+	switch {
+	case !c.known:
+		return flow.ReasonNoRecord
+	case c.p.isOurs(c.flow.Original):
+		return flow.ReasonLoop
+	}
+	return flow.ReasonNone
 }
 
 func (p *Proxy) isOurs(a netip.AddrPort) bool {

@@ -16,7 +16,7 @@ import (
 // passthrough copies bytes undecrypted between the workload and the address
 // that it meant to reach.
 func (c *conn) passthrough() {
-	up, err := c.p.o.Dial(c.egressIP(), c.flow.Original)
+	up, err := c.p.o.Dial(c.egressIP(), c.flow.Original, true)
 	if err != nil {
 		c.failPassthrough(err)
 		return
@@ -62,6 +62,11 @@ func (c *conn) carry(up relay.End) {
 		return
 	}
 	r := c.p.relay.Run(relay.End{Socket: down, Said: c.peek.Peeked(), Framed: c.proto == protoTLS}, up, c.p.o.Timeouts.Hello)
+	c.recordPassthrough(r)
+}
+
+// recordPassthrough says how a connection went that was carried.
+func (c *conn) recordPassthrough(r relay.Result) {
 	if !r.Connected {
 		c.failPassthrough(r.Err)
 		return

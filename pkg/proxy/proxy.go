@@ -28,6 +28,7 @@ type Flows interface {
 // Processes tells who is behind a flow.
 type Processes interface {
 	Resolve(f *flow.Flow) (*process.Identity, error)
+	Known(f *flow.Flow) *process.Identity // what Resolve would return without asking anybody; nil: it would have to
 }
 
 // Leaves mints server certificates for names that workloads ask for. An error
@@ -43,9 +44,10 @@ type Records interface {
 }
 
 // Dial begins to connect to an original destination, for passthrough, from a
-// source address unless that is zero; see [relay.Dial]. The socket carries our
-// mark, so that the hook lets it pass.
-type Dial func(from netip.Addr, to netip.AddrPort) (socket int, err error)
+// source address unless that is zero; see [relay.Dial]. speaks: the workload has
+// said something that goes there at once. The socket carries our mark, so that the
+// hook lets it pass.
+type Dial func(from netip.Addr, to netip.AddrPort, speaks bool) (socket int, err error)
 
 // Plan is what a route does once policy has chosen it.
 type Plan struct {
@@ -126,6 +128,7 @@ type Proxy struct {
 	stop     context.CancelFunc
 	crew     crew
 	relay    *relay.Relay
+	habits   habits
 
 	dismissed chan struct{} // closed when no connection will come any more
 	configs   configs
@@ -146,7 +149,7 @@ func New(o Options) *Proxy {
 		o: o, slots: make(chan struct{}, o.MaxConns), shares: newShares(o.MaxConns, o.MaxTurns), open: make(map[*conn]struct{}),
 	}
 	p.patience = o.Timeouts.Drain
-	p.relay = relay.New(runtime.GOMAXPROCS(0))
+	p.relay, p.habits = relay.New(runtime.GOMAXPROCS(0)), newHabits()
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.crew, p.dismissed = newCrew(p), make(chan struct{})
 	return p

@@ -97,7 +97,10 @@ func (h *share) done() { <-h.turns }
 // admit takes the connection into its workload's share. A workload that holds
 // its share already is refused, and the trail says who that is.
 func (c *conn) admit() bool {
-	if c.share = c.p.shares.take(c.flow.Workload()); c.share != nil {
+	if c.share == nil {
+		c.share = c.p.shares.take(c.flow.Workload())
+	}
+	if c.share != nil {
 		return true
 	}
 	c.p.stats.Limited.Add(1)

@@ -33,7 +33,8 @@ var http2Preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 // sniff peeks until it knows the protocol. It reports whether the connection
 // goes on.
 func (c *conn) sniff() bool {
-	c.peek = clienthello.NewConn(c.wire)
+	c.peek = clienthello.NewConnAfter(c.wire, c.heard)
+	c.heard = nil
 	b, err := c.firstBytes()
 	for ; err == nil; b, err = c.peek.Fill() {
 		known, ok := c.classify(b)
@@ -55,10 +56,14 @@ var errHandled = errors.New("handled")
 // waits for the server to speak (SMTP, MySQL, SSH). It is not taken for opaque
 // because of a pause, as what it says later would then go unseen: only a
 // server that speaks settles it.
-func (c *conn) firstBytes() ([]byte, error) {
-	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Silence))
-	b, err := c.peek.Fill()
-	if errors.Is(err, os.ErrDeadlineExceeded) && len(b) == 0 {
+func (c *conn) firstBytes() (b []byte, err error) {
+	b = c.peek.Peeked()
+	if len(b) == 0 && !c.silent {
+		_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Silence))
+		b, err = c.peek.Fill()
+		c.silent = errors.Is(err, os.ErrDeadlineExceeded) && len(b) == 0
+	}
+	if c.silent {
 		b, err = c.awaitEitherSide()
 	}
 	_ = c.raw.SetReadDeadline(time.Now().Add(c.p.o.Timeouts.Hello))
@@ -171,7 +176,7 @@ func (c *conn) awaitEitherSide() ([]byte, error) {
 }
 
 func (c *conn) connectOriginal() (*os.File, error) {
-	socket, err := c.p.o.Dial(c.egressIP(), c.flow.Original)
+	socket, err := c.p.o.Dial(c.egressIP(), c.flow.Original, false)
 	if err != nil {
 		return nil, err
 	}

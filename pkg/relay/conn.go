@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,7 @@ type side struct {
 	socket             int
 	readable, writable bool
 	last               bool // an end of stream or an error lies behind what is readable
+	wants              bool // it is watched for room to write, too
 }
 
 // conn is one connection. Its lock is held by the loop while events are handled,
@@ -28,22 +30,34 @@ type conn struct {
 	mu        sync.Mutex
 	sides     [2]side
 	streams   [2]stream // by the side that they read from
+	judge     Judge     // nil: the far end is there
+	connect   time.Duration
 	framed    bool
 	connected bool
 	ended     bool
+	told      bool // and over was called
 	result    Result
-	over      chan struct{}
+	over      func(Result) // nil: nobody asks
 
 	loop *loop // nil: not watched
 	id   uint32
+	ripe *time.Timer
 }
 
-func newConn(a, b End) *conn {
-	c := &conn{over: make(chan struct{}), framed: a.Framed}
-	c.sides[near].socket, c.sides[far].socket = a.Socket, b.Socket
+func newConn(a, b End, connect time.Duration, over func(Result)) *conn {
+	c := &conn{connect: connect, over: over, framed: a.Framed}
+	c.sides[near] = side{socket: a.Socket, writable: true} // it is found out when that is wrong
+	c.sides[far] = side{socket: b.Socket, wants: true}     // which tells that it is connected
 	c.streams[near] = stream{src: &c.sides[near], dst: &c.sides[far], held: a.Said}
 	c.streams[far] = stream{src: &c.sides[far], dst: &c.sides[near], held: b.Said}
 	return c
+}
+
+// begin makes c one of a loop's.
+func (c *conn) begin(l *loop, id uint32, ripe time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loop, c.id, c.ripe = l, id, time.AfterFunc(ripe, c.ripen)
 }
 
 // watch adds sides to the epoll set, or asks anew for events of such that are
@@ -51,6 +65,9 @@ func newConn(a, b End) *conn {
 func (c *conn) watch(op int, sides ...int32) error {
 	for _, s := range sides {
 		e := unix.EpollEvent{Events: edges, Fd: int32(c.id), Pad: s}
+		if c.sides[s].wants {
+			e.Events |= unix.EPOLLOUT
+		}
 		if err := unix.EpollCtl(c.loop.epoll, op, c.sides[s].socket, &e); err != nil {
 			return os.NewSyscallError("epoll_ctl", err)
 		}
@@ -61,7 +78,7 @@ func (c *conn) watch(op int, sides ...int32) error {
 // handle takes note of events of a side and moves what can be moved.
 func (c *conn) handle(which int32, events uint32) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	if c.ended {
 		return
 	}
@@ -70,10 +87,29 @@ func (c *conn) handle(which int32, events uint32) {
 	s.readable = s.readable || events&(unix.EPOLLIN|ends) != 0
 	s.writable = s.writable || events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	s.last = s.last || events&ends != 0
-	if !c.connected && !c.reached(which, events) {
+	switch {
+	case c.judge != nil:
+		c.hear()
+	case c.connected || c.reached(which, events):
+		c.advance()
+	}
+}
+
+// unlock lets go of the lock and tells, once, that the connection is over.
+func (c *conn) unlock() {
+	last := c.ended && !c.told
+	c.told = c.ended
+	c.mu.Unlock()
+	if !last {
 		return
 	}
-	c.advance()
+	if c.loop != nil {
+		c.ripe.Stop()
+		c.loop.remove(c)
+	}
+	if c.over != nil {
+		c.over(c.result)
+	}
 }
 
 // reached reports whether the far side is connected; if it cannot be, that is
@@ -99,6 +135,10 @@ func (c *conn) advance() {
 		if err == nil && more {
 			err = c.watch(unix.EPOLL_CTL_MOD, int32(i))
 		}
+		if err == nil && !s.dst.writable && !s.dst.wants {
+			s.dst.wants = true
+			err = c.watch(unix.EPOLL_CTL_MOD, int32(1-i))
+		}
 		if err != nil {
 			c.end(err)
 			return
@@ -113,15 +153,17 @@ func (c *conn) advance() {
 	}
 }
 
-// ripen is called when the time to connect is over. A connection that has lasted
-// so long may stay, and gets probes on its way: the far end, or what keeps state
-// on the way to it, may vanish without a word. The near end is on this host,
-// whose kernel never leaves without one.
+// ripen is called when the time to speak, or then that to connect, is over. A
+// connection that has lasted so long may stay, and gets probes on its way: the far
+// end, or what keeps state on the way to it, may vanish without a word. The near end
+// is on this host, whose kernel never leaves without one.
 func (c *conn) ripen() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	switch {
 	case c.ended:
+	case c.judge != nil:
+		c.leave(nil)
 	case c.connected:
 		keepAlive(c.sides[far].socket)
 	default:
@@ -132,7 +174,7 @@ func (c *conn) ripen() {
 // abort ends the connection for a reason of ours.
 func (c *conn) abort(why error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	c.end(why)
 }
 
@@ -160,10 +202,12 @@ func (c *conn) end(err error) {
 		if c.loop != nil {
 			c.streams[i].rest(&c.loop.spare)
 		}
+		if c.sides[i].socket < 0 {
+			continue
+		}
 		if err != nil {
 			resetOnClose(c.sides[i].socket)
 		}
 		closeSocket(c.sides[i].socket)
 	}
-	close(c.over)
 }

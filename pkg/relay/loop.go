@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,8 +13,9 @@ import (
 // batch is how many events one look at an epoll set takes.
 const batch = 128
 
-// edges is what a socket is watched for.
-const edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+// edges is what a socket is watched for. That there is room to write it says only
+// where that was asked for: it nearly always is there.
+const edges = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 
 // loop is one epoll set and the goroutine that serves it.
 type loop struct {
@@ -81,8 +84,8 @@ func (l *loop) conn(id uint32) *conn {
 	return l.conns[id]
 }
 
-// add watches both ends of c.
-func (l *loop) add(c *conn) error {
+// add watches sides of c, which ripens after some time.
+func (l *loop) add(c *conn, ripe time.Duration, sides ...int32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -90,15 +93,12 @@ func (l *loop) add(c *conn) error {
 	}
 	for l.last++; l.conns[l.last] != nil; l.last++ {
 	}
-	c.loop, c.id = l, l.last
+	c.begin(l, l.last, ripe)
 	l.conns[c.id] = c
-	return c.watch(unix.EPOLL_CTL_ADD, near, far)
+	return c.watch(unix.EPOLL_CTL_ADD, sides...)
 }
 
 func (l *loop) remove(c *conn) {
-	if c.loop == nil {
-		return
-	}
 	l.mu.Lock()
 	delete(l.conns, c.id)
 	l.mu.Unlock()
@@ -117,17 +117,21 @@ func (l *loop) close() {
 }
 
 func (l *loop) finish() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.conns {
+	for _, c := range l.all() {
 		c.finish()
 	}
 }
 
 func (l *loop) abort() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.conns {
+	for _, c := range l.all() {
 		c.abort(ErrClosed)
 	}
+}
+
+// all are the connections of this moment. They are ended without the lock, which
+// each takes to be forgotten.
+func (l *loop) all() []*conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.conns))
 }

@@ -37,25 +37,25 @@ type Relay struct {
 // starts nothing before the first Run.
 func New(loops int) *Relay { return &Relay{loops: make([]loop, max(1, loops))} }
 
-// Run carries a connection until it is over. The far end may still be
-// connecting, and gets that long for it. Both sockets are closed when Run
+// Run carries a connection between a near and a far end until it is over. The far
+// end may still be connecting, and gets that long for it. Both sockets are closed when Run
 // returns, by a reset unless the Result has no error.
-func (r *Relay) Run(near, far End, connect time.Duration) Result {
-	r.begin.Do(func() { r.err = r.start() })
-	c := newConn(near, far)
-	if r.err != nil {
-		c.abort(r.err)
-		return c.result
-	}
-	l := &r.loops[int(r.next.Add(1))%len(r.loops)]
-	if err := l.add(c); err != nil {
+func (r *Relay) Run(a, b End, connect time.Duration) Result {
+	over := make(chan Result, 1)
+	c := newConn(a, b, connect, func(r Result) { over <- r })
+	if err := r.add(c, connect, near, far); err != nil {
 		c.abort(err)
 	}
-	ripe := time.AfterFunc(connect, c.ripen)
-	<-c.over
-	ripe.Stop()
-	l.remove(c)
-	return c.result
+	return <-over
+}
+
+// add gives c to one of the loops.
+func (r *Relay) add(c *conn, ripe time.Duration, sides ...int32) error {
+	r.begin.Do(func() { r.err = r.start() })
+	if r.err != nil {
+		return r.err
+	}
+	return r.loops[int(r.next.Add(1))%len(r.loops)].add(c, ripe, sides...)
 }
 
 // Shed gives back what is kept for connections to come.

@@ -81,7 +81,7 @@ func (w *world) connect(said string) *pair {
 	w.t.Helper()
 	p := &pair{result: make(chan relay.Result, 1)}
 	near := w.near(p)
-	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), nil)
+	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), said != "", nil)
 	must(w.t, err)
 	go func() {
 		p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte(said)}, relay.End{Socket: far}, patience)
@@ -268,7 +268,7 @@ func TestServerSaid(t *testing.T) {
 	w := newWorld(t)
 	p := &pair{result: make(chan relay.Result, 1)}
 	near := w.near(p)
-	socket, err := relay.Dial(netip.Addr{}, addrOf(w.server), nil)
+	socket, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -305,7 +305,7 @@ func TestNoServer(t *testing.T) {
 			w := newWorld(t)
 			p := &pair{}
 			near := w.near(p)
-			far, err := relay.Dial(netip.Addr{}, c.to, nil)
+			far, err := relay.Dial(netip.Addr{}, c.to, false, nil)
 			if err != nil { // loopback may tell at once
 				relay.End{Socket: near}.Reset()
 			} else {
@@ -320,7 +320,7 @@ func TestNoServer(t *testing.T) {
 			wantBroken(t, p.workload)
 		})
 		t.Run(name+", awaited", func(t *testing.T) {
-			far, err := relay.Dial(netip.Addr{}, c.to, nil)
+			far, err := relay.Dial(netip.Addr{}, c.to, false, nil)
 			if err == nil {
 				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 				defer cancel()
@@ -364,7 +364,7 @@ func silentServer(t testing.TB) (_ netip.AddrPort, end func()) {
 func TestSource(t *testing.T) {
 	w := newWorld(t)
 	marked := 0
-	far, err := relay.Dial(netip.MustParseAddr("127.0.0.9"), addrOf(w.server), func(socket int) error {
+	far, err := relay.Dial(netip.MustParseAddr("127.0.0.9"), addrOf(w.server), true, func(socket int) error {
 		marked = socket
 		return nil
 	})
@@ -381,12 +381,12 @@ func TestSource(t *testing.T) {
 	wantBroken(t, c)
 	_ = c.Close()
 	for _, from := range []string{"192.0.2.1", "::1"} {
-		if _, err := relay.Dial(netip.MustParseAddr(from), addrOf(w.server), nil); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if _, err := relay.Dial(netip.MustParseAddr(from), addrOf(w.server), false, nil); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 			t.Errorf("from %s: %v", from, err)
 		}
 	}
 	broken := errors.New("no mark")
-	if _, err := relay.Dial(netip.Addr{}, addrOf(w.server), func(int) error { return broken }); !errors.Is(err, broken) {
+	if _, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, func(int) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("%v, want %v", err, broken)
 	}
 }
@@ -458,7 +458,7 @@ func TestLasting(t *testing.T) {
 	w := newWorld(t)
 	p := &pair{result: make(chan relay.Result, 1)}
 	near := w.near(p)
-	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), nil)
+	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
 	must(t, err)
 	server, err := w.server.AcceptTCP()
 	must(t, err)

@@ -1,6 +1,9 @@
 package relay
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+)
 
 const (
 	// fairShare is what one stream may move before others have their turn.
@@ -122,6 +125,14 @@ func (s *stream) passEnd() {
 		s.told = true
 		shutdown(s.dst.socket)
 	}
+}
+
+// shrink keeps what was read in no more memory than it needs: it may have to wait
+// for long.
+func (s *stream) shrink(spare *spare) {
+	said := bytes.Clone(s.held)
+	s.rest(spare)
+	s.held = said
 }
 
 // rest gives back what the stream holds while nothing is on its way.

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/clienthello"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/relay"
+)
+
+// await leaves a connection that will probably be passed through to the relay from
+// the start, which waits for what it says first without a goroutine, and carries it
+// on if it is (Heard). Whatever else comes of it gets a goroutine then (Left), and
+// takes the stages as any other does: nothing is refused and nothing intercepted
+// from here. It reports false for who must not wait here, as more has to be asked.
+func (c *conn) await() bool {
+	if c.unacceptable() != flow.ReasonNone || !c.p.habits.passes(&c.flow) {
+		return false
+	}
+	if !c.flow.Guest {
+		c.process = c.p.o.Processes.Known(&c.flow)
+	}
+	if c.process == nil && !c.flow.Guest {
+		return false
+	}
+	if c.share = c.p.shares.take(c.flow.Workload()); c.share == nil {
+		return false // which admit tells
+	}
+	near, err := relay.Take(c.raw)
+	if err != nil {
+		return false // which the next read tells
+	}
+	c.p.conns.Add(1)
+	if err := c.p.relay.Await(near, c.p.o.Timeouts.Silence, c.p.o.Timeouts.Hello, c); err != nil {
+		c.Left(near, nil)
+	}
+	return true
+}
+
+// Heard passes the connection on if that is what is decided from a whole
+// ClientHello. It never waits.
+func (c *conn) Heard(said []byte) (far int, ok bool) {
+	if !clienthello.IsTLS(said) {
+		return 0, false
+	}
+	hello, err := clienthello.Parse(said)
+	if err != nil {
+		return 0, false
+	}
+	c.proto, c.hello = protoTLS, hello
+	if c.decideTLS() != policy.Passthrough {
+		return 0, false
+	}
+	far, err = c.p.o.Dial(c.egressIP(), c.flow.Original, true)
+	if err != nil {
+		return 0, false // passthrough tries it again, and tells
+	}
+	c.p.stats.Passed.Add(1)
+	c.carried = true
+	return far, true
+}
+
+// Left gives the connection a goroutine.
+func (c *conn) Left(near int, said []byte) {
+	c.p.habits.forget(&c.flow)
+	c.heard = bytes.Clone(said)
+	c.silent = len(said) == 0 && time.Since(c.started) >= c.p.o.Timeouts.Silence
+	if err := c.reopen(near); err != nil {
+		c.p.o.OnDefect(err) // the workload is reset, which the next read tells
+	}
+	c.p.crew.start(c)
+	c.p.conns.Done()
+}
+
+// reopen makes the socket one that goroutines wait for, as it was accepted.
+func (c *conn) reopen(near int) error {
+	f := os.NewFile(uintptr(near), "tcp")
+	defer f.Close()
+	again, err := net.FileConn(f)
+	if err != nil {
+		return err
+	}
+	tcp := again.(*net.TCPConn)
+	_ = tcp.SetKeepAlive(false) // net turns it on
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	c.raw = tcp
+	if c.p.ctx.Err() != nil { // Close has lost patience, and did not know of this one
+		c.reset()
+	}
+	return nil
+}
+
+// Over leaves the record, which may have to wait, to a goroutine.
+func (c *conn) Over(r relay.Result) {
+	go func() {
+		defer c.p.conns.Done()
+		defer c.p.forget(c)
+		if c.carried {
+			c.recordPassthrough(r)
+			return
+		}
+		c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonWorkloadClosed.String()})
+	}()
+}
