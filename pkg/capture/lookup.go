@@ -3,8 +3,10 @@ package capture
 import (
 	"errors"
 	"net/netip"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 )
@@ -39,6 +41,12 @@ func (c *Capture) LookupIn(netns uint64, local, remote netip.AddrPort) (flow.Flo
 // take reads and deletes a record. In one step from 5.14 on; before, a record
 // that comes in between is found contested by the hook and not handed out.
 func (c *Capture) take(key *outwardenTuple) (record outwardenFlow, err error) {
+	switch errno := takeOut(c.maps.Flows.FD(), key, &record); errno {
+	case 0:
+		return record, nil
+	case unix.ENOENT:
+		return record, ebpf.ErrKeyNotExist
+	}
 	err = c.maps.Flows.LookupAndDelete(key, &record)
 	if !errors.Is(err, ebpf.ErrNotSupported) {
 		return record, err
@@ -47,6 +55,19 @@ func (c *Capture) take(key *outwardenTuple) (record outwardenFlow, err error) {
 		return record, err
 	}
 	return record, c.maps.Flows.Delete(key)
+}
+
+// takeOut is LookupAndDelete without telling the scheduler: it never waits, and
+// comes once for each connection.
+func takeOut(flows int, key *outwardenTuple, record *outwardenFlow) unix.Errno {
+	attr := struct { // of bpf(2), as BPF_MAP_*_ELEM has it
+		fd         uint32
+		_          uint32
+		key, value unsafe.Pointer
+		flags      uint64
+	}{fd: uint32(flows), key: unsafe.Pointer(key), value: unsafe.Pointer(record)}
+	_, _, errno := unix.RawSyscall(unix.SYS_BPF, unix.BPF_MAP_LOOKUP_AND_DELETE_ELEM, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	return errno
 }
 
 // Netns is the cookie of the network namespace of the first tagged listener; zero before that.

@@ -15,6 +15,10 @@
 // the reading from its peer, so that one buffer or pipe per direction is all that
 // it can hold.
 //
+// Await is Run for a near end that has not spoken yet: a loop reads what it says
+// first and asks a Judge, who names the far end or takes the connection back. From
+// accept to end no goroutine is woken for it then.
+//
 // Traps. Every descriptor here is ours alone: a socket that the net package has
 // seen comes by Take. System calls that do not block are made without telling
 // the scheduler, which would else take the processor away in the middle of each

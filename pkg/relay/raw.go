@@ -10,7 +10,8 @@ import (
 // The system calls below never wait, so the scheduler is not told of them. It
 // would take the processor from a call that sends, because that does the work of
 // the receiving side too and lasts some 20 us, and give it to a thread that it
-// has to wake first.
+// has to wake first. And it would wake the thread that looks for such calls, each
+// time that everybody had slept before.
 
 func epollWait(epoll int, events []unix.EpollEvent) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
@@ -68,6 +69,17 @@ func count(name string, call func() (uintptr, unix.Errno)) (int, error) {
 			return 0, os.NewSyscallError(name, errno)
 		}
 	}
+}
+
+// setOption fails where the kernel does not know the option.
+func setOption(socket, level, option int, value int32) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(socket), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	return failure("setsockopt", errno)
+}
+
+func duplicate(fd uintptr) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_FCNTL, fd, unix.F_DUPFD_CLOEXEC, 0)
+	return int(n), failure("fcntl", errno)
 }
 
 func closeSocket(socket int) {

@@ -35,8 +35,8 @@ func Take(o Owner) (socket int, err error) {
 		return -1, err
 	}
 	var failed error
-	err = rc.Control(func(fd uintptr) { socket, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
-	if err := cmp.Or(err, os.NewSyscallError("fcntl", failed)); err != nil {
+	err = rc.Control(func(fd uintptr) { socket, failed = duplicate(fd) })
+	if err := cmp.Or(err, failed); err != nil {
 		return -1, err
 	}
 	return socket, nil
@@ -52,7 +52,7 @@ func Dial(from netip.Addr, to netip.AddrPort, speaks bool, mark func(socket int)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	_ = unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what we pass on was one message
+	_ = setOption(socket, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what we pass on was one message
 	if speaks {
 		holdAck(socket)
 	}
@@ -97,7 +97,7 @@ func Connected(ctx context.Context, socket int) (*os.File, error) {
 // a socket that connects (tcp_rcv_synsent_state_process of Linux).
 func holdAck(socket int) {
 	const seconds = 1
-	_ = unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds)
+	_ = setOption(socket, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds)
 }
 
 // connected reports whether connect(2) is done, and how it went.
@@ -121,7 +121,7 @@ func bind(socket, family int, from netip.Addr) error {
 	if own != family {
 		return os.NewSyscallError("bind", unix.EADDRNOTAVAIL)
 	}
-	_ = unix.SetsockoptInt(socket, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	_ = setOption(socket, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	_, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(socket), uintptr(unsafe.Pointer(local)), size)
 	return failure("bind", errno)
 }
