@@ -120,10 +120,10 @@ func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var work sync.WaitGroup
-	d.listeners.serve(func(l *net.TCPListener, netns uint64) { d.report("accept", d.proxy.Serve(l, netns)) })
+	d.listeners.serve(func(l *net.TCPListener, s *set) { d.report("accept", d.proxy.Serve(l, s.netns, s.gone())) })
 	work.Go(d.listeners.wait)
 	for _, l := range d.guests.sockets {
-		work.Go(func() { d.report("accept guests", d.proxy.Serve(l, guestNetns)) })
+		work.Go(func() { d.report("accept guests", d.proxy.Serve(l, guestNetns, d.guests.gone())) })
 	}
 	work.Go(func() { d.watchSecrets(ctx) })
 	work.Go(func() { newHeap(d.proxy.Shed).keep(ctx) })

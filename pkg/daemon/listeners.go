@@ -16,6 +16,15 @@ type set struct {
 	cgroup  uint64 // of the process that it was opened for; zero if that is not known
 	sockets []*net.TCPListener
 	leave   func() // of a set elsewhere: when its namespace goes
+
+	made, ended sync.Once // of closed
+	closed      chan struct{}
+}
+
+// gone is closed once the sockets are.
+func (s *set) gone() <-chan struct{} {
+	s.made.Do(func() { s.closed = make(chan struct{}) })
+	return s.closed
 }
 
 // has reports whether one of them stands on that address.
@@ -49,6 +58,8 @@ func (s *set) close() {
 	for _, l := range s.sockets {
 		_ = l.Close()
 	}
+	s.gone()
+	s.ended.Do(func() { close(s.closed) })
 }
 
 // listeners owns the sockets at which captured connections arrive: the home set
@@ -58,7 +69,7 @@ func (s *set) close() {
 type listeners struct {
 	mu     sync.Mutex
 	sets   []*set // home first
-	accept func(l *net.TCPListener, netns uint64)
+	accept func(l *net.TCPListener, s *set)
 	work   sync.WaitGroup
 	closed bool
 }
@@ -81,7 +92,7 @@ func (ls *listeners) add(s *set) bool {
 
 // serve has every set accepted from now on, also those that come later. accept
 // returns when its listener is closed.
-func (ls *listeners) serve(accept func(l *net.TCPListener, netns uint64)) {
+func (ls *listeners) serve(accept func(l *net.TCPListener, s *set)) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.accept = accept
@@ -92,7 +103,7 @@ func (ls *listeners) serve(accept func(l *net.TCPListener, netns uint64)) {
 
 func (ls *listeners) start(s *set) {
 	for _, l := range s.sockets {
-		ls.work.Go(func() { ls.accept(l, s.netns) })
+		ls.work.Go(func() { ls.accept(l, s) })
 	}
 }
 

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/h2"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
+	"github.com/outwarden/outwarden/pkg/relay"
 	"github.com/outwarden/outwarden/pkg/wire"
 )
 
@@ -22,8 +22,9 @@ import (
 type conn struct {
 	p    *Proxy
 	snap *Snapshot
-	raw  *net.TCPConn
-	wire *wire.Conn // what reads and writes raw
+	near relay.Accepted // as it was accepted; its socket is the relay's, or raw's
+	raw  *net.TCPConn   // nil: the relay has it
+	wire *wire.Conn     // what reads and writes raw
 
 	// accept
 	flow  flow.Flow
@@ -70,45 +71,6 @@ type conn struct {
 	up      atomic.Value // inject.Conn: the upstream of the HTTP/1 exchange under way
 
 	started time.Time // accept
-}
-
-// Serve accepts until l is closed and returns nil then. Several listeners may
-// be served at once; netns names to Flows the network namespace of this one.
-func (p *Proxy) Serve(l *net.TCPListener, netns uint64) error {
-	if addr, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
-		p.ours.Store(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), struct{}{})
-	}
-	var backoff time.Duration
-	for {
-		p.slots <- struct{}{}
-		raw, err := l.AcceptTCP()
-		if err == nil {
-			backoff = 0
-			p.start(raw, netns)
-			continue
-		}
-		<-p.slots
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		// Out of descriptors or memory: the workloads wait in the backlog
-		// while others finish; spinning would take the CPU from them.
-		backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
-		p.o.OnDefect(err)
-		time.Sleep(backoff)
-	}
-}
-
-func (p *Proxy) start(raw *net.TCPConn, netns uint64) {
-	c := &conn{p: p, snap: p.snap.Load(), raw: raw, started: time.Now()}
-	c.attribute(netns)
-	p.stats.Accepted.Add(1)
-	p.mu.Lock()
-	p.open[c] = struct{}{}
-	p.mu.Unlock()
-	if !c.await() {
-		p.crew.start(c)
-	}
 }
 
 // stage carries a connection on and returns the stage that follows, which is
@@ -176,10 +138,9 @@ func (c *conn) wrap() bool {
 
 // attribute looks the kernel's record up, by the namespace of the listener too.
 func (c *conn) attribute(netns uint64) {
-	remote := addrPort(c.raw.RemoteAddr())
-	c.flow, c.known = c.p.o.Flows.Lookup(netns, addrPort(c.raw.LocalAddr()), remote)
+	c.flow, c.known = c.p.o.Flows.Lookup(netns, c.near.Local, c.near.Remote)
 	if !c.known {
-		c.flow = flow.Flow{Source: remote, At: c.started}
+		c.flow = flow.Flow{Source: c.near.Remote, At: c.started}
 	}
 }
 
@@ -215,15 +176,9 @@ func (p *Proxy) isOurs(a netip.AddrPort) bool {
 // reset makes the kernel answer with RST, so that the workload sees an error
 // at once and no clean end of stream.
 func (c *conn) reset() {
+	if c.raw == nil {
+		return // the relay does that
+	}
 	_ = c.raw.SetLinger(0)
 	_ = c.raw.Close()
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := t.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

@@ -31,14 +31,24 @@ func (c *conn) await() bool {
 	if c.share = c.p.shares.take(c.flow.Workload()); c.share == nil {
 		return false // which admit tells
 	}
-	near, err := relay.Take(c.raw)
-	if err != nil {
+	if c.raw != nil && !c.dive() {
 		return false // which the next read tells
 	}
 	c.p.conns.Add(1)
-	if err := c.p.relay.Await(near, c.p.o.Timeouts.Silence, c.p.o.Timeouts.Hello, c); err != nil {
-		c.Left(near, nil)
+	if err := c.p.relay.Await(c.near.Socket, c.p.o.Timeouts.Silence, c.p.o.Timeouts.Hello, c); err != nil {
+		c.Left(c.near.Socket, nil)
 	}
+	return true
+}
+
+// dive takes the socket from the net package.
+func (c *conn) dive() bool {
+	socket, err := relay.Take(c.raw)
+	if err != nil {
+		return false
+	}
+	c.near.Socket = socket
+	c.own(nil)
 	return true
 }
 
@@ -66,34 +76,41 @@ func (c *conn) Heard(said []byte) (far int, ok bool) {
 }
 
 // Left gives the connection a goroutine.
-func (c *conn) Left(near int, said []byte) {
+func (c *conn) Left(_ int, said []byte) {
 	c.p.habits.forget(&c.flow)
 	c.heard = bytes.Clone(said)
 	c.silent = len(said) == 0 && time.Since(c.started) >= c.p.o.Timeouts.Silence
-	if err := c.reopen(near); err != nil {
-		c.p.o.OnDefect(err) // the workload is reset, which the next read tells
-	}
+	c.land()
 	c.p.crew.start(c)
 	c.p.conns.Done()
 }
 
-// reopen makes the socket one that goroutines wait for, as it was accepted.
-func (c *conn) reopen(near int) error {
-	f := os.NewFile(uintptr(near), "tcp")
+// land makes the socket one that goroutines wait for, if it is not.
+func (c *conn) land() {
+	if c.raw != nil {
+		return
+	}
+	f := os.NewFile(uintptr(c.near.Socket), "tcp")
 	defer f.Close()
 	again, err := net.FileConn(f)
 	if err != nil {
-		return err
+		c.p.o.OnDefect(err)
+		c.own(&net.TCPConn{}) // a closed one: the workload is reset, and the trail says so
+		return
 	}
 	tcp := again.(*net.TCPConn)
 	_ = tcp.SetKeepAlive(false) // net turns it on
+	c.own(tcp)
+}
+
+// own says whose the socket is from now on, to who ends connections too.
+func (c *conn) own(raw *net.TCPConn) {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
-	c.raw = tcp
+	c.raw = raw
 	if c.p.ctx.Err() != nil { // Close has lost patience, and did not know of this one
 		c.reset()
 	}
-	return nil
 }
 
 // Over leaves the record, which may have to wait, to a goroutine.

@@ -92,14 +92,19 @@ func (w *world) call(t *testing.T, c net.Conn, name string) string {
 	return talk(t, tls.Client(c, &tls.Config{ServerName: name, RootCAs: roots}), plainGet)
 }
 
-// settleIn has one connection passed through, after which those of the process to
-// the address are left to the relay first.
-func (w *world) settleIn(t *testing.T, o *origin) {
+// How many connections are passed through before those of the process to the address
+// are left to the relay, and before it accepts them itself.
+const once, often = 1, 8
+
+// settleIn has so many connections passed through.
+func (w *world) settleIn(t *testing.T, o *origin, times int) {
 	t.Helper()
-	if got := w.call(t, w.dial(as{original: o.addr}), plainHost); got != okResponse {
-		t.Fatalf("answer %q", got)
+	for range times {
+		if got := w.call(t, w.dial(as{original: o.addr}), plainHost); got != okResponse {
+			t.Fatalf("answer %q", got)
+		}
+		w.quiet()
 	}
-	w.quiet()
 	w.records.forget()
 }
 
@@ -128,29 +133,31 @@ func TestAwaited(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			said, trail := once(t, f, false)
-			again, after := once(t, f, true)
-			if diff := cmp.Diff(said, again); diff != "" {
-				t.Errorf("the workload saw something else: %s", diff)
-			}
-			if diff := cmp.Diff(trail, after); diff != "" || len(trail) == 0 {
-				t.Errorf("%d records, and others: %s", len(trail), diff)
+			said, trail := outcome(t, f, 0)
+			for _, before := range []int{once, often} {
+				again, after := outcome(t, f, before)
+				if diff := cmp.Diff(said, again); diff != "" {
+					t.Errorf("after %d the workload saw something else: %s", before, diff)
+				}
+				if diff := cmp.Diff(trail, after); diff != "" || len(trail) == 0 {
+					t.Errorf("after %d: %d records, and others: %s", before, len(trail), diff)
+				}
 			}
 		})
 	}
 }
 
-// once makes one connection in a world of its own, and says what the workload saw of
+// outcome makes one connection in a world of its own, and says what the workload saw of
 // it and what the trail says.
-func once(t *testing.T, f func(*testing.T, *world, *net.TCPConn) string, settled bool) (string, []string) {
+func outcome(t *testing.T, f func(*testing.T, *world, *net.TCPConn) string, before int) (string, []string) {
 	t.Helper()
 	w, o, a := mixed(t)
-	if settled {
-		w.settleIn(t, o)
-	}
+	w.settleIn(t, o, before)
+	a.known.Store(0)
 	saw := f(t, w, w.dial(as{original: o.addr}))
+	w.until("accepted", func() bool { return w.proxy.Stats().Accepted.Load() == uint64(before+1) })
 	w.quiet()
-	if left := a.known.Load() > 0; left != settled {
+	if left := a.known.Load() > 0; left != (before > 0) {
 		t.Errorf("left to the relay: %v", left)
 	}
 	return saw, w.records.alike()
@@ -174,7 +181,7 @@ func (r *records) alike() (all []string) {
 // found it out.
 func TestAwaitedInVain(t *testing.T) {
 	w, o, _ := mixed(t)
-	w.settleIn(t, o)
+	w.settleIn(t, o, often)
 	_ = o.ln.Close()
 	if got := w.call(t, w.dial(as{original: o.addr}), plainHost); got != "" {
 		t.Errorf("answer %q", got)
@@ -188,7 +195,8 @@ func TestAwaitedInVain(t *testing.T) {
 // has a record.
 func TestAwaitedAtClose(t *testing.T) {
 	w, o, a := mixed(t, func(o *options) { o.Timeouts.Silence = time.Minute })
-	w.settleIn(t, o)
+	w.settleIn(t, o, often)
+	a.known.Store(0)
 	c := w.dial(as{original: o.addr})
 	w.until("left to the relay", func() bool { return a.known.Load() > 0 })
 	_ = w.ln.Close()
@@ -207,9 +215,9 @@ func TestAwaitedAtClose(t *testing.T) {
 func TestAwaitedShare(t *testing.T) {
 	const room, half = 4, 2
 	w, o, _ := mixed(t, func(o *options) { o.MaxConns, o.Timeouts.Silence = room, time.Minute })
-	w.settleIn(t, o)
+	w.settleIn(t, o, often)
 	for range half + 1 {
-		_ = w.dial(as{original: o.addr})
+		_, _ = w.tryDial(as{original: o.addr}) // one may be refused while it looks
 	}
 	if r := w.connection(); r.Reason != "connection_limit" || r.Process == nil {
 		t.Errorf("record %+v", r)

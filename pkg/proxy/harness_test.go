@@ -54,7 +54,7 @@ type world struct {
 	flows   *flows
 	records *records
 	defects *defects
-	ln      *net.TCPListener
+	ln      *listener
 	next    atomic.Uint64 // cookie
 }
 
@@ -116,12 +116,24 @@ func noLeaks(t testing.TB, ignore goleak.Option) {
 	t.Error(err)
 }
 
+// listener tells when it is closed.
+type listener struct {
+	*net.TCPListener
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *listener) Close() error {
+	defer l.once.Do(func() { close(l.closed) })
+	return l.TCPListener.Close()
+}
+
 func (w *world) listen() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(w.t, err)
-	w.ln = l.(*net.TCPListener)
+	w.ln = &listener{TCPListener: l.(*net.TCPListener), closed: make(chan struct{})}
 	served := make(chan error, 1)
-	go func() { served <- w.proxy.Serve(w.ln, 0) }()
+	go func() { served <- w.proxy.Serve(w.ln.TCPListener, 0, w.ln.closed) }()
 	w.t.Cleanup(func() {
 		_ = w.ln.Close()
 		if err := errors.Join(<-served, w.proxy.Close()); err != nil {

@@ -14,6 +14,7 @@ import (
 const (
 	near = iota
 	far
+	front // what is no side: a listener
 )
 
 // side is one socket, and what is known of it.

@@ -28,6 +28,7 @@ type loop struct {
 	mu     sync.Mutex
 	last   uint32
 	conns  map[uint32]*conn
+	doors  map[uint32]*Door
 	closed bool
 }
 
@@ -43,7 +44,7 @@ func (l *loop) start() error {
 		return os.NewSyscallError("fcntl", err)
 	}
 	l.epoll, l.file = fd, os.NewFile(uintptr(fd), "epoll")
-	l.conns, l.done = make(map[uint32]*conn), make(chan struct{})
+	l.conns, l.doors, l.done = make(map[uint32]*conn), make(map[uint32]*Door), make(chan struct{})
 	if err := l.file.SetReadDeadline(time.Time{}); err != nil {
 		return err // the runtime does not wait for it
 	}
@@ -66,13 +67,23 @@ func (l *loop) turn() {
 	for {
 		n := epollWait(l.epoll, l.events[:])
 		for _, e := range l.events[:n] {
-			if c := l.conn(uint32(e.Fd)); c != nil {
-				c.handle(e.Pad, e.Events)
-			}
+			l.handle(uint32(e.Fd), e.Pad, e.Events)
 		}
 		if n < batch {
 			return
 		}
+	}
+}
+
+func (l *loop) handle(id uint32, which int32, events uint32) {
+	if which == front {
+		if d := l.door(id); d != nil {
+			d.knock()
+		}
+		return
+	}
+	if c := l.conn(id); c != nil {
+		c.handle(which, events)
 	}
 }
 
@@ -82,6 +93,25 @@ func (l *loop) conn(id uint32) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.conns[id]
+}
+
+func (l *loop) door(id uint32) *Door {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doors[id]
+}
+
+// admit gives a door its number, or takes it back.
+func (l *loop) admit(d *Door, in bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !in {
+		delete(l.doors, d.id)
+		return
+	}
+	for d.id++; l.doors[d.id] != nil; d.id++ {
+	}
+	l.doors[d.id] = d
 }
 
 // add watches sides of c, which ripens after some time.
