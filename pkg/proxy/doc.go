@@ -1,9 +1,10 @@
 // Package proxy carries a captured connection through its seven stages, and
 // does nothing else:
 //
-//	1 accept     accept.go     a slot, the kernel's record of the connect, the workload's share; none: reset
+//	1 accept     listen.go, accept.go  a slot, the kernel's record of the connect, the workload's share; none: reset
 //	2 identify   identify.go   the process behind it, while the client waits
 //	3 sniff      sniff.go      bounded peek: TLS, HTTP/1, HTTP/2 preface, or opaque
+//	             await.go      by the relay, for what it will probably carry on; the rest comes back
 //	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny
 //	5 terminate  terminate.go  upstream first, mirror its ALPN, then the client's handshake
 //	6 serve      per request decide, strip, inject, sign, forward, scrub

@@ -16,8 +16,8 @@
 // it can hold.
 //
 // Await is Run for a near end that has not spoken yet: a loop reads what it says
-// first and asks a Judge, who names the far end or takes the connection back. From
-// accept to end no goroutine is woken for it then.
+// first and asks a Judge, who names the far end or takes the connection back. A Door
+// accepts such ends. From then to the end no goroutine is woken for a connection.
 //
 // Traps. Every descriptor here is ours alone: a socket that the net package has
 // seen comes by Take. System calls that do not block are made without telling

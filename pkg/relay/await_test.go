@@ -1,0 +1,146 @@
+package relay_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/outwarden/outwarden/pkg/relay"
+)
+
+// judge sends those to the world's server that say "go", and takes the rest back.
+type judge struct {
+	w    *world
+	left chan leaving
+	over chan relay.Result
+}
+
+type leaving struct {
+	socket int
+	said   string
+}
+
+func newJudge(w *world) *judge { return &judge{w, make(chan leaving, 1), make(chan relay.Result, 1)} }
+
+func (j *judge) Heard(said []byte) (far int, ok bool) {
+	if string(said) != "go" {
+		return 0, false
+	}
+	far, err := relay.Dial(netip.Addr{}, addrOf(j.w.server), true, nil)
+	return far, err == nil
+}
+
+func (j *judge) Left(near int, said []byte) { j.left <- leaving{near, string(said)} }
+func (j *judge) Over(r relay.Result)        { j.over <- r }
+
+// await has a connection that comes in by a door judged.
+func (j *judge) await(silence time.Duration) *net.TCPConn {
+	t := j.w.t
+	t.Helper()
+	door, err := j.w.relay.Open(j.w.front)
+	must(t, err)
+	defer door.Close()
+	c, err := net.Dial("tcp", j.w.front.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	must(t, c.SetDeadline(time.Now().Add(patience)))
+	for {
+		a, ok, err := door.Accept()
+		must(t, err)
+		if ok {
+			if a.Remote != c.LocalAddr().(*net.TCPAddr).AddrPort() || a.Local != addrOf(j.w.front) {
+				t.Errorf("accepted %v at %v", a.Remote, a.Local)
+			}
+			must(t, j.w.relay.Await(a.Socket, silence, patience, j))
+			return c.(*net.TCPConn)
+		}
+		<-door.Ready()
+	}
+}
+
+// TestAwaitCarries: what was judged by goes first, and the rest follows.
+func TestAwaitCarries(t *testing.T) {
+	w := newWorld(t)
+	j := newJudge(w)
+	c := j.await(patience)
+	_, err := io.WriteString(c, "go")
+	must(t, err)
+	server, err := w.server.AcceptTCP()
+	must(t, err)
+	must(t, server.SetDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(c, " on")
+	must(t, err)
+	must(t, c.CloseWrite())
+	if got, err := io.ReadAll(server); string(got) != "go on" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, err = io.WriteString(server, "there")
+	must(t, err)
+	must(t, server.Close())
+	if got, err := io.ReadAll(c); string(got) != "there" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if r := <-j.over; r.Err != nil || !r.Connected || r.Sent != 5 || r.Received != 5 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestAwaitLeaves: who says something else, nothing for too long, or goes, is given
+// back with what was read, and works as it did.
+func TestAwaitLeaves(t *testing.T) {
+	for name, f := range map[string]struct {
+		say  func(c *net.TCPConn) error
+		said string
+	}{
+		"else":   {func(c *net.TCPConn) error { _, err := io.WriteString(c, "stay"); return err }, "stay"},
+		"silent": {func(*net.TCPConn) error { return nil }, ""},
+		"gone":   {(*net.TCPConn).CloseWrite, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			j := newJudge(w)
+			silence := patience
+			if name == "silent" {
+				silence = 20 * time.Millisecond
+			}
+			c := j.await(silence)
+			must(t, f.say(c))
+			l := <-j.left
+			if l.said != f.said {
+				t.Errorf("%q was said, want %q", l.said, f.said)
+			}
+			relay.End{Socket: l.socket}.Reset()
+			wantBroken(t, c)
+		})
+	}
+}
+
+// TestAwaitAtClose: who is waited for is reset, and who comes later is refused.
+func TestAwaitAtClose(t *testing.T) {
+	w := newWorld(t)
+	j := newJudge(w)
+	c := j.await(patience)
+	w.relay.Close()
+	wantBroken(t, c)
+	if r := <-j.over; !errors.Is(r.Err, relay.ErrClosed) || r.Connected {
+		t.Errorf("%+v", r)
+	}
+	if err := w.relay.Await(-1, patience, patience, j); !errors.Is(err, relay.ErrClosed) {
+		t.Errorf("%v, want closed", err)
+	}
+}
+
+// TestDoorOfClosedListener: nothing is accepted for an owner who has closed.
+func TestDoorOfClosedListener(t *testing.T) {
+	w := newWorld(t)
+	door, err := w.relay.Open(w.front)
+	must(t, err)
+	must(t, w.front.Close())
+	if _, ok, err := door.Accept(); ok || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, %v", ok, err)
+	}
+	door.Close()
+}
