@@ -33,6 +33,7 @@ enum reason {
 	REASON_SOURCE_ROUTE,
 	REASON_STRAYED,
 	REASON_BIND_REFUSED,
+	REASON_CONNECT_UNSEEN,
 	REASON_END = 32, /* numbers from here on belong to user space */
 };
 

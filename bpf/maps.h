@@ -64,7 +64,8 @@ struct {
 
 /*
  * noted: socket -> a bit for each reason that its packets have been reported
- * for, so that there is one event for a socket and not one for a packet.
+ * for, so that there is one event for a socket and not one for a packet; and one
+ * bit more, see is_outsider.
  * Written and read by on_egress. Dies with the socket.
  */
 struct {

@@ -757,7 +757,7 @@ static __always_inline struct addr destination_of(struct __sk_buff *skb)
 	return mapped(ip);
 }
 
-/* The UDP destination port; 0 where an extension or IPsec stands before it. */
+/* The UDP or TCP destination port; 0 where an extension or IPsec stands before it. */
 static __always_inline __u16 port_of(struct __sk_buff *skb)
 {
 	__u32 at = sizeof(struct ipv6hdr);
@@ -771,7 +771,7 @@ static __always_inline __u16 port_of(struct __sk_buff *skb)
 		bpf_skb_load_bytes(skb, offsetof(struct iphdr, protocol), &protocol, 1);
 		at = (first & 0xf) * 4;
 	}
-	if (protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE)
+	if (protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE && protocol != IPPROTO_TCP)
 		return 0;
 	bpf_skb_load_bytes(skb, at + offsetof(struct udphdr, dest), &port, sizeof(port));
 	return bpf_ntohs(port);
@@ -786,31 +786,76 @@ static __always_inline int is_quic(struct __sk_buff *skb, struct bpf_sock *sk)
 	return bpf_ntohs(sk->dst_port) == HTTPS || port_of(skb) == HTTPS;
 }
 
+/* Where a socket is connected to. Volatile for the reason that KEEP exists. */
+static __always_inline struct addr connected_to(volatile struct bpf_sock *sk)
+{
+	__u32 ipv4 = sk->dst_ip4;
+	struct addr a;
+
+	a.word[0] = sk->dst_ip6[0];
+	a.word[1] = sk->dst_ip6[1];
+	a.word[2] = sk->dst_ip6[2];
+	a.word[3] = sk->dst_ip6[3];
+	return sk->family == AF_INET ? mapped(ipv4) : a;
+}
+
 /* Whether a TCP connection is one to loopback, as every redirected one is. */
 static __always_inline int ends_on_loopback(struct bpf_sock *sk)
 {
-	struct addr to;
+	struct addr to = connected_to(sk);
 
-	if (sk->family == AF_INET)
-		return (bpf_ntohl(sk->dst_ip4) >> 24) == 127;
-	to.word[0] = sk->dst_ip6[0];
-	to.word[1] = sk->dst_ip6[1];
-	to.word[2] = sk->dst_ip6[2];
-	to.word[3] = sk->dst_ip6[3];
 	return is_local(&to) && !is_zero(&to);
+}
+
+/*
+ * Whether this is the SYN of a connection that the connect hooks would have led
+ * to loopback, or refused: somebody has detached them. Fail open lets it pass, as
+ * it does where we are dead. With backend nft it is join_nat's where they have
+ * seen it.
+ */
+static __always_inline int is_unseen(struct bpf_sock *sk)
+{
+	if (fail_open || sk->state != BPF_TCP_SYN_SENT || !is_captured(bpf_ntohs(sk->dst_port)))
+		return 0;
+	return !redirect_mark || !bpf_sk_storage_get(&sockets, sk, 0, 0);
 }
 
 /* What is wrong with a packet that leaves this host, as far as its socket tells. */
 static __always_inline struct decision judge(struct __sk_buff *skb, struct bpf_sock *sk)
 {
-	if (sk->type == SOCK_STREAM && sk->protocol == IPPROTO_TCP)
-		return ends_on_loopback(sk) ? refuse(REASON_STRAYED) : pass(REASON_NONE);
+	if (sk->type == SOCK_STREAM && sk->protocol == IPPROTO_TCP) {
+		if (ends_on_loopback(sk))
+			return refuse(REASON_STRAYED);
+		return is_unseen(sk) ? refuse(REASON_CONNECT_UNSEEN) : pass(REASON_NONE);
+	}
 	if (sk->type == SOCK_DGRAM &&
 	    (sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_UDPLITE))
 		return refuse_quic && is_quic(skb, sk) && is_captured(HTTPS)
 			       ? refuse(REASON_QUIC_REFUSED)
 			       : pass(REASON_NONE);
 	return refuse_raw ? refuse(REASON_RAW_SOCKET) : pass(REASON_RAW_SOCKET);
+}
+
+#define OUTSIDER 1U /* in noted, beside the bits of reasons, of which none is 0 */
+
+/*
+ * Whether who connects a socket that was made in scope is not in scope himself:
+ * the connect hooks go by him. He is the current task while the first SYN is sent;
+ * for one that is sent again, by a timer, holds what was found then.
+ */
+static __always_inline int is_outsider(struct bpf_sock *sk)
+{
+	__u32 *seen = bpf_sk_storage_get(&noted, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+
+	if (!seen || !tcp)
+		return 0;
+	if (!tcp->total_retrans) {
+		*seen &= ~OUTSIDER;
+		if (traced_scope((void *)bpf_get_current_task()) != SCOPE_INCLUDE)
+			*seen |= OUTSIDER;
+	}
+	return *seen & OUTSIDER;
 }
 
 /* Whether this is the first time that a socket is reported for a reason. */
@@ -861,6 +906,8 @@ int on_egress(struct __sk_buff *skb)
 		return ALLOW;
 	if (own_mark && (sk->mark & own_mark) == own_mark && bpf_skb_cgroup_id(skb) == own_cgroup)
 		return ALLOW;
+	if (d.reason == REASON_CONNECT_UNSEEN && is_outsider(sk))
+		return ALLOW;
 	report_packet(skb, sk, d);
 	return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
 }
@@ -877,10 +924,10 @@ static __always_inline void join(struct socket *s, const struct packet *p)
 	publish(s);
 }
 
-/* Report the first packet of a connection that was not redirected. */
-static __always_inline void report_stray(struct bpf_sock *sk, const struct socket *s)
+/* Report the first packet of a connection that cannot go on, by its record. */
+static __always_inline void report_stray(struct bpf_sock *sk, const struct socket *s, __u8 reason)
 {
-	struct decision d = refuse(REASON_STRAYED);
+	struct decision d = refuse(reason);
 	struct event *e;
 
 	count_verdict(d);
@@ -890,6 +937,8 @@ static __always_inline void report_stray(struct bpf_sock *sk, const struct socke
 	if (!e)
 		return;
 	e->flow = s->flow;
+	e->flow.original = connected_to(sk);
+	e->flow.original_port = bpf_ntohs(sk->dst_port);
 	e->flow.verdict = d.verdict;
 	e->flow.reason = d.reason;
 	bpf_ringbuf_submit(e, 0);
@@ -928,6 +977,17 @@ static __always_inline int is_bare_answer(struct __sk_buff *skb, struct bpf_sock
 }
 
 /*
+ * Whether a connection is the one of its record. It is another where the connect
+ * hook was detached and the socket connected anew.
+ */
+static __always_inline int is_recorded(struct bpf_sock *sk, const struct socket *s)
+{
+	struct addr to = connected_to(sk);
+
+	return same(&to, &s->flow.original) && bpf_ntohs(sk->dst_port) == s->flow.original_port;
+}
+
+/*
  * Attached for backend nft alone, at the root: a socket may have been made
  * before its process came into the scope. Every packet of a redirected
  * connection must go to loopback, and the first to a listener of ours. One that
@@ -950,9 +1010,13 @@ int join_nat(struct __sk_buff *skb)
 	if (!s)
 		return is_bare_answer(skb, sk) ? REFUSE : ALLOW;
 	read_packet(skb, &p);
+	if (p.syn && !is_recorded(sk, s)) {
+		report_stray(sk, s, REASON_CONNECT_UNSEEN);
+		return REFUSE;
+	}
 	if (!is_local(&p.tuple.destination) || is_zero(&p.tuple.destination) ||
 	    (p.syn && !is_listener(&p.tuple.destination, p.tuple.destination_port))) {
-		report_stray(sk, s);
+		report_stray(sk, s, REASON_STRAYED);
 		return REFUSE;
 	}
 	if (p.syn)

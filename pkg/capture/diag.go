@@ -52,12 +52,18 @@ func (r *diagRequest) Serialize() []byte {
 }
 
 // listConnected lists the connected sockets of the calling thread's network
-// namespace. A protocol that this kernel cannot list is left out.
-func listConnected(protocols ...uint8) (found []diagSocket, err error) {
+// namespace.
+func listConnected(protocols ...uint8) ([]diagSocket, error) {
+	return listSockets(connected, protocols...)
+}
+
+// listSockets lists those in some states, a bit each. A protocol that this kernel
+// cannot list is left out.
+func listSockets(states uint32, protocols ...uint8) (found []diagSocket, err error) {
 	for _, protocol := range protocols {
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			r := nl.NewNetlinkRequest(diagByFamily, unix.NLM_F_DUMP)
-			r.AddData(&diagRequest{family: family, protocol: protocol, states: connected})
+			r.AddData(&diagRequest{family: family, protocol: protocol, states: states})
 			messages, err := r.Execute(unix.NETLINK_INET_DIAG, diagByFamily)
 			if errors.Is(err, unix.ENOENT) {
 				continue

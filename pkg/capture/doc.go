@@ -19,7 +19,8 @@
 // the scope says so. The caller's own traffic passes only with the mark of
 // [Capture.Control] and from the own cgroup, both. Packets are looked at where a cgroup in scope made their
 // socket, so one that was made elsewhere and handed in can send what its maker
-// could send. Listeners must not speak
+// could send; and where somebody has detached the connect hooks, which the packets
+// of all others tell of, it connects past us until [Capture.Mend]. Listeners must not speak
 // MPTCP. A flow is looked up by tuple and network namespace: [Capture.Lookup]
 // means the namespace of the first tagged listener, [Capture.LookupIn] any.
 // Every namespace needs listeners of its own, on the addresses of Config.Listen;

@@ -73,7 +73,8 @@ type Daemon struct {
 	upgrading  sync.Mutex               // held while Upgrade waits
 	stored     bool                     // the service manager keeps our sockets
 
-	fault atomic.Pointer[string] // what is wrong with the hooks
+	fault  atomic.Pointer[string] // what is wrong with the hooks
+	unseen chan struct{}          // holds a value when a connection has told that something is
 
 	mu            sync.Mutex // guards what a reload changes
 	loaded        loaded

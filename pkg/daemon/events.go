@@ -44,6 +44,9 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Passthrough)
 	case capture.EventDeny:
+		if e.Flow.Reason == flow.ReasonConnectUnseen {
+			d.connectUnseen(&e.Flow)
+		}
 		d.namespaces.missed(&e.Flow)
 		d.recordVerdict(&e.Flow, policy.Deny)
 	}

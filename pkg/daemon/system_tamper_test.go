@@ -43,6 +43,37 @@ func TestSystemTamper(t *testing.T) {
 	d.stop()
 }
 
+// Under load nothing slips through where the connect hooks have been: what they
+// do not see is refused as it leaves, and tells the daemon to put them back.
+func TestSystemTamperUnderLoad(t *testing.T) {
+	for _, backend := range []string{"rewrite", "nft"} {
+		t.Run(backend, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.standard()
+			s.hooks = ", backend: " + backend
+			w.configure(s)
+			w.countDirect()
+			d := w.launch("", program("outwarden"))
+			load := w.begin(w.work, program("client"), "dial", "4", partnerAddr, partnerName)
+			w.await("an answer", func() bool { return strings.Contains(load.stdout.String(), "loading") })
+			for n := range min(killings(t)/5, 5) + 1 {
+				severed(t, filepath.Join(w.pins, "link_connect4"))
+				w.await("mended", func() bool { return w.alerts("hooks_broken", "mended") == n+1 })
+			}
+			seen := w.status().Flows.Accepted
+			w.await("captured again", func() bool { return w.status().Flows.Accepted > seen+10 })
+			w.harmless(t, load, "closed")
+			w.noneDirect()
+			r := w.find("a connection that was not seen", func(r *audit.Record) bool { return r.Reason == "connect_unseen" })
+			if r.Process == nil || !strings.HasSuffix(r.Process.Exe, "/client") || r.Original.IP+":443" != partnerAddr || r.Decision != "deny" {
+				t.Errorf("record %+v", r)
+			}
+			d.stop()
+			sound(t, w.read("daemon.log"))
+		})
+	}
+}
+
 // capture is that part of the status.
 func (w *world) capture() control.CaptureStatus {
 	w.t.Helper()

@@ -35,6 +35,15 @@ type tableWatch struct {
 	ended chan struct{}
 }
 
+// forget has connections forgotten that began while the hooks were broken.
+func (ts *tables) forget() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for t := range ts.all {
+		t.Forget()
+	}
+}
+
 // errDeserted ends the watch over a table that nobody needs any more.
 var errDeserted = errors.New("nobody is left in the network namespace")
 

@@ -22,6 +22,7 @@ const (
 	ReasonSourceRoute              // the socket has a routing header, so its packets would go where that says
 	ReasonStrayed                  // a packet of a redirected connection was about to leave by another device than loopback
 	ReasonBindRefused              // somebody tried to listen on a port of ours
+	ReasonConnectUnseen            // a connection was about to leave that our connect hook has not seen: somebody has detached it
 )
 
 // Reasons user space gives.
@@ -98,6 +99,7 @@ var reasonNames = [...]string{
 	ReasonSourceRoute:         "source_route",
 	ReasonStrayed:             "strayed",
 	ReasonBindRefused:         "bind_refused",
+	ReasonConnectUnseen:       "connect_unseen",
 	ReasonNoRecord:            "no_record",
 	ReasonExisting:            "existed_before",
 	ReasonIdentityGone:        "identity_gone",

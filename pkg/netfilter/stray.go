@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stray are the connections that began while the table was gone. conntrack knows
-// them as not to be translated and would keep to that for every SYN that is sent
-// again, so that the connect would hang; forgotten, the next one is redirected.
+// stray are the connections that began while the table was gone, or unmarked while
+// the connect hook was. conntrack knows them as not to be translated and would keep to that for every SYN that is sent
+// again, or comes from the same port, so that the connect would hang; forgotten, the
+// next one is redirected.
 // Nobody has answered any of them, so none is lost.
 type stray struct{}
 
@@ -16,6 +17,14 @@ type stray struct{}
 func (stray) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	info, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
 	return ok && flow.Forward.Protocol == unix.IPPROTO_TCP && info.State == nl.TCP_CONNTRACK_SYN_SENT
+}
+
+// Forget makes conntrack forget connections that began unmarked, and that nobody has
+// answered: to be called when what marks them stands again.
+func (t *Table) Forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget()
 }
 
 // forget makes conntrack forget the strays. A kernel that does not track

@@ -17,9 +17,13 @@ import (
 // dial connects over and over until stdin ends, n at a time, and begins a TLS
 // handshake on each connection. In the end it prints how often a connect went well,
 // how often it was refused, how often the connection broke later, and how often
-// either hung for longer than patience.
-func dial(n, addr, name string) error {
+// either hung for longer than patience, which is 20 s unless told.
+func dial(n, addr, name string, patience ...string) error {
 	workers, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	longest, err := time.ParseDuration(append(patience, "20s")[0])
 	if err != nil {
 		return err
 	}
@@ -30,7 +34,7 @@ func dial(n, addr, name string) error {
 	for range workers {
 		work.Go(func() {
 			for !stop.Load() {
-				switch reached, err := greet(addr, name); {
+				switch reached, err := greet(addr, name, longest); {
 				case err == nil:
 					if well.Add(1) == 1 {
 						fmt.Println("loading")
@@ -40,7 +44,7 @@ func dial(n, addr, name string) error {
 					hung.Add(1)
 				case reached:
 					broke.Add(1)
-				case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
+				case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNABORTED):
 					refused.Add(1)
 					time.Sleep(time.Millisecond) // who is refused at once would do nothing else
 				default:
@@ -55,8 +59,7 @@ func dial(n, addr, name string) error {
 }
 
 // greet connects and shakes hands; reached: it connected.
-func greet(addr, name string) (reached bool, err error) {
-	const patience = 20 * time.Second
+func greet(addr, name string, patience time.Duration) (reached bool, err error) {
 	c, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		return false, err

@@ -10,7 +10,7 @@
 //	client alone ADDR         connects from a network namespace that it makes
 //	client crowd N ADDR       the same, N times at once
 //	client squat ADDR...      listens there
-//	client dial N ADDR NAME   N at a time connect and shake hands until stdin ends
+//	client dial N ADDR NAME [PATIENCE]  N at a time connect and shake hands until stdin ends
 //	client grab ADDR...       tries to listen there until stdin ends
 //	client load N URL         N at a time get URL on new connections until stdin ends
 //	client stay NAME SEALED   one connection of each kind at a time, for as long as it lasts
@@ -48,7 +48,7 @@ func main() {
 	case "names":
 		err = names(args[0], args[1])
 	case "dial":
-		err = dial(args[0], args[1], args[2])
+		err = dial(args[0], args[1], args[2], args[3:]...)
 	case "grab":
 		err = grab(args)
 	case "load":
