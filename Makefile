@@ -73,9 +73,9 @@ s3: ## uploads of up to over 1 GiB to a real S3 server by clients with a placeho
 isolation: ## two workloads, one host, 20000 requests each under the race detector: nobody gets the other's
 	OUTWARDEN_ABUSE=full CGO_ENABLED=1 go test -race -count=1 -timeout=30m -v -run TestTenants ./pkg/proxy
 
-kills: ## kill the daemon 200 times under load, under each fail policy; `make test` does so a few times (root)
+kills: ## kill the daemon KILLS (200) times under load, under each fail policy, stop it for 30 s, starve it; `make test` in short (root)
 	scripts/setup test
-	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=30m -v -run 'TestSystemKilledUnderLoad' ./pkg/daemon
+	OUTWARDEN_TEST_ROOT=1 OUTWARDEN_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=30m -v -run 'TestSystem(KilledUnderLoad|Starved|OutOf|TamperUnderLoad)' ./pkg/daemon
 
 soak: ## mixed work for DURATION (default 1h), at most REQUESTS in it, in which nothing may grow
 	scripts/soak $(or $(DURATION),1h) $(REQUESTS)

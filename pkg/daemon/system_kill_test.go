@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,17 +46,19 @@ func TestSystemKilledUnderLoad(t *testing.T) {
 			w.await("an answer", func() bool { return strings.Contains(load.stdout.String(), "loading") })
 			grab := w.begin(stranger, append([]string{program("client"), "grab"}, w.status().Capture.Listeners...)...)
 			var held []object
-			var slow []time.Duration
+			var slow, busy []time.Duration
 			for range killings(t) {
 				time.Sleep(rand.N(200 * time.Millisecond)) // the moment is what is random
 				d.kill()
 				held = append(held, w.pinned()...)
 				began := time.Now()
 				d = w.launch("", program("outwarden"))
-				slow = append(slow, time.Since(began))
+				slow, busy = append(slow, time.Since(began)), append(busy, cpuOf(t, d.Process.Pid))
 				w.await("the next one serves", func() bool { return w.status().Flows.Accepted > 0 })
 			}
-			t.Log("until ready:", slow)
+			slices.Sort(slow)
+			slices.Sort(busy)
+			t.Logf("until ready: %v, p99 %v; of CPU: %v, p99 %v", slow[len(slow)/2], slow[len(slow)*99/100], busy[len(busy)/2], busy[len(busy)*99/100])
 			w.harmless(t, load, fail)
 			w.kept(grab)
 			if fail == "closed" {
@@ -75,6 +79,24 @@ func TestSystemKilledUnderLoad(t *testing.T) {
 			w.sameHost(before)
 		})
 	}
+}
+
+// cpuOf is how long the threads of a process have run.
+func cpuOf(t *testing.T, pid int) (sum time.Duration) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	must(t, err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		ran, _, _ := strings.Cut(string(b), " ")
+		ns, err := strconv.ParseInt(ran, 10, 64)
+		must(t, err)
+		sum += time.Duration(ns)
+	}
+	return sum
 }
 
 // harmless ends a load of dials and fails the test if one hung, or was never served.

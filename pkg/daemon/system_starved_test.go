@@ -1,12 +1,27 @@
 package daemon_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
+
+// stopped is for how long a daemon is stopped: 30 s in full, less in the gate.
+func stopped() time.Duration {
+	if os.Getenv("OUTWARDEN_KILLS") != "" {
+		return 30 * time.Second
+	}
+	return time.Second
+}
 
 // A daemon that is stopped, or has no descriptors left, lets nothing past and
 // leaves nobody hanging once it is itself again.
@@ -29,7 +44,10 @@ func TestSystemStarved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			restore := starve()
-			load := w.begin(w.work, program("client"), "dial", "40", partnerAddr, partnerName)
+			load := w.begin(w.work, program("client"), "dial", "40", partnerAddr, partnerName, "1m")
+			if name == "stopped" {
+				time.Sleep(stopped()) // nobody is told that it is over but by a clock
+			}
 			for range 5 { // who connects meanwhile waits in the queue
 				if r := w.do(w.work, program("client"), "connect", partnerAddr); r.code != 0 && !strings.Contains(r.stderr, "reset") {
 					t.Errorf("connect: %v", r)
@@ -51,4 +69,85 @@ func TestSystemStarved(t *testing.T) {
 		t.Errorf("audit verify: %v", r)
 	}
 	sound(t, w.read("daemon.log"))
+}
+
+// A daemon that the kernel kills because its cgroup has no memory left: nothing goes
+// past, nobody hangs, and the daemon that comes after it takes over.
+func TestSystemOutOfMemory(t *testing.T) {
+	w, dir, d := confined(t, "memory")
+	load := w.loadOf("4")
+	squeeze(t, dir)
+	more := w.begin(w.work, program("client"), "dial", "100", partnerAddr, partnerName, "1m")
+	if code := d.end(); code != 128+int(syscall.SIGKILL) {
+		t.Errorf("the daemon ended with %d, want it killed", code)
+	}
+	w.recovers(t, "closed", load, more)
+}
+
+// The same where it can have no more threads, which it may live with or die of.
+func TestSystemOutOfThreads(t *testing.T) {
+	w, dir, d := confined(t, "pids")
+	load := w.loadOf("4")
+	limit := filepath.Join(dir, "pids.max")
+	must(t, os.WriteFile(limit, []byte("1"), 0o644))
+	more := w.loadOf("100")
+	must(t, os.WriteFile(limit, []byte("max"), 0o644))
+	_ = d.Process.Kill() // it may be dead
+	<-d.done
+	w.recovers(t, "open", load, more)
+}
+
+// confined is a world with a daemon in a cgroup that has a controller.
+func confined(t *testing.T, controller string) (w *world, dir string, d *process) {
+	t.Helper()
+	w = newWorld(t)
+	w.write("outwarden.yaml", w.fixedPorts())
+	w.countDirect()
+	dir = netnstest.Limited(t, controller)
+	return w, dir, w.launch("echo $$ >"+dir+"/cgroup.procs;", program("outwarden"))
+}
+
+// recovers starts the next daemon, which serves the loads that were there before it.
+func (w *world) recovers(t *testing.T, fail string, loads ...*process) {
+	t.Helper()
+	d := w.launch("", program("outwarden"))
+	w.await("the next one serves", func() bool { return w.status().Flows.Accepted > 50 })
+	for _, load := range loads {
+		w.harmless(t, load, fail)
+	}
+	w.noneDirect()
+	if r := w.outwarden("audit", "verify"); r.code != 0 {
+		t.Errorf("audit verify: %v", r)
+	}
+	d.stop()
+}
+
+// loadOf begins a load of dials, so many at a time, and waits until it is served.
+func (w *world) loadOf(workers string) *process {
+	w.t.Helper()
+	load := w.begin(w.work, program("client"), "dial", workers, partnerAddr, partnerName, "1m") // who is short of memory is slow first
+	w.await("an answer", func() bool { return strings.Contains(load.stdout.String(), "loading") })
+	return load
+}
+
+// squeeze limits a cgroup to the memory that it cannot do without now, and to 64 MiB
+// in any case.
+func squeeze(t *testing.T, dir string) {
+	t.Helper()
+	const most, step = 64 << 20, 1 << 20
+	file := filepath.Join(dir, "memory.limit_in_bytes")
+	if _, err := os.Stat(file); err != nil {
+		file = filepath.Join(dir, "memory.max")
+	}
+	for limit := 16 << 20; limit <= most; limit += step {
+		err := os.WriteFile(file, []byte(strconv.Itoa(limit)), 0o644)
+		if err == nil {
+			t.Logf("limited to %d MiB", limit>>20)
+			return
+		}
+		if !errors.Is(err, syscall.EBUSY) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatalf("the daemon cannot do with %d MiB", most>>20)
 }

@@ -1,10 +1,11 @@
 package netnstest
 
 import (
-	"bufio"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,30 @@ func Subgroup(t testing.TB, parent, name string) string {
 	return dir
 }
 
+// Limited makes a cgroup that has a controller, memory or pids, and returns its
+// path: of cgroup v1 where that has it, as on hybrid hosts, else of cgroup2. A
+// process enters it by its cgroup.procs.
+func Limited(t testing.TB, controller string) string {
+	t.Helper()
+	RequireRoot(t)
+	for mount, kind := range mounts(t) {
+		options := kind[strings.LastIndexByte(kind, ' ')+1:]
+		if !strings.HasPrefix(kind, "cgroup ") || !slices.Contains(strings.Split(options, ","), controller) {
+			continue
+		}
+		dir, err := os.MkdirTemp(mount, "outwarden-test-")
+		if err != nil {
+			t.Fatalf("make a cgroup: %v", err)
+		}
+		t.Cleanup(func() { remove(t, dir) })
+		return dir
+	}
+	if err := os.WriteFile(filepath.Join(CgroupMount(t), "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+		t.Fatalf("no cgroup has the controller %s: %v", controller, err)
+	}
+	return Cgroup(t)
+}
+
 // Join moves the whole test process into a cgroup until the test ends.
 func Join(t testing.TB, cgroup string) {
 	t.Helper()
@@ -60,20 +85,30 @@ func Join(t testing.TB, cgroup string) {
 // CgroupMount is where cgroup2 is mounted; on hybrid hosts not at /sys/fs/cgroup.
 func CgroupMount(t testing.TB) string {
 	t.Helper()
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		mount, rest, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(mount)
-		if ok && strings.HasPrefix(rest, "cgroup2 ") && len(fields) > 4 {
-			return fields[4]
+	for mount, kind := range mounts(t) {
+		if strings.HasPrefix(kind, "cgroup2 ") {
+			return mount
 		}
 	}
 	t.Fatal("no cgroup2 mount in /proc/self/mountinfo")
 	return ""
+}
+
+// mounts gives every mount point with its file system: type, source, options.
+func mounts(t testing.TB) iter.Seq2[string, string] {
+	return func(yield func(mount, kind string) bool) {
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			mount, kind, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+			fields := strings.Fields(mount)
+			if ok && len(fields) > 4 && !yield(fields[4], kind) {
+				return
+			}
+		}
+	}
 }
 
 // remove kills what is left in a cgroup and removes it. A killed process
