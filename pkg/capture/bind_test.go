@@ -55,11 +55,14 @@ func (w *world) bind(cgroup, kind, addr string) string {
 
 func (w *world) refusesBinds(port uint16) {
 	w.t.Helper()
+	var steps []step
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"} {
+		steps = append(steps, step{Do: "socket", IPv6: strings.HasPrefix(host, "[")}, step{Do: "bind", Addr: fmt.Sprintf("%s:%d", host, port)})
+	}
 	for _, cgroup := range []string{w.cgroup, w.outside} {
-		for _, host := range []string{"127.0.0.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"} {
-			addr := fmt.Sprintf("%s:%d", host, port)
-			if got := w.bind(cgroup, "", addr); got != unix.EPERM.Error() {
-				w.t.Errorf("bind %s: %q, want it refused", addr, got)
+		for i, got := range w.run(cgroup, steps...) {
+			if got.Do == "bind" && got.Err != unix.EPERM.Error() {
+				w.t.Errorf("bind %s: %+v, want it refused", steps[i].Addr, got)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
 // TestManyConnections: 10,000 connections from 100 processes of 5 executables,
@@ -20,9 +21,12 @@ import (
 func TestManyConnections(t *testing.T) { eachBackend(t, testManyConnections) }
 
 func testManyConnections(t *testing.T, b backend) {
-	processes, each, executables := 100, scaled(100, 100), 5
-	if testing.Short() {
+	processes, each, executables := 100, 100, 5
+	switch {
+	case testing.Short():
 		processes, each = 10, 20
+	case netnstest.Slower() > 1:
+		processes, each = 20, 50
 	}
 	w := newWorld(t, b)
 	gate := newGate(processes * each)
