@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,63 +28,64 @@ func (h Holder) String() string {
 	return fmt.Sprintf("%s (pid %d)", h.Exe, h.PID)
 }
 
-// Holders finds who keeps a program. A program attached without a link needs
-// nobody: its cgroup keeps it, and then there may be none.
-func Holders(program uint32) []Holder {
-	return append(processHolders(program), pinHolders(program)...)
-}
-
-// processHolders looks into the descriptors of every process. What ends
-// meanwhile is no holder.
-func processHolders(program uint32) (found []Holder) {
+// Holders finds who keeps each of these programs, in one look at every process
+// and at the BPF file system at its usual place. A program attached without a link
+// needs nobody: its cgroup keeps it, and then there may be none.
+func Holders(programs ...uint32) map[uint32][]Holder {
+	held := map[uint32][]Holder{}
+	note := func(program uint32, by Holder) {
+		if slices.Contains(programs, program) && !slices.Contains(held[program], by) {
+			held[program] = append(held[program], by)
+		}
+	}
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if holds(dir, program) {
-			exe, _ := os.Readlink(dir + "/exe")
-			found = append(found, Holder{PID: pid, Exe: exe})
+		for _, program := range programsOf(dir) {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			exe, _ := os.Readlink(dir + "/exe") // what ends meanwhile has none
+			note(program, Holder{PID: pid, Exe: exe})
 		}
 	}
-	return found
-}
-
-func holds(process string, program uint32) bool {
-	descriptors, err := os.ReadDir(process + "/fd")
-	if err != nil {
-		return false
-	}
-	for _, d := range descriptors {
-		what, err := os.Readlink(filepath.Join(process, "fd", d.Name()))
-		if err == nil && strings.HasPrefix(what, "anon_inode:bpf") && describes(filepath.Join(process, "fdinfo", d.Name()), program) {
-			return true
-		}
-	}
-	return false
-}
-
-// describes reports whether a descriptor is that of a program, or of a link to it.
-func describes(fdinfo string, program uint32) bool {
-	b, err := os.ReadFile(fdinfo)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if id, ok := strings.CutPrefix(line, "prog_id:"); ok {
-			return strings.TrimSpace(id) == strconv.FormatUint(uint64(program), 10)
-		}
-	}
-	return false
-}
-
-// pinHolders looks through the BPF file system at its usual place.
-func pinHolders(program uint32) (found []Holder) {
 	_ = filepath.WalkDir(bpffs, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && pinnedProgram(path) == ebpf.ProgramID(program) {
-			found = append(found, Holder{Pin: path})
+		if err == nil && !d.IsDir() {
+			note(uint32(pinnedProgram(path)), Holder{Pin: path})
 		}
 		return nil
 	})
+	return held
+}
+
+// programsOf are the programs that a process has descriptors of, or of links to them.
+func programsOf(process string) (found []uint32) {
+	descriptors, err := os.ReadDir(process + "/fd")
+	if err != nil {
+		return nil
+	}
+	for _, d := range descriptors {
+		what, err := os.Readlink(filepath.Join(process, "fd", d.Name()))
+		if err != nil || !strings.HasPrefix(what, "anon_inode:bpf") {
+			continue
+		}
+		if program, ok := describedProgram(filepath.Join(process, "fdinfo", d.Name())); ok {
+			found = append(found, program)
+		}
+	}
 	return found
+}
+
+// describedProgram is the program that a descriptor is of, or of a link to it.
+func describedProgram(fdinfo string) (uint32, bool) {
+	b, err := os.ReadFile(fdinfo)
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if id, ok := strings.CutPrefix(line, "prog_id:"); ok {
+			program, err := strconv.ParseUint(strings.TrimSpace(id), 10, 32)
+			return uint32(program), err == nil
+		}
+	}
+	return 0, false
 }
 
 // pinnedProgram is the program behind a pin, of itself or of a link to it; zero

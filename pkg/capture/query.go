@@ -166,7 +166,7 @@ func (h hook) blocked(cgroup string, err error) error {
 		}
 		for _, a := range standing {
 			if a.Blocks() {
-				return fmt.Errorf("%w: %s, held by %s", ErrBlocked, a, orNobody(Holders(a.Program)))
+				return fmt.Errorf("%w: %s, held by %s", ErrBlocked, a, orNobody(Holders(a.Program)[a.Program]))
 			}
 		}
 	}

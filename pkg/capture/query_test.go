@@ -261,7 +261,7 @@ func TestAttachments(t *testing.T) {
 			t.Errorf("%v is ours", a)
 		}
 	}
-	if h := Holders(s.id()); len(h) != 1 || h[0].PID != os.Getpid() {
+	if h := Holders(s.id(), sender.id())[s.id()]; len(h) != 1 || h[0].PID != os.Getpid() {
 		t.Errorf("the stranger is held by %v, want this process", h)
 	}
 }

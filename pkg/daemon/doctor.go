@@ -77,8 +77,9 @@ func (e *examination) programs() {
 	}
 	root, _ := capture.Cgroup2()
 	scope := namesOf(e.config.Capture.Scope).Dirs(root)
+	held := capture.Holders(programsOf(others)...)
 	for _, a := range others {
-		text := fmt.Sprintf("%s, held by %s", a, names(capture.Holders(a.Program)))
+		text := fmt.Sprintf("%s, held by %s", a, names(held[a.Program]))
 		if blocks(a, root, scope) {
 			e.wrong("programs", "stop it, or have it attach with BPF_F_ALLOW_MULTI as others do; we never detach it", "%s: nobody else can attach there or below", text)
 			continue
@@ -88,6 +89,14 @@ func (e *examination) programs() {
 	if len(others) == 0 {
 		e.fine("programs", "nobody else stands at our hooks")
 	}
+}
+
+func programsOf(list []capture.Attachment) []uint32 {
+	programs := make([]uint32, len(list))
+	for i, a := range list {
+		programs[i] = a.Program
+	}
+	return programs
 }
 
 // blocks reports whether a program keeps ours away. Those stand at the root, and
