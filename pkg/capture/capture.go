@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +45,10 @@ type Config struct {
 	// Held is the lock of PinDir, see [Capture.Lock], where the process that holds
 	// it hands it over. Open owns it then, also when it fails.
 	Held *os.File
+
+	// types keeps what was read of the kernel's types for the next Open. Tests open
+	// often, and reading them takes longest; a daemon opens once and forgets them.
+	types *btf.Cache
 }
 
 // Capture is the attached kernel side, held by this process alone. Its methods

@@ -226,7 +226,7 @@ func (c *Config) objects(dir string) (outwardenPrograms, outwardenMaps, error) {
 	}
 	spec, err := c.spec()
 	if err == nil {
-		err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}})
+		err = spec.LoadAndAssign(&objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}, Cache: c.types})
 	}
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		err = fmt.Errorf("%s: %w (%v); outwarden detach removes it", dir, ErrLayout, err)

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/netfilter"
 	"github.com/outwarden/outwarden/pkg/netnstest"
@@ -61,6 +63,9 @@ const (
 	nft     backend = "nft"
 )
 
+// kernelTypes are read once for all tests.
+var kernelTypes = btf.NewCache()
+
 // eachBackend runs a test on every backend.
 func eachBackend(t *testing.T, test func(*testing.T, backend)) {
 	for _, b := range []backend{rewrite, nft} {
@@ -73,7 +78,7 @@ func newWorld(t testing.TB, b backend, change ...func(*Config)) *world {
 	w := &world{t: t, backend: b, host: netnstest.New(t), internet: netnstest.New(t), cgroup: netnstest.Cgroup(t), outside: netnstest.Cgroup(t)}
 	w.wire()
 	w.listen()
-	w.config = Config{PinDir: pinDir(t), Ports: []uint16{80, 443}}
+	w.config = Config{PinDir: pinDir(t), Ports: []uint16{80, 443}, types: kernelTypes}
 	if b == nft {
 		w.config.Redirect = netfilter.DefaultMark
 	}
