@@ -53,7 +53,7 @@ static __always_inline struct decision unavailable(__u8 reason)
 	return (struct decision){fail_open ? VERDICT_PASS : VERDICT_DENY, reason};
 }
 
-/* In scope and to be redirected, but its owner has seen to it that it would not arrive. */
+/* Whatever the fail policy says: it may not arrive, or its owner has seen to it that it would not. */
 static __always_inline struct decision refuse(__u8 reason)
 {
 	return (struct decision){VERDICT_DENY, reason};
@@ -63,17 +63,19 @@ struct facts {
 	__u8 scope;    /* of the nearest ancestor cgroup that has one */
 	__u8 own;      /* our own traffic: cgroup and mark both say so */
 	__u8 local;    /* is_local */
-	__u8 listener; /* the destination is one of our listeners */
+	__u8 listener; /* the destination is a listener of ours */
 	__u8 captured; /* the port is captured */
 };
 
 /* What can be said before a listener is sought. VERDICT_REDIRECT: seek one. */
 static __always_inline struct decision decide(const struct facts *f)
 {
-	if (f->own || f->scope != SCOPE_INCLUDE)
+	if (f->own)
 		return pass(REASON_NONE);
-	if (f->local)
-		return pass(f->listener ? REASON_CONNECTS_TO_US : REASON_NONE);
+	if (f->listener)
+		return refuse(REASON_CONNECTS_TO_US);
+	if (f->scope != SCOPE_INCLUDE || f->local)
+		return pass(REASON_NONE);
 	if (!f->captured)
 		return pass(REASON_PORT_NOT_CAPTURED);
 	return (struct decision){VERDICT_REDIRECT, REASON_NONE};

@@ -199,6 +199,28 @@ static __always_inline __u8 check(struct bpf_sock_addr *ctx, const struct listen
 }
 
 /*
+ * Whether a connect would arrive at a living listener of ours as it stands.
+ * Nobody's may: it could have the tuple of another's that was reset and waits to
+ * be accepted, and be taken for it. The kernel takes the unspecified address for
+ * loopback, and for that of IPv4 where the socket is bound to one.
+ */
+static __always_inline int reaches_us(struct bpf_sock_addr *ctx, const struct addr *to, __u16 port)
+{
+	int ipv4 = is_mapped(to), any = ipv4 ? !to->word[3] : is_zero(to);
+
+	for (__u32 i = 0; i < MAX_LISTENERS; i++) {
+		struct listener four = listener_ipv4[i], six = listener_ipv6[i];
+
+		if (i < listeners_ipv4 && four.port == port && (any || same(&four.addr, to)) &&
+		    check(ctx, &four, 1) == REASON_NONE)
+			return 1;
+		if (i < listeners_ipv6 && six.port == port && !ipv4 && check(ctx, &six, 0) == REASON_NONE)
+			return 1;
+	}
+	return 0;
+}
+
+/*
  * Whether a socket has a connection to a listener already from the port that
  * this one is bound to. Its owner means another destination with the same port,
  * which is no clash where it thinks to be, but would be one here. Sought is the
@@ -349,7 +371,7 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 	struct decision d;
 
 	forget(ctx, sk);
-	facts.listener = facts.local && is_listener(to, port);
+	facts.listener = facts.local && reaches_us(ctx, to, port);
 	if (facts.local && !facts.listener)
 		return pass(REASON_NONE);
 	facts.own = is_own(sk);

@@ -197,23 +197,45 @@ func testLoopbackPasses(t *testing.T, b backend) {
 	}
 }
 
-// TestDirectDial: a workload that dials our listener has no record and is reset.
+// TestDirectDial: nobody dials our listeners, by whichever address, or he could
+// come to the tuple of a connection that was reset before it was accepted.
 func TestDirectDial(t *testing.T) { eachBackend(t, testDirectDial) }
 
 func testDirectDial(t *testing.T, b backend) {
 	w := newWorld(t, b)
+	dials := uint64(0)
 	for _, l := range w.listeners {
-		if got := w.answer(w.cgroup, l.Addr().String()); got != "connection reset by peer" {
-			t.Errorf("captured workload dials %s: %q", l.Addr(), got)
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		ways := []string{"[::1]:" + port, "[::]:" + port}
+		if l.Addr().(*net.TCPAddr).AddrPort().Addr().Is4() {
+			ways = []string{"127.0.0.1:" + port, "0.0.0.0:" + port, "[::ffff:127.0.0.1]:" + port, "[::ffff:0.0.0.0]:" + port}
 		}
-		if got := w.answer(w.outside, l.Addr().String()); got != "connection reset by peer" {
-			t.Errorf("other workload dials %s: %q", l.Addr(), got)
+		for _, addr := range ways {
+			for who, cgroup := range map[string]string{"captured": w.cgroup, "other": w.outside} {
+				dials++
+				if got := w.answer(cgroup, addr); got != "operation not permitted" {
+					t.Errorf("%s workload dials %s: %q", who, addr, got)
+				}
+			}
 		}
 	}
-	if known, strange := w.accepted(); strange != 2*len(w.listeners) || known != 0 {
-		t.Errorf("%d without a record, %d with one; want all %d without", strange, known, 2*len(w.listeners))
+	if known, strange := w.accepted(); strange != 0 || known != 0 {
+		t.Errorf("%d without a record, %d with one; want none to arrive", strange, known)
 	}
-	if n := w.counter("connects_to_us"); n != uint64(len(w.listeners)) {
-		t.Errorf("connects_to_us = %d, want %d", n, len(w.listeners))
+	if n := w.counter("connects_to_us"); n != dials {
+		t.Errorf("connects_to_us = %d, want %d", n, dials)
+	}
+}
+
+// TestDialWhereWeAreNot: our port of another address, and of a namespace that we
+// are not in, is nobody's business.
+func TestDialWhereWeAreNot(t *testing.T) {
+	w := newWorld(t, rewrite)
+	_, port, _ := net.SplitHostPort(w.listeners[0].Addr().String())
+	w.leave()
+	for _, addr := range []string{"127.0.0.1:" + port, "127.0.0.2:" + port} {
+		if got := w.answer(w.outside, addr); got != "connection refused" {
+			t.Errorf("%s: %q, want it refused by nobody listening", addr, got)
+		}
 	}
 }
