@@ -137,6 +137,9 @@ func (c *conn) wrap() bool {
 }
 
 // attribute looks the kernel's record up, by the namespace of the listener too.
+// That is done in the order in which connections are accepted: one that was reset
+// while it waited may be followed by another's with its tuple, and the record is
+// the first one's.
 func (c *conn) attribute(netns uint64) {
 	c.flow, c.known = c.p.o.Flows.Lookup(netns, c.near.Local, c.near.Remote)
 	if !c.known {
