@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -60,8 +61,9 @@ type Capture struct {
 	links  []link.Link // of the hooks, so that they stay where the pins are wiped
 	fence  *ebpf.Program
 
+	home atomic.Uint64 // network namespace of the first tagged listener
+
 	mu    sync.Mutex
-	home  uint64                             // network namespace of the first tagged listener
 	feeds map[uint64]*feed                   // routes by network namespace
 	left  map[uint64]map[outwardenRoute]bool // the same that an earlier process wrote, and no feed has taken; nil: not listed yet
 

@@ -3,6 +3,8 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -22,6 +24,8 @@ const (
 type feed struct {
 	cookie  uint64
 	handle  *netlink.Handle
+	using   sync.RWMutex // for writing while the handle is closed
+	left    bool         // it is
 	changes *nl.NetlinkSocket
 	most    int // prefixes
 	written map[outwardenRoute]bool
@@ -46,7 +50,7 @@ func (c *Capture) feedRoutes(fd int, cookie uint64) error {
 	if err != nil {
 		return fmt.Errorf("watch routes: %v", err)
 	}
-	if f.most = mostRoutesOfElse; c.home == 0 || c.home == cookie {
+	if f.most = mostRoutesOfElse; c.home.Load() == 0 || c.home.Load() == cookie {
 		f.most = mostRoutes
 	}
 	if f.written, err = c.takeLeft(cookie); err == nil {
@@ -98,6 +102,25 @@ func (f *feed) close() {
 	f.changes.Close()
 }
 
+// leave closes the handle.
+func (f *feed) leave() {
+	f.using.Lock()
+	defer f.using.Unlock()
+	f.left = true
+	f.handle.Close()
+}
+
+// reaches asks the namespace's kernel for the way to an address.
+func (f *feed) reaches(to netip.Addr) bool {
+	f.using.RLock()
+	defer f.using.RUnlock()
+	if f.left {
+		return false
+	}
+	_, ok := sourceFor(f.handle, to)
+	return ok
+}
+
 // listen reports that something changed, whatever it was, until the feed is closed.
 func (f *feed) listen(changed chan<- struct{}) {
 	defer close(changed)
@@ -118,7 +141,7 @@ func (f *feed) listen(changed chan<- struct{}) {
 // who changes its routes all the time: it gets a small part of a processor.
 func (c *Capture) follow(f *feed, changed <-chan struct{}) {
 	defer close(f.done)
-	defer f.handle.Close()
+	defer f.leave()
 	for range changed {
 		f.pause(settle)
 		began := time.Now()

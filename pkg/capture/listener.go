@@ -43,11 +43,7 @@ func (c *Capture) tag(fd int, addr net.Addr) (netns uint64, err error) {
 	if err := c.maps.Tags.Put(uint32(fd), uint32(1)); err != nil {
 		return 0, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.home == 0 {
-		c.home = netns
-	}
+	c.home.CompareAndSwap(0, netns)
 	return netns, nil
 }
 

@@ -34,6 +34,7 @@ func (c *Capture) LookupIn(netns uint64, local, remote netip.AddrPort) (flow.Flo
 		return flow.Flow{}, false
 	}
 	f := toFlow(&record, bootTime())
+	f.Away = netns != c.home.Load()
 	f.Source = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	return f, true
 }
@@ -71,8 +72,18 @@ func takeOut(flows int, key *outwardenTuple, record *outwardenFlow) unix.Errno {
 }
 
 // Netns is the cookie of the network namespace of the first tagged listener; zero before that.
-func (c *Capture) Netns() uint64 {
+func (c *Capture) Netns() uint64 { return c.home.Load() }
+
+// Reaches reports whether a network namespace of our listeners has a way of its own
+// to an address, as its kernel says now. Marks and devices of sockets do not count.
+func (c *Capture) Reaches(netns uint64, to netip.Addr) bool {
+	c.open.RLock()
+	defer c.open.RUnlock()
+	if c.closed {
+		return false
+	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.home
+	f := c.feeds[netns]
+	c.mu.Unlock()
+	return f != nil && f.reaches(to)
 }

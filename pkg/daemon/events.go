@@ -22,6 +22,10 @@ func (f flows) Lookup(netns uint64, local, remote netip.AddrPort) (flow.Flow, bo
 	return f.d.capture.LookupIn(netns, local, remote)
 }
 
+// Reaches reports whether a workload's own network namespace has a way to where it
+// wants to go.
+func (f flows) Reaches(netns uint64, to netip.Addr) bool { return f.d.capture.Reaches(netns, to) }
+
 // watchKernel keeps identities fresh, and records what the hooks decided
 // without the proxy ever seeing the connection.
 func (d *Daemon) watchKernel(ctx context.Context) {

@@ -273,3 +273,19 @@ func (w *world) descriptors(p *process) int {
 	must(w.t, err)
 	return len(entries)
 }
+
+// A namespace that has no way out has none by us either: whoever was shut in stays so.
+func TestSystemShutIn(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	ns := netnstest.New(t)
+	w.inhabit(ns)
+	w.awaitOthers(1)
+	if r := w.do(w.work, within(ns, "env", w.trusting(), program("client"), "get", partnerURL)...); r.code == 0 {
+		t.Errorf("a workload without a network has an answer: %v", r)
+	}
+	w.find("the refusal", func(r *audit.Record) bool { return r.Reason == "network_unreachable" && r.Decision == "deny" })
+	w.join(ns, w.internet)
+	a := accountIn(t, w.succeed(w.work, within(ns, "env", w.trusting(), program("client"), "get", partnerURL)...))
+	a.verified(t)
+}

@@ -19,6 +19,7 @@ type Flow struct {
 	At       time.Time      // when connect() was called
 	Verdict  Verdict        // what the kernel did
 	Guest    bool           // forwarded through this host: no process of its kernel called connect(), and Source is all that is known
+	Away     bool           // the workload is in another network namespace than we, whose ways out are not ours
 	Reason   Reason         // why, if the verdict is deny or pass
 }
 

@@ -82,6 +82,7 @@ const (
 	ReasonGuest                                  // the caller is a guest, of which no kernel record tells: it gets no credential
 	ReasonTableChanged                           // somebody else changed our nftables table, a policy rule or the route; it was put back
 	ReasonReplayUnknown                          // nobody can tell whether the workload's signature was seen before: no room, or no journal
+	ReasonNetworkUnreachable                     // the workload's network namespace has no way to the address: it would get there by us alone
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
 
@@ -155,6 +156,7 @@ var reasonNames = [...]string{
 	ReasonGuest:               "guest",
 	ReasonTableChanged:        "table_changed",
 	ReasonReplayUnknown:       "replay_unknown",
+	ReasonNetworkUnreachable:  "network_unreachable",
 	ReasonInternal:            "internal",
 }
 

@@ -108,7 +108,7 @@ func (c *conn) begin() stage {
 		return nil
 	}
 	c.identify()
-	if !c.wrap() || !c.sniff() {
+	if !c.wrap() || !c.mayLeave() || !c.sniff() {
 		return nil
 	}
 	switch c.decide() {

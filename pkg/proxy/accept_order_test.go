@@ -43,7 +43,7 @@ func TestRecordOfTheFirst(t *testing.T) {
 		must(t, err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- w.proxy.Serve(l.(*net.TCPListener), 0) }()
+	go func() { served <- w.proxy.Serve(l.(*net.TCPListener), 0, nil) }()
 	for i, c := range impostors {
 		if said, err := io.ReadAll(c); err == nil || len(said) > 0 {
 			t.Errorf("impostor %d reads %q, %v; want a reset", i, said, err)

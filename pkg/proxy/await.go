@@ -17,15 +17,13 @@ import (
 // the start, which waits for what it says first without a goroutine, and carries it
 // on if it is (Heard). Whatever else comes of it gets a goroutine then (Left), and
 // takes the stages as any other does: nothing is refused and nothing intercepted
-// from here. It reports false for who must not wait here, as more has to be asked.
+// from here. It reports false for who must not wait here, as more has to be asked:
+// who is not known yet, or is not on this host (mayLeave).
 func (c *conn) await() bool {
-	if c.unacceptable() != flow.ReasonNone || !c.p.habits.passes(&c.flow) {
+	if c.unacceptable() != flow.ReasonNone || c.flow.Away || c.flow.Guest || !c.p.habits.passes(&c.flow) {
 		return false
 	}
-	if !c.flow.Guest {
-		c.process = c.p.o.Processes.Known(&c.flow)
-	}
-	if c.process == nil && !c.flow.Guest {
+	if c.process = c.p.o.Processes.Known(&c.flow); c.process == nil {
 		return false
 	}
 	if c.share = c.p.shares.take(c.flow.Workload()); c.share == nil {

@@ -245,6 +245,8 @@ type as struct {
 	cgroup   uint64
 	original netip.AddrPort
 	unknown  bool // the kernel has no record
+	away     bool // in another network namespace
+	guest    bool
 }
 
 // dial connects to the interceptor as a redirected connection would arrive.
@@ -295,7 +297,7 @@ func (w *world) publish(fd int, who as) error {
 	source := netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 	w.flows.add(flow.Flow{
 		Cookie: w.next.Add(1), Cgroup: who.cgroup, Source: source, Original: who.original, At: time.Now(), Verdict: flow.VerdictRedirect,
-		Caller: flow.Caller{PID: who.pid, Start: time.Second, Comm: "client"},
+		Away: who.away, Guest: who.guest, Caller: flow.Caller{PID: who.pid, Start: time.Second, Comm: "client"},
 	})
 	return nil
 }
@@ -361,6 +363,11 @@ func (f *flows) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
 	r, ok := f.m[remote]
 	delete(f.m, remote)
 	return r, ok
+}
+
+// Reaches holds but for the documentation's third network.
+func (f *flows) Reaches(_ uint64, to netip.Addr) bool {
+	return !netip.MustParsePrefix("203.0.113.0/24").Contains(to)
 }
 
 // processes knows the two pids of the tests.

@@ -20,9 +20,11 @@ import (
 )
 
 // Flows finds the kernel's record of a connect by the network namespace and the
-// tuple of the accepted connection. A record is given out once.
+// tuple of the accepted connection. A record is given out once. Reaches reports
+// whether that namespace, where it is not ours, has a way of its own to an address.
 type Flows interface {
 	Lookup(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool)
+	Reaches(netns uint64, to netip.Addr) bool
 }
 
 // Processes tells who is behind a flow.
