@@ -61,6 +61,7 @@ type conn struct {
 	said     said                               // what these have in common
 	last     struct{ method, authority string } // of HTTP/1
 	aim      atomic.Pointer[aim]
+	apart    atomic.Uint64           // upstream.Key.Apart of its requests
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 

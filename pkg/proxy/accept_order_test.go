@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -31,8 +32,8 @@ func TestRecordOfTheFirst(t *testing.T) {
 	must(t, err)
 	impostors := make([]*net.TCPConn, pairs)
 	for i := range impostors {
-		first := dialFrom(t, netip.AddrPort{}, l.Addr().String())
-		from := netip.MustParseAddrPort(first.LocalAddr().String())
+		from := reserve(t)
+		first := dialFrom(t, from, l.Addr().String())
 		w.flows.add(flow.Flow{
 			Cookie: uint64(i + 1), Source: from, Original: o.addr, Verdict: flow.VerdictRedirect, Caller: flow.Caller{PID: appPID},
 		})
@@ -53,20 +54,45 @@ func TestRecordOfTheFirst(t *testing.T) {
 	must(t, <-served)
 }
 
-// dialFrom connects from an address and a port that are free again.
+// reserve takes a port that is for sockets with SO_REUSEADDR alone while the test
+// runs. Listeners of hooks that are tested elsewhere on this host may have its number
+// in a namespace of theirs; then nobody may ask for it by name, and it takes another.
+func reserve(t *testing.T) netip.AddrPort {
+	t.Helper()
+	for {
+		from := bound(t, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
+		if again := bound(t, from); again == from {
+			return from
+		}
+	}
+}
+
+// bound binds a socket that stays until the test ends, and returns its address; the
+// zero one where it may not.
+func bound(t *testing.T, at netip.AddrPort) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())})
+	if errors.Is(err, unix.EPERM) {
+		return netip.AddrPort{}
+	}
+	must(t, err)
+	sa, err := unix.Getsockname(fd)
+	must(t, err)
+	return netip.AddrPortFrom(at.Addr(), uint16(sa.(*unix.SockaddrInet4).Port))
+}
+
+// dialFrom connects from a reserved port.
 func dialFrom(t *testing.T, from netip.AddrPort, to string) *net.TCPConn {
 	t.Helper()
-	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Control: func(_, _ string, rc syscall.RawConn) error {
 		var failed error
 		err := rc.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
-		if err == nil {
-			err = os.NewSyscallError("setsockopt SO_REUSEADDR", failed)
-		}
-		return err
+		return errors.Join(err, os.NewSyscallError("setsockopt SO_REUSEADDR", failed))
 	}}
-	if from.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(from)
-	}
 	c, err := d.DialContext(context.Background(), "tcp", to)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })

@@ -134,7 +134,8 @@ type Proxy struct {
 
 	dismissed chan struct{} // closed when no connection will come any more
 	configs   configs
-	ours      sync.Map // netip.AddrPort of our listeners, to refuse loops
+	apart     atomic.Uint64 // connections with upstreams of their own, ever
+	ours      sync.Map      // netip.AddrPort of our listeners, to refuse loops
 	stats     Stats
 }
 

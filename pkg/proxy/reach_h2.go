@@ -31,6 +31,7 @@ func (s *stream) judge(m inject.Message) *failure {
 	if f := s.decideOn(m); f != nil {
 		return f
 	}
+	s.setApart()
 	if f := s.guardTrailers(); f != nil {
 		return f
 	}

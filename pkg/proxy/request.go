@@ -109,7 +109,7 @@ type aim struct {
 // before did.
 func (q *request) target() *upstream.Target {
 	a := q.c.aim.Load()
-	if a == nil || a.plan != q.plan || a.route != q.decision.Name || a.host != q.host {
+	if a == nil || a.plan != q.plan || a.route != q.decision.Name || a.host != q.host || a.target.Key.Apart != q.c.apart.Load() {
 		a = &aim{q.plan, q.decision.Name, q.host, q.c.target(q.plan, q.decision.Name, q.host, q.c.offer)}
 		q.c.aim.Store(a)
 	}
@@ -122,7 +122,7 @@ func (q *request) target() *upstream.Target {
 // destination is, so that split-horizon names keep working.
 func (c *conn) target(plan *Plan, route, host string, alpn []string) upstream.Target {
 	t := upstream.Target{
-		Key:       upstream.Key{Route: route, Host: host, Port: c.flow.Original.Port()},
+		Key:       upstream.Key{Route: route, Host: host, Port: c.flow.Original.Port(), Apart: c.apart.Load()},
 		Profile:   c.snap.Default,
 		ALPN:      alpn,
 		Cleartext: c.proto != protoTLS,

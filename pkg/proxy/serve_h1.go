@@ -115,6 +115,7 @@ func (x *exchange) forward() *failure {
 	if f := x.decideOn(headMessage{x}); f != nil {
 		return f
 	}
+	x.setApart()
 	x.guardTrailers()
 	if f := x.gather(); f != nil {
 		return f

@@ -42,6 +42,7 @@ type Key struct {
 	Credentials string     // names and versions of what requests on it will carry
 	Profile     ProfileID  // Profile.ID
 	Addr        netip.Addr // set when the original destination is dialled
+	Apart       uint64     // whose alone the connection is; zero: everybody's
 }
 
 // Target says what to connect to and how.
