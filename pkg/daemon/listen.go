@@ -46,11 +46,17 @@ func (d *Daemon) openListeners(ctx context.Context) error {
 			}
 			return tag(d.capture, home)
 		}
-		if n == tries || len(d.atStart.Capture.Listen) > 0 || !errors.Is(err, syscall.EADDRINUSE) {
+		if n == tries || len(d.atStart.Capture.Listen) > 0 || !isTaken(err) {
 			return err
 		}
 		d.closeCapture() // somebody has one of the ports that we chose
 	}
+}
+
+// isTaken reports whether a port is somebody's: who stands on it, or another daemon
+// whose hooks keep it.
+func isTaken(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EPERM)
 }
 
 // choosePorts are those of the configuration, else those of the sockets that we
