@@ -16,7 +16,7 @@ export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build generate demo test test-kernels bench-capture conformance-tls lint fuzz bench bench-profile bench-compare abuse kills s3 isolation namespaces soak clean install
+.PHONY: help build generate demo test test-kernels unit bench-capture conformance-tls lint fuzz bench bench-profile bench-compare abuse kills s3 isolation namespaces soak clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: ## run every test; as root it prepares the machine, else it says what it s
 
 test-kernels: ## capture, netfilter and the daemon in Debian's kernels, 5.10 to the newest, emulated; KERNELTESTS="-short trixie" chooses
 	scripts/kernels/run $(KERNELTESTS)
+
+unit: ## the systemd unit, by a real systemd in an emulated machine: ready, capture, restart, kill, watchdog, boot order
+	scripts/systemd/unit
 
 conformance-tls: ## BetterTLS in full and everything of testssl.sh, minutes; `make test` has a short form (root)
 	scripts/setup test
@@ -87,6 +90,7 @@ clean: ## remove what the build made
 install: build ## install the binary and the systemd unit under PREFIX (default /usr/local)
 	install -D -m 0755 bin/outwarden $(DESTDIR)$(PREFIX)/bin/outwarden
 	install -D -m 0644 scripts/systemd/outwarden.service $(DESTDIR)$(PREFIX)/lib/systemd/system/outwarden.service
+	install -D -m 0644 scripts/systemd/after-outwarden.conf $(DESTDIR)$(PREFIX)/share/outwarden/after-outwarden.conf
 
 $(GOLANGCI):
 	mkdir -p $(TOOLS)/new
