@@ -255,7 +255,7 @@ func removeTables(pins string) (removed []string, err error) {
 // keeps though nobody is in them, each once and without our own.
 func eachNamespace(f func(*os.File) error) error {
 	r := process.NewResolver(process.Options{})
-	home, err := r.Netns(uint32(os.Getpid()))
+	home, err := process.OwnNetns()
 	if err != nil {
 		return err
 	}

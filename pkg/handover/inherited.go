@@ -37,7 +37,7 @@ func (i *Inherited) TakeStored() error {
 // add takes descriptors over. What is not known, or is not what its name says, is
 // closed: it may be of another version.
 func (i *Inherited) add(kinds []Kind, files []*os.File) error {
-	home, err := ownNetns()
+	home, err := process.OwnNetns()
 	if err != nil {
 		closeAll(files)
 		return err
@@ -221,15 +221,6 @@ func isTransparent(f *os.File) bool {
 }
 
 func addrOf(l *net.TCPListener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
-
-func ownNetns() (process.Netns, error) {
-	f, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return process.Netns{}, err
-	}
-	defer f.Close()
-	return process.NetnsOf(f)
-}
 
 // netnsOf is the network namespace of a socket.
 func netnsOf(socket syscall.Conn) (process.Netns, error) {

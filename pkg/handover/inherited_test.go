@@ -13,7 +13,7 @@ import (
 // loopback, in the network namespace that is named, transparent where guests are to
 // arrive. The rest is closed.
 func TestInheritedIsWhatItIsNamed(t *testing.T) {
-	home, err := ownNetns()
+	home, err := process.OwnNetns()
 	must(t, err)
 	elsewhere := process.Netns{Dev: home.Dev, Inode: home.Inode + 1}
 	for name, c := range map[string]struct {

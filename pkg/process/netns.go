@@ -26,6 +26,10 @@ func NetnsOf(f *os.File) (Netns, error) {
 	return Netns{st.Dev, st.Ino}, nil
 }
 
+// OwnNetns names the network namespace of the calling thread. The first thread of the
+// process may be in another, where it was sent and came not back from.
+func OwnNetns() (Netns, error) { return netnsAt("/proc/thread-self/ns/net") }
+
 // OpenNetnsOf opens the network namespace that a socket is of. The caller closes
 // the file.
 func OpenNetnsOf(socket syscall.Conn) (ns *os.File, err error) {
