@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"crypto/tls"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/policy"
@@ -20,5 +22,30 @@ func TestPooledConnectionIsNotMirrored(t *testing.T) {
 	w.awaitKind("request", 1)
 	if got := w.tls(as{original: o.addr}, host, "h2", "http/1.1").ConnectionState().NegotiatedProtocol; got != "h2" {
 		t.Errorf("the upstream prefers h2, the workload was given %q", got)
+	}
+}
+
+// A workload that leaves its upstream no choice need not wait for it: this one's
+// handshake ends before the upstream's goes on. The request then meets both.
+func TestHandshakesBesideEachOther(t *testing.T) {
+	for name, offered := range map[string][]string{"no ALPN": nil, "HTTP/1.1 alone": {"http/1.1"}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.originFor(nil, host)
+			shaken := make(chan struct{})
+			o.config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				<-shaken
+				return nil, nil
+			}
+			w.use(policy.Passthrough, w.partnerRoute())
+			c := w.tls(as{original: o.addr}, host, offered...)
+			close(shaken)
+			if got := talk(t, c, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200") {
+				t.Errorf("the workload was answered %q", got)
+			}
+			if got := w.pool.Stats(); got.Dials != 1 || got.Reuses != 1 {
+				t.Errorf("%d connections were made and %d used again, want one and one", got.Dials, got.Reuses)
+			}
+		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -50,12 +51,28 @@ func (c *conn) intercept() stage {
 	return (*conn).serveHTTP2
 }
 
-// terminate finishes the workload's handshake with a leaf for the name it
-// asked for. The upstream comes first where nothing is known of it yet, so
-// that the workload is offered what the upstream speaks and a dead or
-// untrusted one is an honest failure.
+// terminate finishes the workload's handshake with a leaf for the name it asked
+// for. Where nothing is known of the upstream yet, that is reached now, so that a
+// dead or untrusted one is an honest failure: first, where it has a choice of what
+// the workload offered, and otherwise at the same time.
 func (c *conn) terminate() error {
-	c.alpn = c.mirror(offeredHTTP(c.hello.ALPN))
+	offered := offeredHTTP(c.hello.ALPN)
+	t := c.target(c.plan(), c.decision.Name, c.name, offered)
+	alpn, fresh := c.snap.Upstream.Protocol(t.Key, offered)
+	switch {
+	case fresh:
+		c.alpn = spoken(alpn, offered)
+	case settled(offered):
+		c.alpn = plainest(offered)
+		return c.handshakeBeside(t)
+	default:
+		c.alpn = c.mirror(t)
+	}
+	return c.handshake()
+}
+
+// handshake is the workload's. We speak c.alpn in it.
+func (c *conn) handshake() error {
 	server := tls.Server(c.peek, c.p.configs.get(c.name, c.alpn, c.p.o.Leaves))
 	if err := c.share.turn(c.p.ctx.Done(), c.p.o.Timeouts.Hello); err != nil {
 		return err
@@ -75,17 +92,31 @@ func (c *conn) terminate() error {
 	return nil
 }
 
-// mirror returns the protocol to agree on with the workload: what the upstream
-// chose of what the workload offered. "" means no ALPN at all. The connection
-// that it takes to learn that waits in the pool for the first request.
-func (c *conn) mirror(offered []string) string {
-	t := c.target(c.plan(), c.decision.Name, c.name, offered)
-	if alpn, fresh := c.snap.Upstream.Protocol(t.Key, offered); fresh {
-		return spoken(alpn, offered)
+// handshakeBeside is handshake while the upstream is reached, unless it was before.
+// Both are over when it returns: what is dialled for a connection ends with it.
+func (c *conn) handshakeBeside(t upstream.Target) error {
+	if up := c.snap.Upstream.Ready(&t); !up.IsZero() {
+		c.snap.Upstream.Put(up)
+		return c.handshake()
 	}
+	var reached sync.WaitGroup
+	defer reached.Wait()
+	reached.Go(func() { c.mirror(t) })
+	return c.handshake()
+}
+
+// settled reports whether any upstream, a dead one too, leads to the same answer.
+func settled(offered []string) bool {
+	return len(offered) == 0 || len(offered) == 1 && offered[0] == alpnHTTP1
+}
+
+// mirror reaches the upstream and returns the protocol to agree on with the
+// workload: what the upstream chose of what the workload offered. "" means no ALPN
+// at all. The connection waits in the pool for the first request.
+func (c *conn) mirror(t upstream.Target) string {
 	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
 	defer cancel()
-	get := c.snap.Upstream.Dial // a pooled connection would tell what an earlier workload offered
+	offered, get := t.ALPN, c.snap.Upstream.Dial // a pooled connection would tell what an earlier workload offered
 	if len(offered) == 0 {
 		get = c.snap.Upstream.Get // then there is nothing to choose from, and any will do
 	}
