@@ -4,11 +4,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 )
 
 // firstRead is the size of the first peek: most ClientHellos and most request
 // heads fit, and a connection that turns out to be bulk holds no more.
 const firstRead = 4 << 10
+
+// firsts are buffers of that size. Most connections need one for a moment.
+var firsts = sync.Pool{New: func() any { return new([firstRead]byte) }}
 
 // ErrPeekFull says that MaxSize bytes were peeked and nobody was content.
 var ErrPeekFull = errors.New("clienthello: peek buffer full")
@@ -17,7 +21,8 @@ var ErrPeekFull = errors.New("clienthello: peek buffer full")
 // again. Closing it closes the connection beneath.
 type Conn struct {
 	net.Conn
-	buf []byte // peeked, not read yet; nil once drained
+	buf   []byte           // peeked, not read yet; nil once drained
+	first *[firstRead]byte // of the pool, what buf lies in; nil: buf has memory of its own
 }
 
 // NewConn wraps c, which it owns from then on.
@@ -35,9 +40,7 @@ func (c *Conn) Fill() ([]byte, error) {
 		return c.buf, ErrPeekFull
 	}
 	if len(c.buf) == cap(c.buf) {
-		grown := make([]byte, len(c.buf), min(max(firstRead, 4*cap(c.buf)), MaxSize))
-		copy(grown, c.buf)
-		c.buf = grown
+		c.grow()
 	}
 	n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
 	c.buf = c.buf[:len(c.buf)+n]
@@ -48,13 +51,34 @@ func (c *Conn) Fill() ([]byte, error) {
 	return c.buf, err
 }
 
+// grow makes room behind what was peeked.
+func (c *Conn) grow() {
+	if c.buf == nil {
+		c.first = firsts.Get().(*[firstRead]byte)
+		c.buf = c.first[:0]
+		return
+	}
+	grown := make([]byte, len(c.buf), min(max(firstRead, 4*cap(c.buf)), MaxSize))
+	copy(grown, c.buf)
+	c.drop()
+	c.buf = grown
+}
+
+// drop lets go of the memory: an idle connection holds no buffer.
+func (c *Conn) drop() {
+	if c.first != nil {
+		firsts.Put(c.first)
+	}
+	c.buf, c.first = nil, nil
+}
+
 // Peeked returns what was peeked and not read yet.
 func (c *Conn) Peeked() []byte { return c.buf }
 
 // Read returns peeked bytes first, then those of the connection.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.buf) == 0 {
-		c.buf = nil
+		c.drop()
 		return c.Conn.Read(p)
 	}
 	n := copy(p, c.buf)
@@ -62,11 +86,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// discard forgets n peeked bytes, and the memory with the last of them: an idle
-// connection holds no buffer.
+// discard forgets n peeked bytes, and the memory with the last of them.
 func (c *Conn) discard(n int) {
 	if c.buf = c.buf[n:]; len(c.buf) == 0 {
-		c.buf = nil
+		c.drop()
 	}
 }
 
