@@ -9,12 +9,26 @@ import (
 	"time"
 )
 
+// TestPercentFor holds what comes out against the runtime's rule: a heap is collected
+// when it has grown by GOGC of what lives, but not below 4 MiB times GOGC.
 func TestPercentFor(t *testing.T) {
-	for live, want := range map[uint64]int{
-		0: 51200, 1 << 10: 51200, 1 << 20: 3200, 8 << 20: 400, headroom: 100, 1 << 30: 100,
+	for _, room := range []uint64{leastHeadroom, mostHeadroom} {
+		for _, live := range []uint64{0, 1 << 10, 1 << 20, 3 << 20, 4 << 20, 8 << 20, 32 << 20, 1 << 30} {
+			percent := uint64(percentFor(live, room))
+			grows := max(live+live*percent/100, 4<<20*percent/100) - live
+			if want := max(room, live); grows > want || grows < want-want/20 {
+				t.Errorf("%d live bytes and %d %%: the heap grows by %d, want %d", live, percent, grows, want)
+			}
+		}
+	}
+}
+
+func TestHeadroom(t *testing.T) {
+	for allocated, want := range map[uint64]uint64{
+		0: 8 << 20, 8 << 20: 8 << 20, 8<<20 + 1: 16 << 20, 17 << 20: 32 << 20, 32 << 20: 32 << 20, 1 << 40: 32 << 20,
 	} {
-		if got := percentFor(live); got != want {
-			t.Errorf("%d live bytes: %d %%, want %d", live, got, want)
+		if got := headroom(allocated); got != want {
+			t.Errorf("%d bytes between two looks: room for %d, want %d", allocated, got, want)
 		}
 	}
 }
