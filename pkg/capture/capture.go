@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -128,5 +129,10 @@ func (c *Capture) Control(network, address string, rc syscall.RawConn) error {
 // Mark marks a socket as our own. The mark alone is not enough to pass the
 // hooks; the process must be in the own cgroup too.
 func (c *Capture) Mark(socket int) error {
-	return os.NewSyscallError("mark", unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_MARK, int(c.config.Mark)))
+	mark := c.config.Mark
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(socket), unix.SOL_SOCKET, unix.SO_MARK, uintptr(unsafe.Pointer(&mark)), unsafe.Sizeof(mark), 0)
+	if errno != 0 {
+		return os.NewSyscallError("mark", errno)
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -105,7 +106,7 @@ func toDevice(dev uint32) uint64 {
 // sinceBoot is the clock of the kernel side's times.
 func sinceBoot() time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&ts)), 0); errno != 0 {
 		return 0 // never: the clock exists since 2.6.39
 	}
 	return time.Duration(ts.Nano())
