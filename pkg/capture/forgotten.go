@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrForgotten: every socket is laid to the root cgroup, so the egress hook of
-// a cgroup in scope, which refuses raw sockets, does not see its packets. What
-// stands at the root, and so all that redirects, works as before.
+// ErrForgotten means that every socket is laid to the root cgroup, so the egress
+// hook of a cgroup in scope, which refuses raw sockets, does not see its packets.
+// What stands at the root, and so all that redirects, works as before.
 var ErrForgotten = errors.New("the kernel has ceased to tell which cgroup a socket is of")
 
 // errForgetful is what a kernel lacks that can come to ErrForgotten.
@@ -19,7 +19,8 @@ var errForgetful = errors.New("a socket has room for one of them and its cgroup"
 
 // probeSocketCgroups asks whether this kernel would forget the cgroups of sockets,
 // for good, as soon as anybody uses net_cls or net_prio of cgroup v1. Trying it
-// would do so; the type of what a socket knows tells.
+// would do so; the type of what a socket knows tells. The version does not: Linux
+// 5.15 was mended, and so is Debian's 5.10.
 func probeSocketCgroups() error {
 	types, err := btf.LoadKernelSpec()
 	if err != nil {
