@@ -72,8 +72,9 @@ type Capture struct {
 	scopes  map[uint64]scope     // what this process has said, by cgroup id
 	fences  map[uint64]link.Link // the egress program where it stands, by cgroup id
 
-	looking sync.Mutex      // one look for existing connections at a time
-	seen    map[uint64]bool // those that were given, by cookie
+	looking sync.Mutex       // one look for existing connections at a time
+	seen    map[uint64]bool  // those that were given, by cookie
+	looked  map[uint64]scope // the scope at the last look at all processes
 
 	open   sync.RWMutex // held for reading while Lookup uses the maps
 	closed bool

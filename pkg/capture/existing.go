@@ -37,7 +37,10 @@ func (c *Capture) Existing(reset bool) ([]Existing, error) {
 	defer c.looking.Unlock()
 	before := c.seen
 	c.seen = map[uint64]bool{} // what is gone need not be remembered
-	return c.existing(pids, reset, before)
+	scopes := c.scopesNow()
+	found, err := c.existing(pids, reset, before)
+	c.looked = scopes
+	return found, err
 }
 
 // ExistingOf is Existing for one process, for EventJoin.
@@ -78,7 +81,7 @@ func (c *Capture) existingHere(held *holders, reset bool, before map[uint64]bool
 	for i := range sockets {
 		s := &sockets[i]
 		by, ok := held.sockets[s.inode]
-		if !ok || !c.wouldCapture(s) || by.own && s.mark&c.config.Mark == c.config.Mark {
+		if !ok || !c.wouldCapture(s) || c.judged(s, by) || by.own && s.mark&c.config.Mark == c.config.Mark {
 			continue
 		}
 		known := before[s.cookie()]
@@ -108,6 +111,30 @@ func (c *Capture) wouldCapture(s *diagSocket) bool {
 	return c.maps.Ports.Lookup(s.remote.Port(), &one) == nil
 }
 
+// judged reports whether the hooks see to a socket, though it has the peer that it
+// was connected to. They go by the cgroup that a UDP socket was made in: where that
+// was in scope at the last look at all, it is a new one that leads nowhere, as what
+// it sends is refused and recorded.
+func (c *Capture) judged(s *diagSocket, by holder) bool {
+	return s.protocol != unix.IPPROTO_TCP && s.cgroup != 0 && s.cgroup == by.cgroup && c.wasInScope(by.dir)
+}
+
+// wasInScope reports whether a cgroup was in scope at the last look at all
+// processes. c.looking is held.
+func (c *Capture) wasInScope(dir string) bool {
+	for {
+		if id, err := cgroupID(dir); err == nil {
+			if s, ok := c.looked[id]; ok {
+				return s.says == scopeInclude
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
 // holders says which processes in scope hold which sockets, by inode, and in
 // which network namespaces to look for them.
 type holders struct {
@@ -116,8 +143,10 @@ type holders struct {
 }
 
 type holder struct {
-	pid uint32
-	own bool // in our own cgroup, so that the mark tells what is ours
+	pid    uint32
+	dir    string // of its cgroup
+	cgroup uint64 // the same; zero if it is gone
+	own    bool   // in our own cgroup, so that the mark tells what is ours
 }
 
 // heldBy looks through the descriptors of those processes that are in scope.
@@ -130,8 +159,8 @@ func (c *Capture) heldBy(pids []uint32) *holders {
 		if !ok || nearest(said, dir) != scopeInclude {
 			continue
 		}
-		id, err := cgroupID(dir)
-		if held.note(proc, holder{pid, err == nil && id == c.config.OwnCgroup}) {
+		id, _ := cgroupID(dir)
+		if held.note(proc, holder{pid, dir, id, id != 0 && id == c.config.OwnCgroup}) {
 			held.noteNetns(proc + "/ns/net")
 		}
 	}
@@ -154,12 +183,17 @@ func processes() (pids []uint32, err error) {
 
 func procDir(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
 
-// said is what the scope says, by directory.
-func (c *Capture) said() map[string]uint32 {
+// scopesNow is what was said of which cgroup. It is not written to any more.
+func (c *Capture) scopesNow() map[uint64]scope {
 	c.scoping.Lock()
 	defer c.scoping.Unlock()
+	return c.scopes
+}
+
+// said is what the scope says, by directory.
+func (c *Capture) said() map[string]uint32 {
 	said := map[string]uint32{}
-	for _, s := range c.scopes {
+	for _, s := range c.scopesNow() {
 		said[s.dir] = s.says
 	}
 	return said

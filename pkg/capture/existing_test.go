@@ -81,6 +81,21 @@ func TestExisting(t *testing.T) {
 	}
 }
 
+// TestExistingQUIC: a UDP socket that was connected before the first look was there
+// before us; of one that a workload connects later that is not said, as the hooks
+// have seen to it all along.
+func TestExistingQUIC(t *testing.T) {
+	w := newWorld(t, rewrite)
+	for look, want := range []int{1, 0} {
+		w.runAround(func() {
+			found, err := w.capture.Existing(false)
+			if err != nil || len(found) != want {
+				t.Errorf("look %d: %+v, %v, want %d", look, found, err, want)
+			}
+		}, []step{{Do: "socket", Kind: "udp"}, {Do: "connect", Addr: udp4}}, nil)
+	}
+}
+
 func (w *world) checkExisting(t *testing.T, found []Existing, pid uint32, protocol uint8, addr string) {
 	t.Helper()
 	if protocol == 0 {
