@@ -214,7 +214,8 @@ static __always_inline int reaches_us(struct bpf_sock_addr *ctx, const struct ad
 		if (i < listeners_ipv4 && four.port == port && (any || same(&four.addr, to)) &&
 		    check(ctx, &four, 1) == REASON_NONE)
 			return 1;
-		if (i < listeners_ipv6 && six.port == port && !ipv4 && check(ctx, &six, 0) == REASON_NONE)
+		if (i < listeners_ipv6 && six.port == port && !ipv4 &&
+		    check(ctx, &six, 0) == REASON_NONE)
 			return 1;
 	}
 	return 0;
@@ -826,7 +827,7 @@ static __always_inline int ends_on_loopback(struct bpf_sock *sk)
 {
 	struct addr to = connected_to(sk);
 
-	return is_local(&to) && !is_zero(&to);
+	return is_local(&to) && to.word[3]; /* a listener, which answers too, has no peer */
 }
 
 /*
