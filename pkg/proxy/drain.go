@@ -17,6 +17,10 @@ const lastWords = 2 * time.Second
 // next at once, whose answer tells it that there will be no other.
 const courtesy = 500 * time.Millisecond
 
+// welcome is the same for one that has had no request yet: its workload has just
+// made it for one, and would not ask again on another.
+const welcome = 5 * time.Second
+
 // settling is the connections that Settle waits for.
 type settling struct {
 	mu   sync.Mutex
@@ -108,9 +112,13 @@ func (c *conn) drain() {
 	}
 }
 
-// hurry leaves little time for the next request.
+// hurry leaves little time for the next request, and more for the first.
 func (c *conn) hurry() {
-	_ = c.raw.SetReadDeadline(time.Now().Add(min(courtesy, c.p.o.Timeouts.Idle)))
+	patience := courtesy
+	if c.requests.Load() == 0 {
+		patience = max(courtesy, min(welcome, c.p.o.Timeouts.Drain/2))
+	}
+	_ = c.raw.SetReadDeadline(time.Now().Add(min(patience, c.p.o.Timeouts.Idle)))
 }
 
 // draining reports whether no request may follow the one under way.

@@ -62,6 +62,29 @@ func TestDrainUnderWay(t *testing.T) {
 	}
 }
 
+// TestDrainFresh: a connection made for a request that is not there yet outlasts one
+// that had its requests.
+func TestDrainFresh(t *testing.T) {
+	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 20 * time.Second })
+	o := w.originFor(func(c net.Conn) {
+		for r := newReader(c); r.request(); {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf")
+		}
+	}, host)
+	w.use(policy.Intercept, w.openRoute())
+	used, fresh := w.tls(as{original: o.addr}, host), w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(used, plainGet)
+	expectRead(t, used, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf")
+	w.leave()
+	if got, err := io.ReadAll(used); err != nil || len(got) > 0 {
+		t.Errorf("the used one: %q, %v; want its end", got, err)
+	}
+	_, _ = io.WriteString(fresh, plainGet)
+	if got, err := io.ReadAll(fresh); err != nil || !strings.HasSuffix(string(got), "\r\n\r\nhalf") {
+		t.Errorf("the fresh one: %q, %v; want its answer", got, err)
+	}
+}
+
 // TestDrainNext: who could not know that the connection is to end, as it had its
 // answer's head before, gets the next answer too, which says so.
 func TestDrainNext(t *testing.T) {
