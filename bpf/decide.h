@@ -53,7 +53,8 @@ static __always_inline struct decision unavailable(__u8 reason)
 	return (struct decision){fail_open ? VERDICT_PASS : VERDICT_DENY, reason};
 }
 
-/* Whatever the fail policy says: it may not arrive, or its owner has seen to it that it would not. */
+/* Whatever the fail policy says: it may not arrive, or its owner has seen to it that it would not.
+ */
 static __always_inline struct decision refuse(__u8 reason)
 {
 	return (struct decision){VERDICT_DENY, reason};

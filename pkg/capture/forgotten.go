@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrForgotten means that every socket is laid to the root cgroup, so the egress
+// ErrForgotten is that every socket is laid to the root cgroup, so the egress
 // hook of a cgroup in scope, which refuses raw sockets, does not see its packets.
 // What stands at the root, and so all that redirects, works as before.
 var ErrForgotten = errors.New("the kernel has ceased to tell which cgroup a socket is of")
