@@ -57,4 +57,4 @@ func counterName(i uint32) string {
 }
 
 // lastKernelReason is the last entry of enum reason before REASON_END.
-const lastKernelReason = flow.ReasonBindRefused
+const lastKernelReason = flow.ReasonConnectUnseen

@@ -75,10 +75,10 @@ func (c *containers) run(cgroup, name string, options []string, args ...string) 
 	return id, c.w.do(c.w.cgroup, append(argv, args...)...)
 }
 
-// Containers of a real runtime call the partner through us: one that has no
-// network but its loopback, one with a wire past the host, and one that shares
-// the network of the host with another that is not in scope. The record names
-// the container.
+// Containers of a real runtime call the partner through us: one with a wire past
+// the host, and one that shares the network of the host with another that is not
+// in scope. One that has no network but its loopback has none by us either. The
+// record names the container.
 func TestSystemContainers(t *testing.T) {
 	w := newWorld(t)
 	slipped := w.watch()
@@ -86,7 +86,6 @@ func TestSystemContainers(t *testing.T) {
 	w.daemon()
 	wired := w.place()
 	for name, options := range map[string][]string{
-		"none":  nil,
 		"wired": {"--with-ns", "network:" + wired.Path()},
 		"host":  {"--net-host"},
 	} {
@@ -104,6 +103,13 @@ func TestSystemContainers(t *testing.T) {
 			}
 		})
 	}
+	id, r := c.run(w.work, "none", nil, "insist", partnerURL)
+	if r.code == 0 {
+		t.Error("a container without a network reached the partner")
+	}
+	w.find("the refusal", func(r *audit.Record) bool {
+		return r.Reason == "network_unreachable" && r.Process != nil && r.Process.Container == id
+	})
 	if n := slipped(); n != 0 {
 		t.Errorf("%d packets went past us", n)
 	}
