@@ -79,6 +79,8 @@ func (c *child) do(s step, r *result) (err error) {
 		return c.socket(s)
 	case "bind":
 		return unix.Bind(c.fd, c.sockaddr(s.Addr))
+	case "listen":
+		return unix.Listen(c.fd, 1)
 	case "connect":
 		return retry(func() error { return unix.Connect(c.fd, c.sockaddr(s.Addr)) })
 	case "nonblock":
