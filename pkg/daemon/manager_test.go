@@ -136,9 +136,25 @@ func (m *manager) launch(exe string) *process {
 	if len(m.files) > 0 {
 		setup += fmt.Sprintf("export LISTEN_PID=$$ LISTEN_FDS=%d LISTEN_FDNAMES=%s;", len(m.files), strings.Join(m.names, ":"))
 	}
-	files := m.files
+	files := m.duplicates()
 	m.mu.Unlock()
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
 	return m.w.launchWith(files, setup, exe)
+}
+
+// duplicates are what is kept, once more: it may be let go of meanwhile; m.mu is held.
+func (m *manager) duplicates() (files []*os.File) {
+	m.w.t.Helper()
+	for i, f := range m.files {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		must(m.w.t, err)
+		files = append(files, os.NewFile(uintptr(fd), m.names[i]))
+	}
+	return files
 }
 
 // A service that is restarted harms no call, and one that is killed refuses

@@ -40,22 +40,25 @@ func TestPrepareAgain(t *testing.T) {
 	if !slices.Equal(again().files(), made) {
 		t.Error("the same was made anew")
 	}
-	for name, change := range map[string]func(){
-		"another root":       func() { ours = next },
-		"another store":      func() { write(t, certifi, more, theirs) },
-		"a new store":        func() { write(t, filepath.Join(venv, "lib/python3.98/site-packages/certifi/cacert.pem"), theirs) },
-		"a store that went":  func() { must(t, os.RemoveAll(filepath.Join(venv, "lib/python3.98"))) },
-		"a copy cut":         func() { must(t, os.Truncate(s.source(certifi), 0)) },
-		"a copy overwritten": func() { write(t, s.source(certifi), theirs) },
-		"a bundle removed":   func() { must(t, os.Remove(s.Bundle())) },
-		"a keystore cut":     func() { must(t, os.Truncate(s.Keystore(), 3)) },
-		"the list cut":       func() { must(t, os.Truncate(s.Path(), 1)) },
-		"the memory cut":     func() { must(t, os.Truncate(s.path(preparedName), 5)) },
-		"the memory gone":    func() { must(t, os.Remove(s.path(preparedName))) },
+	for _, c := range []struct { // in this order
+		name   string
+		change func()
+	}{
+		{"another root", func() { ours = next }},
+		{"another store", func() { write(t, certifi, more, theirs) }},
+		{"a new store", func() { write(t, filepath.Join(venv, "lib/python3.98/site-packages/certifi/cacert.pem"), theirs) }},
+		{"a store that went", func() { must(t, os.RemoveAll(filepath.Join(venv, "lib/python3.98"))) }},
+		{"a copy cut", func() { must(t, os.Truncate(s.source(certifi), 0)) }},
+		{"a copy overwritten", func() { write(t, s.source(certifi), theirs) }},
+		{"a bundle removed", func() { must(t, os.Remove(s.Bundle())) }},
+		{"a keystore cut", func() { must(t, os.Truncate(s.Keystore(), 3)) }},
+		{"the list cut", func() { must(t, os.Truncate(s.Path(), 1)) }},
+		{"the memory cut", func() { must(t, os.Truncate(s.path(preparedName), 5)) }},
+		{"the memory gone", func() { must(t, os.Remove(s.path(preparedName))) }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			before := s.files()
-			change()
+			c.change()
 			s = again()
 			if slices.Equal(s.files(), before) {
 				t.Error("nothing was made anew")
