@@ -148,8 +148,9 @@ type origin struct {
 	resumed atomic.Int32
 	wg      sync.WaitGroup
 
-	mu   sync.Mutex
-	open []net.Conn
+	mu      sync.Mutex
+	open    []net.Conn
+	stopped bool
 }
 
 func newOrigin(t testing.TB, o *origin) *origin {
@@ -175,6 +176,7 @@ func newOriginAt(t testing.TB, o *origin, address string) *origin {
 func (o *origin) stop() {
 	_ = o.ln.Close()
 	o.mu.Lock()
+	o.stopped = true
 	for _, c := range o.open {
 		_ = c.Close()
 	}
@@ -190,7 +192,12 @@ func (o *origin) accept() {
 		}
 		o.mu.Lock()
 		o.open = append(o.open, c)
+		stopped := o.stopped
 		o.mu.Unlock()
+		if stopped { // accepted just before
+			_ = c.Close()
+			return
+		}
 		o.conns.Add(1)
 		o.wg.Go(func() { o.handle(c) })
 	}
