@@ -26,6 +26,7 @@ type origin struct {
 	received []byte
 	conns    int // connections accepted, handshake or not
 	open     []net.Conn
+	stopped  bool
 }
 
 // newOrigin starts an origin that serves each connection with serve; nil
@@ -51,6 +52,7 @@ func newOriginAt(t testing.TB, address string, config *tls.Config, serve func(ne
 func (o *origin) stop() {
 	_ = o.ln.Close()
 	o.mu.Lock()
+	o.stopped = true
 	for _, c := range o.open {
 		_ = c.Close()
 	}
@@ -74,7 +76,12 @@ func (o *origin) accept() {
 		o.mu.Lock()
 		o.conns++
 		o.open = append(o.open, c)
+		stopped := o.stopped
 		o.mu.Unlock()
+		if stopped { // accepted just before
+			_ = c.Close()
+			return
+		}
 		o.wg.Go(func() { o.handle(c) })
 	}
 }
