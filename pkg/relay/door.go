@@ -46,17 +46,21 @@ func (d *Door) Ready() <-chan struct{} { return d.ready }
 // Accept takes a connection; false where there is none yet, or an error, which is
 // net.ErrClosed once the listener is closed.
 func (d *Door) Accept() (a Accepted, ok bool, err error) {
-	var errno unix.Errno
-	if d.l.Control(func(fd uintptr) { a, errno = accept(fd) }) != nil {
-		return a, false, net.ErrClosed
+	for {
+		var errno unix.Errno
+		if d.l.Control(func(fd uintptr) { a, errno = accept(fd) }) != nil {
+			return a, false, net.ErrClosed
+		}
+		switch errno {
+		case 0:
+			return a, true, nil
+		case unix.EAGAIN:
+			return a, false, nil
+		case unix.EINTR, unix.ECONNABORTED: // others may wait, and Ready says nothing of them again
+			continue
+		}
+		return a, false, failure("accept4", errno)
 	}
-	switch errno {
-	case 0:
-		return a, true, nil
-	case unix.EAGAIN, unix.EINTR, unix.ECONNABORTED:
-		return a, false, nil
-	}
-	return a, false, failure("accept4", errno)
 }
 
 // Close ends the watching.
