@@ -22,15 +22,20 @@ type place struct {
 	moved chan struct{} // closed once there is another; nil: none will come
 }
 
-// Append writes a record to wherever records go now.
+// Append writes a record to wherever records go now. A place that closes under it
+// may have been left meanwhile.
 func (r *Records) Append(record *audit.Record) error {
 	for {
 		p := r.now()
 		err := p.append(record)
-		if p.moved == nil || !errors.Is(err, audit.ErrClosed) {
+		switch {
+		case !errors.Is(err, audit.ErrClosed):
+			return err
+		case p.moved != nil:
+			<-p.moved
+		case p == r.now():
 			return err
 		}
-		<-p.moved
 	}
 }
 

@@ -19,6 +19,25 @@ func (k *kept) Append(*audit.Record) error {
 	return nil
 }
 
+// overtaken is a trail that is left while a record is on its way to it.
+type overtaken struct{ leave func() }
+
+func (o *overtaken) Append(*audit.Record) error {
+	o.leave()
+	return audit.ErrClosed
+}
+
+// TestRecordsOvertaken: a record that was on its way to a place as that was left
+// goes to the next one.
+func TestRecordsOvertaken(t *testing.T) {
+	var r Records
+	next := &kept{room: 1}
+	r.MoveTo(&overtaken{func() { r.Hold(); r.MoveTo(next) }})
+	if err := r.Append(&audit.Record{}); err != nil || next.written != 1 {
+		t.Errorf("%v, and %d written in the next place", err, next.written)
+	}
+}
+
 // TestRecordsWait: before the first place and between two a record waits for the
 // next; where none will come it fails.
 func TestRecordsWait(t *testing.T) {
