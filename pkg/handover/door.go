@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/control"
 )
@@ -48,7 +49,11 @@ func listen(path string, before *os.File) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, os.Chmod(path, 0o600)
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // File is a duplicate of the door; the caller closes it.
@@ -73,13 +78,15 @@ func (d *Door) Serve(ctx context.Context, terms func() (*Terms, error), come cha
 	defer stop()
 	for {
 		conn, err := d.socket.AcceptUnix()
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				report(err)
-			}
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		s, err := meet(conn, terms)
+		if err != nil { // out of descriptors, it may be: who comes waits
+			report(err)
+			pause(ctx)
+			continue
+		}
+		s, err := meet(ctx, conn, terms)
 		if err != nil {
 			report(err)
 			continue
@@ -93,8 +100,16 @@ func (d *Door) Serve(ctx context.Context, terms func() (*Terms, error), come cha
 	}
 }
 
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+}
+
 // meet finds out who it is and whether it could go on where we stop.
-func meet(conn *net.UnixConn, terms func() (*Terms, error)) (*Successor, error) {
+func meet(ctx context.Context, conn *net.UnixConn, terms func() (*Terms, error)) (*Successor, error) {
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	s := &Successor{line: newLine(conn)}
 	if err := s.agree(terms); err != nil {
 		s.Refuse(err)

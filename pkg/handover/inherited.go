@@ -48,13 +48,13 @@ func (i *Inherited) add(kinds []Kind, files []*os.File) error {
 		case KindGuest:
 			i.addGuest(f)
 		case KindControl:
-			i.control = f
+			putFile(&i.control, f)
 		case KindHandover:
-			i.door = f
+			putFile(&i.door, f)
 		case KindLock:
-			i.lock = f
+			putFile(&i.lock, f)
 		case KindPins:
-			i.pins = f
+			putFile(&i.pins, f)
 		default:
 			i.addListener(what, f)
 		}
@@ -171,6 +171,14 @@ func (i *Inherited) TakeControl() *os.File { return takeFile(&i.control) }
 // Regain takes the control socket back that a successor was offered and did not
 // keep.
 func (i *Inherited) Regain(f *Files) { i.control = f.take(KindControl) }
+
+// putFile keeps the newest: what the service manager kept may be handed over too.
+func putFile(to **os.File, f *os.File) {
+	if *to != nil {
+		_ = (*to).Close()
+	}
+	*to = f
+}
 
 func takeFile(from **os.File) *os.File {
 	f := *from

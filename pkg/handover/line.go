@@ -17,9 +17,9 @@ import (
 const Patience = 30 * time.Second
 
 // Longest is how long the daemon that runs may be busy with a hand-over, beside
-// what its duties take to be left: it waits twice for a step, once for a
-// successor's end and for the trail, and for what it sends.
-const Longest = 5 * Patience
+// what its duties take to be left: it waits twice for a step and twice for a
+// successor's end, for the trail, and for what it sends.
+const Longest = 6 * Patience
 
 // line is what two daemons say to one another when one relieves the other:
 // messages, some with descriptors.
@@ -162,11 +162,22 @@ func (l *line) receive(patience time.Duration) (*message, error) {
 // await waits for a step.
 func (l *line) await(s step) error {
 	m, err := l.receive(Patience)
-	if err == nil && m.Step != s {
-		closeAll(m.files)
-		err = fmt.Errorf("%q came where %q was due", m.Step, s)
+	if err != nil {
+		return err
 	}
-	return err
+	closeAll(m.files) // of a version that sends some with it
+	if m.Step != s {
+		return fmt.Errorf("%q came where %q was due", m.Step, s)
+	}
+	return nil
+}
+
+// ended waits for the end of the other side, whatever it says until then, and
+// reports whether it came in time. The decoder is of no use after a deadline.
+func (l *line) ended(patience time.Duration) bool {
+	_ = l.conn.SetReadDeadline(time.Now().Add(patience))
+	_, err := io.Copy(io.Discard, l.conn)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // hungUp reports whether an error is that the other side is not there any more. One

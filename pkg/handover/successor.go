@@ -45,12 +45,11 @@ func (s *Successor) Yield(serves func()) (*Remote, error) {
 // End makes sure that a successor that failed to take up our duties will not come
 // to itself once we have taken them up again.
 func (s *Successor) End(why error) {
-	if errors.Is(why, os.ErrDeadlineExceeded) {
-		_ = unix.Kill(s.PID, unix.SIGKILL) // the line is open, so the pid is still its own
+	if !errors.Is(why, os.ErrDeadlineExceeded) && s.line.ended(Patience) {
+		return
 	}
-	for why = nil; why == nil; {
-		_, why = s.line.receive(Patience) // until the kernel has closed its end
-	}
+	_ = unix.Kill(s.PID, unix.SIGKILL) // the line is open, so the pid is still its own
+	s.line.ended(Patience)             // once the kernel has closed what it had, locks too
 }
 
 // Refuse tells a successor why it does not take over, and closes it.
