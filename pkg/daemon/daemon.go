@@ -92,12 +92,18 @@ type loaded struct {
 	secrets  error // a secret that can't be read any more
 }
 
+func newDaemon(o Options) *Daemon {
+	return &Daemon{
+		o: o, since: time.Now(), existing: newExisting(), unseen: make(chan struct{}, 1),
+		successors: make(chan *handover.Successor), heirs: make(chan *handover.Successor),
+	}
+}
+
 // Start brings a Daemon up to where it serves. On an error nothing stays behind
 // that was not there before, and a daemon that it was to relieve goes on. Run it
 // next.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{o: o, since: time.Now(), existing: newExisting()}
-	d.successors, d.heirs = make(chan *handover.Successor), make(chan *handover.Successor)
+	d := newDaemon(o)
 	steps := []func(context.Context) error{
 		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.listenGuests, d.openListeners,
 		d.openNamespaces, d.relieve, d.openTrail, d.openReplays, d.openScopes, d.openControl, d.openHandover, d.confirm,
