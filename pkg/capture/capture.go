@@ -58,7 +58,7 @@ type Config struct {
 type Capture struct {
 	config Config
 	maps   outwardenMaps
-	pinned *os.File    // the directory; its flock says that we hold it
+	pinned *os.File    // the directory; its flock says that we hold it; Mend changes it under scoping
 	links  []link.Link // of the hooks, so that they stay where the pins are wiped
 	fence  *ebpf.Program
 
@@ -84,8 +84,13 @@ type Capture struct {
 }
 
 // Lock is the lock of the pinned state: whoever has a descriptor of it, a
-// duplicate too, holds it. It is valid until Close.
-func (c *Capture) Lock() *os.File { return c.pinned }
+// duplicate too, holds it. It is valid until Close, or a Mend of a directory that
+// is gone.
+func (c *Capture) Lock() *os.File {
+	c.scoping.Lock()
+	defer c.scoping.Unlock()
+	return c.pinned
+}
 
 // Close lets go of the kernel side and leaves it in place: the programs go on
 // and, once the listeners are closed, answer by the fail policy. Lookup finds

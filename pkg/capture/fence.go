@@ -50,8 +50,8 @@ func isBelow(dir string, dirs map[string]bool) bool {
 	}
 }
 
-// raiseFences attaches the egress program where it is wanted and is not yet.
-// c.scoping is held.
+// raiseFences attaches the egress program where it is wanted and is not yet, but for
+// cgroups that have gone meanwhile: nobody is in those. c.scoping is held.
 func (c *Capture) raiseFences(want map[uint64]string) error {
 	for id, dir := range want {
 		if c.fences[id] != nil {
@@ -59,6 +59,9 @@ func (c *Capture) raiseFences(want map[uint64]string) error {
 		}
 		h := egress(c.fence)
 		l, err := h.link(dir, fencePin(c.config.PinDir, id)) // a successor that failed may have left one
+		if err != nil && !(scope{dir: dir}).stands(id) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("attach egress to %s: %w", dir, h.blocked(dir, err))
 		}

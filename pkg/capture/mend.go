@@ -3,7 +3,6 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -46,15 +45,20 @@ func (c *Capture) brokenFences() (broken []string) {
 	return broken
 }
 
-// Mend puts back what Broken found. What still stands is not interrupted: pins
-// are made anew from the descriptors that we hold, and only links that were
-// detached are attached anew. It must not run at the same time as Close.
+// Mend puts back what Broken finds once nobody else is at work on the pins: a
+// successor that takes them over has none for a moment, and its programs are to
+// stay. What still stands is not interrupted: pins are made anew from the
+// descriptors that we hold, and only links that were detached are attached anew. It
+// must not run at the same time as Close.
 func (c *Capture) Mend() error {
 	parent, err := lockParent(c.config.PinDir)
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
+	if len(c.Broken()) == 0 {
+		return nil
+	}
 	c.scoping.Lock()
 	defer c.scoping.Unlock()
 	if err := errors.Join(c.remakeDir(), c.repinMaps(), c.repinLinks()); err != nil {
@@ -158,9 +162,7 @@ func (c *Capture) refence() error {
 			return err
 		}
 	}
-	want := outermost(c.scopes)
-	maps.DeleteFunc(want, func(id uint64, _ string) bool { return !c.scopes[id].stands(id) })
-	return c.raiseFences(want)
+	return c.raiseFences(outermost(c.scopes))
 }
 
 func closeAll(links []link.Link) error {

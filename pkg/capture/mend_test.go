@@ -116,6 +116,40 @@ func TestScopeGone(t *testing.T) {
 	}
 }
 
+// TestScopeGoesMeanwhile: a cgroup that goes between the look for it and the fence
+// is in nobody's way.
+func TestScopeGoesMeanwhile(t *testing.T) {
+	w := newWorld(t, rewrite)
+	unit := netnstest.Subgroup(t, w.outside, "unit")
+	id, err := cgroupID(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(unit); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.capture.raiseFences(map[uint64]string{id: unit}); err != nil {
+		t.Error(err)
+	}
+	if w.capture.fences[id] != nil {
+		t.Error("what is gone is fenced")
+	}
+}
+
+// TestMendOfTheWhole: where nothing is broken any more the programs stay, which may
+// be a successor's by now.
+func TestMendOfTheWhole(t *testing.T) {
+	w := newWorld(t, rewrite)
+	pin := w.pin("connect4")
+	before := pinnedProgram(pin)
+	if err := w.capture.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if after := pinnedProgram(pin); before == 0 || after != before {
+		t.Errorf("program %d stands where %d stood", after, before)
+	}
+}
+
 // TestMendNAT: the hook that backend nft alone has is looked after like the others.
 func TestMendNAT(t *testing.T) {
 	w := newWorld(t, nft)
