@@ -30,7 +30,7 @@ func quiet(t *testing.T) *Daemon {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	d := &Daemon{o: Options{Config: path, Log: log}, existing: newExisting()}
+	d := newDaemon(Options{Config: path, Log: log})
 	if err := d.loadConfig(t.Context()); err != nil {
 		t.Fatal(err)
 	}

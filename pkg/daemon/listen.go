@@ -218,11 +218,13 @@ func (d *Daemon) openCapture(ports []uint16) error {
 }
 
 // tag makes a set known to the hooks.
-func tag(hooks *capture.Capture, s *set) (err error) {
+func tag(hooks *capture.Capture, s *set) error {
 	for _, l := range s.sockets {
-		if s.netns, err = hooks.TagListener(l); err != nil {
+		netns, err := hooks.TagListener(l)
+		if err != nil {
 			return err
 		}
+		s.netns = netns
 	}
 	return nil
 }

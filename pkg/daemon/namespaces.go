@@ -65,32 +65,26 @@ func (d *Daemon) openNamespaces(context.Context) error {
 		arrivals: make(chan flow.Flow, mostWaiting), looks: make(chan struct{}, 1),
 		failed: map[process.Netns]time.Time{}, sets: map[process.Netns]*set{}, known: map[process.Netns]bool{home: true},
 	}
-	return d.namespaces.adopt(d.inherited.TakeOthers())
+	d.namespaces.adopt(d.inherited.TakeOthers())
+	return nil
 }
 
-// adopt takes over the sets of a daemon before us. One on other addresses than ours
-// is of no use: no hook leads there.
-func (n *namespaces) adopt(sockets map[process.Netns][]*net.TCPListener) error {
+// adopt takes over the sets of a daemon before us. What is of no use is let go of,
+// and its namespace looked for anew: no workload can make of its own one a reason
+// for us not to start.
+func (n *namespaces) adopt(sockets map[process.Netns][]*net.TCPListener) {
 	n.turn.Lock()
 	defer n.turn.Unlock()
 	for ns, ls := range sockets {
 		s := &set{sockets: ls}
-		if slices.ContainsFunc(ls, func(l *net.TCPListener) bool { return !n.listeners.home().has(addrOf(l)) }) {
-			s.close()
+		if !n.takeOver(s) {
+			n.drop(s)
 			n.letGo(ns)
 			continue
-		}
-		n.listeners.add(s) // which closes it from now on
-		if err := n.redirectAgain(s); err != nil {
-			return err
-		}
-		if err := tag(n.hooks, s); err != nil {
-			return err
 		}
 		n.sets[ns] = s
 		n.learn(ns)
 	}
-	return nil
 }
 
 // started takes note of a process that executes a program. It does not block.
@@ -108,15 +102,35 @@ func (n *namespaces) missed(f *flow.Flow) {
 	}
 }
 
-// redirectAgain does what the backend needs beside listeners that we were handed.
-func (n *namespaces) redirectAgain(s *set) error {
+// takeOver reports whether a set that we were handed is of use. To one on other
+// addresses than ours no hook leads.
+func (n *namespaces) takeOver(s *set) bool {
+	if slices.ContainsFunc(s.sockets, func(l *net.TCPListener) bool { return !n.listeners.home().has(addrOf(l)) }) {
+		return false
+	}
 	file, err := process.OpenNetnsOf(s.sockets[0])
-	if err != nil {
+	if err == nil {
+		err = errors.Join(n.equip(s, file), file.Close())
+	}
+	n.log("network namespace", err)
+	return err == nil && n.listeners.add(s)
+}
+
+// equip does what else is needed in a namespace before connects are led to a set.
+func (n *namespaces) equip(s *set, file *os.File) (err error) {
+	if s.leave, err = n.redirect(file); err != nil {
 		return err
 	}
-	defer file.Close()
-	s.leave, err = n.redirect(file)
-	return err
+	return tag(n.hooks, s)
+}
+
+// drop undoes equip, and closes the set.
+func (n *namespaces) drop(s *set) {
+	s.close()
+	if s.leave != nil {
+		s.leave()
+	}
+	n.hooks.LeaveNetns(s.netns)
 }
 
 func (n *namespaces) announce(f *flow.Flow) {
@@ -205,23 +219,14 @@ func (n *namespaces) open(ctx context.Context, file *os.File, cgroup uint64) err
 		return errMany
 	}
 	s, taken := listenIn(ctx, file, n.listeners.addrs(), n.hooks.Control)
-	leave, err := n.redirect(file)
-	if err == nil {
-		err = tag(n.hooks, s)
-	}
-	if err != nil || len(s.sockets) == 0 {
-		s.close()
-		if leave != nil {
-			leave()
-		}
-		n.hooks.LeaveNetns(s.netns)
+	s.cgroup = cgroup
+	if err := n.equip(s, file); err != nil || len(s.sockets) == 0 {
+		n.drop(s)
 		n.fail(ns)
 		return errors.Join(taken, err)
 	}
-	s.cgroup, s.leave = cgroup, leave
-	if !n.listeners.add(s) { // which has closed it
-		leave()
-		n.hooks.LeaveNetns(s.netns)
+	if !n.listeners.add(s) { // all are closed
+		n.drop(s)
 		return taken
 	}
 	n.learn(ns)
@@ -280,8 +285,7 @@ func (n *namespaces) abandon(ns process.Netns, s *set) bool {
 	delete(n.sets, ns)
 	n.letGo(ns)
 	n.listeners.remove(s)
-	s.leave()
-	n.hooks.LeaveNetns(s.netns)
+	n.drop(s)
 	return true
 }
 
