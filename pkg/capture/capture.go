@@ -64,9 +64,11 @@ type Capture struct {
 
 	home atomic.Uint64 // network namespace of the first tagged listener
 
+	tagging sync.Mutex                         // one listener at a time, as the routes of its namespace may take long to read
+	left    map[uint64]map[outwardenRoute]bool // routes by network namespace that an earlier process wrote, and no feed has taken; nil: not listed yet; guarded by tagging
+
 	mu    sync.Mutex
-	feeds map[uint64]*feed                   // routes by network namespace
-	left  map[uint64]map[outwardenRoute]bool // the same that an earlier process wrote, and no feed has taken; nil: not listed yet
+	feeds map[uint64]*feed // by network namespace
 
 	scoping sync.Mutex           // one change of the scope at a time
 	scopes  map[uint64]scope     // what this process has said, by cgroup id

@@ -34,11 +34,9 @@ type feed struct {
 }
 
 // feedRoutes starts the feed of the namespace that a socket is in, once. The
-// first filling is done when it returns.
+// first filling is done when it returns. c.tagging is held.
 func (c *Capture) feedRoutes(fd int, cookie uint64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.feeds[cookie] != nil {
+	if c.feedOf(cookie) != nil {
 		return nil
 	}
 	ns, err := netnsOfSocket(fd)
@@ -61,11 +59,20 @@ func (c *Capture) feedRoutes(fd int, cookie uint64) error {
 		f.handle.Close()
 		return err
 	}
+	c.mu.Lock()
 	c.feeds[cookie] = f
+	c.mu.Unlock()
 	changed := make(chan struct{}, 1)
 	c.work.Go(func() { f.listen(changed) })
 	c.work.Go(func() { c.follow(f, changed) })
 	return nil
+}
+
+// feedOf is the feed of a namespace; nil if there is none.
+func (c *Capture) feedOf(cookie uint64) *feed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.feeds[cookie]
 }
 
 func newFeed(ns netns.NsHandle, cookie uint64) (*feed, error) {
@@ -206,7 +213,7 @@ func (c *Capture) LeaveNetns(netns uint64) {
 }
 
 // takeLeft is what an earlier process has written about a namespace. All of it is
-// listed once, as many namespaces may come at once. c.mu is held.
+// listed once, as many namespaces may come at once. c.tagging is held.
 func (c *Capture) takeLeft(netns uint64) (map[outwardenRoute]bool, error) {
 	if c.left == nil {
 		var err error
@@ -239,14 +246,14 @@ func (c *Capture) routes() (map[uint64]map[outwardenRoute]bool, error) {
 // forgetRoutes removes what is written about namespaces in which we have no
 // listener: an earlier process had, or it is gone.
 func (c *Capture) forgetRoutes() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.tagging.Lock()
+	defer c.tagging.Unlock()
 	of, err := c.routes()
 	if err != nil {
 		return // the map changed meanwhile; they go the next time
 	}
 	for netns, routes := range of {
-		if c.feeds[netns] == nil {
+		if c.feedOf(netns) == nil {
 			c.remove(routes)
 		}
 	}

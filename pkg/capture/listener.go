@@ -33,6 +33,8 @@ func (c *Capture) tag(fd int, addr net.Addr) (netns uint64, err error) {
 	if proto, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || proto != unix.IPPROTO_TCP {
 		return 0, fmt.Errorf("protocol %d, want plain TCP (ListenConfig.SetMultipathTCP(false))", proto)
 	}
+	c.tagging.Lock()
+	defer c.tagging.Unlock()
 	if netns, err = c.netnsCookie(fd, addr); err != nil {
 		return 0, err
 	}
@@ -73,14 +75,13 @@ func (c *Capture) netnsCookie(fd int, listener net.Addr) (uint64, error) {
 
 // askNetnsCookie connects a UDP socket of our own to the listener's address,
 // in its namespace. Nothing is sent, but the connect hook writes the namespace down.
+// c.tagging is held.
 func (c *Capture) askNetnsCookie(fd int, listener net.Addr) (uint64, error) {
 	ns, err := netnsOfSocket(fd)
 	if err != nil {
 		return 0, err
 	}
 	defer ns.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if err := in(ns, func() error { return c.touch(listener.String()) }); err != nil {
 		return 0, err
 	}

@@ -82,8 +82,6 @@ func (c *Capture) Reaches(netns uint64, to netip.Addr) bool {
 	if c.closed {
 		return false
 	}
-	c.mu.Lock()
-	f := c.feeds[netns]
-	c.mu.Unlock()
+	f := c.feedOf(netns)
 	return f != nil && f.reaches(to)
 }

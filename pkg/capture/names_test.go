@@ -176,17 +176,19 @@ func TestMadeMeanwhile(t *testing.T) {
 
 // TestCoveredByNearest: the nearest of a cgroup and its ancestors that is named decides.
 func TestCoveredByNearest(t *testing.T) {
-	says := map[string]uint32{"/m/pods": scopeInclude, "/m/pods/ours": scopeExclude, "/m/pods/ours/guest": scopeInclude}
+	c := &Capture{config: Config{CgroupRoot: "/m"}, scopes: map[uint64]scope{
+		1: {"/m/pods", scopeInclude}, 2: {"/m/pods/ours", scopeExclude}, 3: {"/m/pods/ours/guest", scopeInclude},
+	}}
 	for cgroup, want := range map[string]bool{
 		"/pods": true, "/pods/a/b": true, "/pods/ours": false, "/pods/ours/x": false, "/pods/ours/guest/y": true,
 		"/podsX": false, "/": false, "": false,
 	} {
-		if got := covered("/m", cgroup, says); got != want {
+		if got := c.Covers(cgroup); got != want {
 			t.Errorf("%q is covered: %v, want %v", cgroup, got, want)
 		}
 	}
-	says["/m"] = scopeInclude
-	if !covered("/m", "/", says) || !covered("/m", "/anything/else", says) || covered("/m", "/pods/ours/x", says) {
+	c.scopes[4] = scope{"/m", scopeInclude}
+	if !c.Covers("/") || !c.Covers("/anything/else") || c.Covers("/pods/ours/x") {
 		t.Error("a scope of everything is not everything but what is exempt")
 	}
 }

@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -99,6 +100,28 @@ func TestOneLookAtRoutes(t *testing.T) {
 	w.capture.maps.Routes = whole
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReaches: a namespace's own routes tell where it can go, also while those of
+// another are read for the first time, of which there may be very many.
+func TestReaches(t *testing.T) {
+	w := newWorld(t, rewrite)
+	ns, beyond := netnstest.New(t), netnstest.New(t)
+	ns.Veth(beyond, prefixes("10.1.0.1/24"), prefixes("10.1.0.2/24"))
+	netns, err := w.capture.TagListener(w.listenElse(ns, w.config.Listen[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.capture.tagging.Lock()
+	defer w.capture.tagging.Unlock()
+	for addr, want := range map[string]bool{"10.1.0.77": true, "203.0.113.10": false, "2001:db8::1": false} {
+		if got := w.capture.Reaches(netns, netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s is reached: %v, want %v", addr, got, want)
+		}
+	}
+	if w.capture.Reaches(netns+1000, netip.MustParseAddr("10.1.0.77")) {
+		t.Error("a namespace that nobody knows reaches somebody")
 	}
 }
 

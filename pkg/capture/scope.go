@@ -102,28 +102,7 @@ func (c *Capture) Scope() (included, excluded []string) {
 // below the mount: the nearest of it and its ancestors that is named decides, as
 // it does in the hooks.
 func (c *Capture) Covers(cgroup string) bool {
-	c.scoping.Lock()
-	defer c.scoping.Unlock()
-	says := map[string]uint32{}
-	for _, s := range c.scopes {
-		says[s.dir] = s.says
-	}
-	return covered(filepath.Clean(c.config.CgroupRoot), cgroup, says)
-}
-
-// covered decides by what was said of the directories.
-func covered(root, cgroup string, says map[string]uint32) bool {
-	if cgroup == "" {
-		return false
-	}
-	for dir := filepath.Join(root, cgroup); ; dir = filepath.Dir(dir) {
-		if said := says[dir]; said != 0 {
-			return said == scopeInclude
-		}
-		if len(dir) <= len(root) {
-			return false
-		}
-	}
+	return cgroup != "" && nearest(c.said(), filepath.Join(c.config.CgroupRoot, cgroup)) == scopeInclude
 }
 
 // rescope makes next the scope; write tells the hooks. The egress program
