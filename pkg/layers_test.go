@@ -33,7 +33,7 @@ var house = []struct {
 	{"L1", []string{"capture", "netfilter", "egress", "dns", "process", "authority", "trust", "vault", "geo", "h2", "wire", "relay"}},
 	{"L2", []string{"policy", "inject", "scrub", "upstream", "audit", "anomaly", "workload", "verify"}},
 	{"L3", []string{"proxy"}},
-	{"L4", []string{"config", "control", "handover"}},
+	{"L4", []string{"config", "control", "handover", "snapshot"}},
 	{"L5", []string{"daemon"}},
 	{"cmd", []string{"cmd/outwarden", "cmd/partnerapi"}},
 }

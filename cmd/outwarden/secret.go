@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/outwarden/outwarden/pkg/config"
-	"github.com/outwarden/outwarden/pkg/daemon"
+	"github.com/outwarden/outwarden/pkg/snapshot"
 )
 
 func newSecretCmd(e *env) *cobra.Command {
@@ -55,11 +55,11 @@ func printPlaceholder(ctx context.Context, e *env, cfg *config.Config, route, na
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return err
 	}
-	minter, err := daemon.OpenMinter(ctx, cfg.StateDir)
+	minter, err := snapshot.OpenMinter(ctx, cfg.StateDir)
 	if err != nil {
 		return err
 	}
-	placeholder, err := daemon.Placeholder(minter, r, in)
+	placeholder, err := snapshot.Placeholder(minter, r, in)
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,6 @@ func TestBesideReload(t *testing.T) {
 	if err := os.MkdirAll(d.loaded.config.StateDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.signingFor(&config.Config{}); err != nil {
-		t.Fatal(err)
-	}
 	defer d.closeReplays()
 	next := *d.loaded.config
 	next.Routes = []config.Route{{Sign: &config.Sign{RefuseReplays: true}}}
@@ -56,7 +53,7 @@ func TestBesideReload(t *testing.T) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.loaded = loaded{config: &next}
-		if _, err := d.signingFor(&next); err != nil {
+		if err := d.rememberReplays(&next); err != nil {
 			t.Error(err)
 		}
 	})

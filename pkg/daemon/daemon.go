@@ -19,6 +19,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/handover"
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/snapshot"
 	"github.com/outwarden/outwarden/pkg/trust"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
@@ -62,7 +63,7 @@ type Daemon struct {
 	upstreams   *upstream.Pool
 	proxy       *proxy.Proxy
 	records     handover.Records // where the proxy's go
-	signing     *signing
+	signing     *snapshot.Signing
 	duties
 
 	door       *handover.Door           // successors come here; nil: none can
@@ -86,7 +87,7 @@ type Daemon struct {
 type loaded struct {
 	config   *config.Config
 	warnings []string
-	readings *readings // that went into the snapshot
+	readings *snapshot.Readings // that went into the proxy's snapshot
 	at       time.Time
 	failed   error // of the newest reload, if that did not take effect
 	secrets  error // a secret that can't be read any more
@@ -94,7 +95,7 @@ type loaded struct {
 
 func newDaemon(o Options) *Daemon {
 	return &Daemon{
-		o: o, since: time.Now(), existing: newExisting(), unseen: make(chan struct{}, 1),
+		o: o, since: time.Now(), existing: newExisting(), signing: snapshot.NewSigning(), unseen: make(chan struct{}, 1),
 		successors: make(chan *handover.Successor), heirs: make(chan *handover.Successor),
 	}
 }

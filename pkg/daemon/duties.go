@@ -64,14 +64,6 @@ func (d *Daemon) closeTrail() {
 // trailDir is where the segments of the trail lie.
 func trailDir(c *config.Config) string { return filepath.Join(c.StateDir, "audit") }
 
-// openReplays goes on with the signatures that the daemon before us has seen.
-func (d *Daemon) openReplays(context.Context) error {
-	if seen := d.signing.seen.Load(); d.predecessor != nil && seen != nil {
-		return seen.Resume()
-	}
-	return nil
-}
-
 func (d *Daemon) openScopes(context.Context) error {
 	d.later(d.closeScopes)
 	return d.beginScopes()
@@ -162,7 +154,7 @@ func (d *Daemon) leaveDuties() {
 	d.control.Leave()
 	d.scopes.end()
 	d.unwatch()
-	if seen := d.signing.seen.Load(); seen != nil {
+	if seen := d.signing.Seen.Load(); seen != nil {
 		d.report("replay cache", seen.Suspend())
 	}
 	d.records.Hold()
@@ -176,7 +168,7 @@ func (d *Daemon) resumeDuties() error {
 	if err := d.beginTrail(); err != nil {
 		return err
 	}
-	if seen := d.signing.seen.Load(); seen != nil {
+	if seen := d.signing.Seen.Load(); seen != nil {
 		if err := seen.Resume(); err != nil {
 			return err
 		}

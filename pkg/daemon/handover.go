@@ -64,7 +64,7 @@ func (d *Daemon) handOver(s *handover.Successor) (relieved bool, err error) {
 		return false, nil
 	}
 	d.records.MoveTo(next)
-	if seen := d.signing.seen.Load(); seen != nil {
+	if seen := d.signing.Seen.Load(); seen != nil {
 		seen.HandTo(next.Accept)
 	}
 	d.relieved, d.heir = true, s

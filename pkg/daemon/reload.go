@@ -12,6 +12,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/snapshot"
 	"github.com/outwarden/outwarden/pkg/trust"
 )
 
@@ -49,8 +50,8 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	if err := d.fixed(d.loaded.config, cfg); err != nil {
 		return nil, err
 	}
-	readings := newReadings(cfg)
-	snapshot, err := d.buildSnapshot(ctx, cfg, readings)
+	readings := snapshot.NewReadings(cfg)
+	next, err := d.buildSnapshot(ctx, cfg, readings)
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +63,9 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 		return nil, errors.Join(err, d.changeHost(d.loaded.config))
 	}
 	d.resolver.current.Store(resolver)
-	d.proxy.SetSnapshot(snapshot)
+	d.proxy.SetSnapshot(next)
 	d.upstreams.Retire()
-	return &loaded{config: cfg, warnings: append(texts(warnings), readings.short...), readings: readings, at: time.Now()}, nil
+	return &loaded{config: cfg, warnings: append(texts(warnings), readings.Warnings()...), readings: readings, at: time.Now()}, nil
 }
 
 // fixed refuses changes that only a restart can make: of what a successor cannot
@@ -160,17 +161,17 @@ func (d *Daemon) renewSecrets(ctx context.Context) {
 // takeChanged builds the snapshot anew if anything in it has changed. A look that
 // finds nothing costs one stat for each secret and file, whatever the routes.
 func (d *Daemon) takeChanged(ctx context.Context) (bool, error) {
-	changed, err := d.loaded.readings.changed(ctx)
+	changed, err := d.loaded.readings.Changed(ctx)
 	if err != nil || !changed {
 		return false, err
 	}
-	next := d.loaded.readings.again()
-	snapshot, err := d.buildSnapshot(ctx, d.loaded.config, next)
+	readings := d.loaded.readings.Again()
+	next, err := d.buildSnapshot(ctx, d.loaded.config, readings)
 	if err != nil {
 		return false, err
 	}
-	d.loaded.readings = next
-	d.proxy.SetSnapshot(snapshot)
+	d.loaded.readings = readings
+	d.proxy.SetSnapshot(next)
 	d.upstreams.Retire()
 	return true, nil
 }

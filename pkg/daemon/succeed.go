@@ -125,7 +125,7 @@ type keeper struct {
 }
 
 func (k keeper) Accept(m replay.Message, at, now time.Time) error {
-	seen := k.d.signing.seen.Load()
+	seen := k.d.signing.Seen.Load()
 	if seen == nil { // routes refuse no replays any more
 		return nil
 	}

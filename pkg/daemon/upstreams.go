@@ -12,6 +12,7 @@ import (
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/relay"
+	"github.com/outwarden/outwarden/pkg/snapshot"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -56,13 +57,13 @@ func (d *Daemon) isListener(a netip.AddrPort) bool { return d.listeners.home().h
 
 func (d *Daemon) buildProxy(ctx context.Context) error {
 	d.later(d.closeReplays)
-	d.loaded.readings = newReadings(d.loaded.config)
-	snapshot, err := d.buildSnapshot(ctx, d.loaded.config, d.loaded.readings)
+	d.loaded.readings = snapshot.NewReadings(d.loaded.config)
+	first, err := d.buildSnapshot(ctx, d.loaded.config, d.loaded.readings)
 	if err != nil {
 		return err
 	}
-	d.loaded.warnings = append(d.loaded.warnings, d.loaded.readings.short...)
-	for _, w := range d.loaded.readings.short {
+	d.loaded.warnings = append(d.loaded.warnings, d.loaded.readings.Warnings()...)
+	for _, w := range d.loaded.readings.Warnings() {
 		d.o.Log.Warn(w)
 	}
 	d.processes = process.NewResolver(process.Options{})
@@ -72,7 +73,7 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain},
 		OnDefect: func(err error) { d.report("proxy", err) },
 	})
-	d.proxy.SetSnapshot(snapshot)
+	d.proxy.SetSnapshot(first)
 	d.later(func() { d.report("drain", d.proxy.Close()) })
 	return nil
 }

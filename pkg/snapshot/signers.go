@@ -1,8 +1,6 @@
-package daemon
+package snapshot
 
 import (
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,10 +14,13 @@ import (
 	"github.com/outwarden/outwarden/pkg/sigv4"
 )
 
-// signing is what the signatures of all routes have in common, over reloads.
-type signing struct {
+// Signing is what the signatures of all routes have in common, over reloads.
+type Signing struct {
+	// Seen are the signatures of workloads that were seen. It must be set before a
+	// route that refuses replays is built; who sets it closes it.
+	Seen atomic.Pointer[replay.Cache]
+
 	seconds, millis, aws *replay.Clock
-	seen                 atomic.Pointer[replay.Cache] // nil until a route refuses replays
 }
 
 // How far times of signatures may run ahead of the clock, so that they rise with
@@ -30,54 +31,12 @@ const (
 	awsAhead = 5 * time.Second
 )
 
-func newSigning() *signing {
-	return &signing{
+// NewSigning returns clocks that begin now.
+func NewSigning() *Signing {
+	return &Signing{
 		seconds: replay.NewClock(time.Second, ahead, nil),
 		millis:  replay.NewClock(time.Millisecond, ahead, nil),
 		aws:     replay.NewClock(time.Second, awsAhead, nil),
-	}
-}
-
-// Signatures of workloads are remembered for as long as AWS takes them for fresh. One
-// route may have half of the room.
-const (
-	replayWindow   = 15 * time.Minute
-	replayCapacity = 1 << 19
-)
-
-// signingFor gives what signers of a configuration need, and opens the journal of
-// the workloads' own signatures where a route refuses replays.
-func (d *Daemon) signingFor(c *config.Config) (*signing, error) {
-	if d.signing == nil {
-		d.signing = newSigning()
-	}
-	refuses := slices.ContainsFunc(c.Routes, func(r config.Route) bool { return r.Sign != nil && r.Sign.RefuseReplays })
-	if !refuses || d.signing.seen.Load() != nil {
-		return d.signing, nil
-	}
-	open := replay.Open
-	if d.predecessor != nil && !d.started {
-		open = replay.Prepare // it has the journal
-	}
-	seen, err := open(replay.Options{
-		Path: filepath.Join(c.StateDir, "replays"), Window: replayWindow, Capacity: replayCapacity, Fair: true,
-	})
-	if err != nil {
-		return nil, err
-	}
-	d.signing.seen.Store(seen)
-	return d.signing, nil
-}
-
-// closeReplays comes after the drain, whenever the cache was opened.
-func (d *Daemon) closeReplays() {
-	d.mu.Lock() // a reload that is under way may open it
-	defer d.mu.Unlock()
-	if d.signing == nil {
-		return
-	}
-	if seen := d.signing.seen.Load(); seen != nil {
-		d.report("replay cache", seen.Close())
 	}
 }
 

@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"context"
@@ -8,13 +8,14 @@ import (
 	"github.com/outwarden/outwarden/pkg/vault"
 )
 
-// readings are the secrets and files that a snapshot is made of. Each is read
-// once, however many routes name it, so that all routes agree on it.
-type readings struct {
-	vault *vault.Vault
-	files map[string]*vault.Cached // certificates and keys, by path
-	taken map[config.Material]reading
-	short []string // what there is to warn of: secrets too short to be looked for in responses
+// Readings are the secrets and files that a snapshot is made of. Each is read
+// once, however many routes name it, so that all routes agree on it. They are for
+// one goroutine at a time.
+type Readings struct {
+	vault    *vault.Vault
+	files    map[string]*vault.Cached // certificates and keys, by path
+	taken    map[config.Material]reading
+	warnings []string
 }
 
 type reading struct {
@@ -22,8 +23,8 @@ type reading struct {
 	version string
 }
 
-// newReadings gives names to the sources of a configuration.
-func newReadings(c *config.Config) *readings {
+// NewReadings gives names to the sources of a configuration, and reads nothing yet.
+func NewReadings(c *config.Config) *Readings {
 	sources := make(map[string]vault.Source, len(c.Secrets))
 	for name, s := range c.Secrets {
 		switch {
@@ -40,15 +41,19 @@ func newReadings(c *config.Config) *readings {
 	return readingsOf(vault.New(sources), map[string]*vault.Cached{})
 }
 
-func readingsOf(v *vault.Vault, files map[string]*vault.Cached) *readings {
-	return &readings{vault: v, files: files, taken: map[config.Material]reading{}}
+func readingsOf(v *vault.Vault, files map[string]*vault.Cached) *Readings {
+	return &Readings{vault: v, files: files, taken: map[config.Material]reading{}}
 }
 
-// again has the same sources, with what they remember, and has taken nothing.
-func (r *readings) again() *readings { return readingsOf(r.vault, r.files) }
+// Again has the same sources, with what they remember, and has taken nothing.
+func (r *Readings) Again() *Readings { return readingsOf(r.vault, r.files) }
+
+// Warnings are what Build found to warn of: secrets too short to be looked for in
+// responses. They name the secrets, and where in the configuration.
+func (r *Readings) Warnings() []string { return r.warnings }
 
 // take returns the secret or file, as it was when it was first taken.
-func (r *readings) take(ctx context.Context, m config.Material) (reading, error) {
+func (r *Readings) take(ctx context.Context, m config.Material) (reading, error) {
 	if known, ok := r.taken[m]; ok {
 		return known, nil
 	}
@@ -62,7 +67,7 @@ func (r *readings) take(ctx context.Context, m config.Material) (reading, error)
 // look returns the secret or file as it is now. That is one stat where it has not
 // changed. A certificate may lie in a file that all can read, so files are not
 // held to the rules of secrets here.
-func (r *readings) look(ctx context.Context, m config.Material) (now reading, err error) {
+func (r *Readings) look(ctx context.Context, m config.Material) (now reading, err error) {
 	if m.Secret != "" {
 		now.value, now.version, err = r.vault.Get(ctx, m.Secret)
 		return now, err
@@ -76,8 +81,9 @@ func (r *readings) look(ctx context.Context, m config.Material) (now reading, er
 	return now, err
 }
 
-// changed reports whether anything that was taken is another now.
-func (r *readings) changed(ctx context.Context) (bool, error) {
+// Changed reports whether anything that was taken is another now. That costs one
+// stat for each secret and file.
+func (r *Readings) Changed(ctx context.Context) (bool, error) {
 	for m, then := range r.taken {
 		now, err := r.look(ctx, m)
 		if err != nil {

@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"strings"
@@ -17,7 +17,7 @@ func TestScrubFilters(t *testing.T) {
 	c.Routes[3].Scrub = config.ScrubAlert
 	c.Routes[3].Inject = []config.Inject{{Form: config.Bearer, Secret: "pin"}}
 	r := readingsOf(vault.New(map[string]vault.Source{"token": vault.File{Path: token}, "pin": vault.File{Path: pin}}), map[string]*vault.Cached{})
-	s, err := new(Daemon).buildSnapshot(t.Context(), c, r)
+	s, err := build(t, c, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,8 +28,8 @@ func TestScrubFilters(t *testing.T) {
 	if !off.Filter.Empty() || !alert.Filter.Empty() || !alert.Alert {
 		t.Errorf("off: %+v, alert, with a secret that is too short: %+v", off, alert)
 	}
-	if len(r.short) != 1 || !strings.Contains(r.short[0], `route "route-3": secret "pin" has less than 8 bytes`) {
-		t.Errorf("warnings %q", r.short)
+	if len(r.warnings) != 1 || !strings.Contains(r.warnings[0], `route "route-3": secret "pin" has less than 8 bytes`) {
+		t.Errorf("warnings %q", r.warnings)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestScrubbedOfWhatSigns(t *testing.T) {
 		"{httpsig: {key: secret:pem, algorithm: ed25519}}":                                                              "",
 	} {
 		c, r := signingConfig(t, sign)
-		s, err := new(Daemon).buildSnapshot(t.Context(), c, r)
+		s, err := build(t, c, r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"context"
@@ -53,7 +53,7 @@ func TestSecretsAreReadOnce(t *testing.T) {
 	for _, n := range []int{1, 100} {
 		hidden, open := &watched{Stamped: vault.File{Path: token}}, &watched{Stamped: vault.Public{Path: roots}}
 		r := readingsOf(vault.New(map[string]vault.Source{"token": hidden}), map[string]*vault.Cached{roots: vault.Remember(open)})
-		s, err := new(Daemon).buildSnapshot(t.Context(), manyRoutes(n, roots), r)
+		s, err := build(t, manyRoutes(n, roots), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,9 +79,9 @@ func TestSecretsAreReadOnce(t *testing.T) {
 	}
 }
 
-func unchanged(t *testing.T, r *readings) {
+func unchanged(t *testing.T, r *Readings) {
 	t.Helper()
-	if changed, err := r.changed(t.Context()); changed || err != nil {
+	if changed, err := r.Changed(t.Context()); changed || err != nil {
 		t.Fatalf("changed %v, %v", changed, err)
 	}
 }
@@ -92,19 +92,19 @@ func TestReadingsSeeWhatChanged(t *testing.T) {
 	token, roots := write(t, "token", []byte("first")), write(t, "roots.pem", []byte("a"))
 	c := &config.Config{Secrets: map[string]config.Source{"token": {File: token}}}
 	for m, path := range map[config.Material]string{{Secret: "token"}: token, {File: roots}: roots} {
-		r := newReadings(c)
+		r := NewReadings(c)
 		first, err := r.take(t.Context(), m)
 		if err != nil {
 			t.Fatal(err)
 		}
 		replace(t, path, "second")
-		if changed, err := r.changed(t.Context()); !changed || err != nil {
+		if changed, err := r.Changed(t.Context()); !changed || err != nil {
 			t.Errorf("%s replaced: changed %v, %v", path, changed, err)
 		}
 		if same, _ := r.take(t.Context(), m); same.version != first.version || !same.value.Equal(first.value) {
 			t.Errorf("%s: one snapshot would have two versions", path)
 		}
-		next := r.again()
+		next := r.Again()
 		second, err := next.take(t.Context(), m)
 		if err != nil || string(second.value.Reveal()) != "second" || second.version == first.version {
 			t.Errorf("%s: taken again it is %s, %v", path, second.version, err)
@@ -113,11 +113,11 @@ func TestReadingsSeeWhatChanged(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if changed, err := next.changed(t.Context()); changed || !errors.Is(err, os.ErrNotExist) {
+		if changed, err := next.Changed(t.Context()); changed || !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s removed: changed %v, %v", path, changed, err)
 		}
 		replace(t, path, "third")
-		if changed, err := next.changed(t.Context()); !changed || err != nil {
+		if changed, err := next.Changed(t.Context()); !changed || err != nil {
 			t.Errorf("%s is back: changed %v, %v", path, changed, err)
 		}
 	}

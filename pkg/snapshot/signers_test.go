@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"crypto/ed25519"
@@ -11,12 +11,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/proxy"
+	"github.com/outwarden/outwarden/pkg/replay"
 )
 
 // signingConfig is a configuration with a route for each way to sign.
-func signingConfig(t *testing.T, routes ...string) (*config.Config, *readings) {
+func signingConfig(t *testing.T, routes ...string) (*config.Config, *Readings) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -57,7 +60,24 @@ func signingConfig(t *testing.T, routes ...string) (*config.Config, *readings) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c, newReadings(c)
+	return c, NewReadings(c)
+}
+
+// build is Build without upstreams, and with a memory of replays.
+func build(t *testing.T, c *config.Config, r *Readings) (*proxy.Snapshot, error) {
+	t.Helper()
+	seen, err := replay.Open(replay.Options{Window: time.Minute, Capacity: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := seen.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := NewSigning()
+	s.Seen.Store(seen)
+	return Build(t.Context(), c, r, s, nil)
 }
 
 func TestEveryKindOfSigner(t *testing.T) {
@@ -74,8 +94,7 @@ func TestEveryKindOfSigner(t *testing.T) {
 	}
 	for sign, want := range routes {
 		c, r := signingConfig(t, sign)
-		d := new(Daemon)
-		s, err := d.buildSnapshot(t.Context(), c, r)
+		s, err := build(t, c, r)
 		if err != nil {
 			t.Errorf("%s: %v", sign, err)
 			continue
@@ -90,27 +109,6 @@ func TestEveryKindOfSigner(t *testing.T) {
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("%s: uses %q, want %q", sign, got, want)
 		}
-		if _, err := os.Stat(filepath.Join(c.StateDir, "replays.1")); (err == nil) != c.Routes[0].Sign.RefuseReplays {
-			t.Errorf("%s: the journal of replays: %v", sign, err)
-		}
-		d.unwind()
-	}
-}
-
-// TestReplaysOutliveAReload: the signatures that were seen stay known, since the
-// journal is one for the daemon's life.
-func TestReplaysOutliveAReload(t *testing.T) {
-	c, r := signingConfig(t, "{hmac: {key: secret:shared, preset: github}, refuse_replays: true}")
-	d := new(Daemon)
-	defer d.unwind()
-	for range 2 {
-		if _, err := d.buildSnapshot(t.Context(), c, r.again()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	second, again := new(Daemon), newReadings(c)
-	if _, err := second.buildSnapshot(t.Context(), c, again); err == nil {
-		t.Error("two daemons have one journal")
 	}
 }
 
@@ -125,7 +123,7 @@ func TestSignersThatAreRefused(t *testing.T) {
 		`{hmac: {key: secret:shared, template: "{body}", key_encoding: hex, headers: [{name: S, value: "{signature}"}]}}`: "hex",
 	} {
 		c, r := signingConfig(t, sign)
-		_, err := new(Daemon).buildSnapshot(t.Context(), c, r)
+		_, err := build(t, c, r)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "whsec") {
 			t.Errorf("%s: %v, want %q in it", sign, err, want)
 		}

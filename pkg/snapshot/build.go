@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"context"
@@ -15,38 +15,32 @@ import (
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
-// builder turns a configuration into what the proxy works with. It reads every
-// secret that a route uses, so that a missing one is an error now and not at the
-// first request.
+// builder is one Build.
 type builder struct {
 	ctx      context.Context
-	readings *readings
-	signing  *signing
+	readings *Readings
+	signing  *Signing
 	filters  map[[sha256.Size]byte]compiled
 	minter   *inject.Minter // nil until a route has a placeholder
 	stateDir string
 }
 
-// buildSnapshot returns the snapshot of a configuration, made of what readings
-// take.
-func (d *Daemon) buildSnapshot(ctx context.Context, c *config.Config, r *readings) (*proxy.Snapshot, error) {
-	signing, err := d.signingFor(c)
-	if err != nil {
-		return nil, err
-	}
-	b := &builder{ctx: ctx, readings: r, signing: signing, filters: map[[sha256.Size]byte]compiled{}, stateDir: c.StateDir}
-	s := &proxy.Snapshot{
-		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: inject.Over(d.upstreams), Plans: make([]proxy.Plan, len(c.Routes)),
+// Build returns the snapshot of a configuration, made of what r takes. Its requests
+// go out by upstreams. An error says where in the configuration, and no secret.
+func Build(ctx context.Context, c *config.Config, r *Readings, s *Signing, upstreams *upstream.Pool) (*proxy.Snapshot, error) {
+	b := &builder{ctx: ctx, readings: r, signing: s, filters: map[[sha256.Size]byte]compiled{}, stateDir: c.StateDir}
+	out := &proxy.Snapshot{
+		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: inject.Over(upstreams), Plans: make([]proxy.Plan, len(c.Routes)),
 	}
 	for i := range c.Routes {
 		plan, err := b.plan(&c.Routes[i])
 		if err != nil {
 			return nil, fmt.Errorf("%s: route %q: %w", c.Routes[i].Position, c.Routes[i].Name, err)
 		}
-		s.Plans[i] = plan
+		out.Plans[i] = plan
 	}
-	s.Placeholders = placeholders(s.Plans)
-	return s, nil
+	out.Placeholders = placeholders(out.Plans)
+	return out, nil
 }
 
 func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
@@ -76,7 +70,7 @@ func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 	}
 	plan, err := inject.NewPlan(credentials, signers...)
 	if err == nil && r.Sign != nil && r.Sign.RefuseReplays {
-		plan.RefuseReplays(b.signing.seen.Load(), r.Name)
+		plan.RefuseReplays(b.signing.Seen.Load(), r.Name)
 	}
 	return plan, err
 }

@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"crypto/ecdsa"
@@ -35,7 +35,7 @@ func TestSecretsWithControlBytesAreRefusedAtLoad(t *testing.T) {
 			path := write(t, "token", []byte(content))
 			r := readingsOf(vault.New(map[string]vault.Source{"token": vault.File{Path: path}}), nil)
 			c := &config.Config{StateDir: state, Routes: []config.Route{{Inject: []config.Inject{in}}}}
-			s, err := new(Daemon).buildSnapshot(t.Context(), c, r)
+			s, err := build(t, c, r)
 			if good := content == "canary"; good != (err == nil) || good && s.Plans[0].Inject.Empty() {
 				t.Errorf("%s %q: %v", name, content, err)
 			}
@@ -90,9 +90,9 @@ func TestHelperFilesRotate(t *testing.T) {
 		Certificate: config.Material{File: write(t, "svid.pem", cert)}, Key: config.Material{File: write(t, "svid_key.pem", key)},
 	}
 	c := &config.Config{Routes: []config.Route{{Upstream: files}}}
-	r := newReadings(c)
+	r := NewReadings(c)
 	leaf := func() (string, error) {
-		s, err := new(Daemon).buildSnapshot(t.Context(), c, r.again())
+		s, err := build(t, c, r.Again())
 		if err != nil {
 			return "", err
 		}

@@ -1,4 +1,4 @@
-package daemon
+package snapshot
 
 import (
 	"crypto/sha256"
@@ -30,7 +30,7 @@ func (b *builder) scrubs(r *config.Route, plan *inject.Plan) (proxy.Scrub, error
 	}
 	filter, short := b.filter(secrets)
 	for _, name := range short {
-		b.readings.short = append(b.readings.short, fmt.Sprintf(
+		b.readings.warnings = append(b.readings.warnings, fmt.Sprintf(
 			"%s: route %q: secret %q has less than %d bytes, so responses are not scrubbed of it", r.Position, r.Name, name, scrub.MinLength))
 	}
 	return proxy.Scrub{Filter: filter, Alert: r.Scrub == config.ScrubAlert}, nil
