@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/tls"
@@ -54,6 +53,11 @@ type generation struct {
 	leafSKI []byte
 	leaves  *leaves
 	mints   singleflight.Group
+
+	once     sync.Once
+	pattern  *pattern // of leaves, once there was one
+	flaw     error    // why there is none
+	verdicts verdicts // on certificates that were asked about
 }
 
 // Open reads the authority in dir, or makes it on the very first start. dir is
@@ -175,26 +179,3 @@ func (a *Authority) Root() *x509.Certificate { return a.now.Load().cert }
 // Generation names the root's key: it is the same after a restart and another
 // one after Rotate. Session tickets of one generation are not for another.
 func (a *Authority) Generation() uint64 { return a.now.Load().number }
-
-// Issued reports whether any certificate of a chain was signed by, or is, a
-// local root of now or before. An upstream that presents such a chain is a
-// local interceptor, not the API.
-func (a *Authority) Issued(chain []*x509.Certificate) bool {
-	known := a.now.Load().known
-	for _, cert := range chain {
-		for _, r := range known {
-			if signedBy(cert, r) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// signedBy looks at keys and signatures only: names can be anything.
-func signedBy(cert, r *x509.Certificate) bool {
-	if bytes.Equal(cert.RawSubjectPublicKeyInfo, r.RawSubjectPublicKeyInfo) {
-		return true
-	}
-	return r.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
-}

@@ -172,8 +172,10 @@ func (k *tpmKey) public() *ecdsa.PublicKey { return k.pub }
 // Public is for crypto.Signer.
 func (k *tpmKey) Public() crypto.PublicKey { return k.pub }
 
+var errBadSignature = errors.New("the signature is not one of the key")
+
 // Sign lets the TPM sign a SHA-256 digest; the TPM draws the nonce. Callers
-// wait for one another.
+// wait for one another. What a device returns is verified.
 func (k *tpmKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if opts.HashFunc() != crypto.SHA256 || len(digest) != crypto.SHA256.Size() {
 		return nil, fmt.Errorf("the TPM's key signs SHA-256 digests, not %v", opts.HashFunc())
@@ -191,6 +193,9 @@ func (k *tpmKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 	}
 	defer flush(t, h)
 	signature, err := signIn(t, h, k.wrapped.public, digest)
+	if err == nil && !ecdsa.VerifyASN1(k.pub, digest, signature) {
+		err = errBadSignature
+	}
 	if err != nil {
 		return nil, tpmProblem(k.device, err)
 	}
