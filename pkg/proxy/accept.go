@@ -49,10 +49,11 @@ type conn struct {
 	carried bool // by the relay, from the first bytes on
 
 	// terminate
-	client net.Conn // what requests are read from: TLS, or peek for plain HTTP
-	alpn   string   // agreed with the workload
-	offer  []string // what is offered upstream from here on: the same
-	failed dead     // the upstream that could not be had
+	client net.Conn  // what requests are read from: TLS, or peek for plain HTTP
+	alpn   string    // agreed with the workload
+	offer  []string  // what is offered upstream from here on: the same
+	beside *reaching // the upstream that is reached meanwhile
+	failed dead      // the upstream that could not be had
 
 	// serve
 	requests atomic.Int64                       // records of requests written
@@ -89,6 +90,9 @@ func (c *conn) run(s stage) {
 	_ = c.raw.Close()
 	c.p.forget(c)
 }
+
+// enter takes c through the first.
+func (c *conn) enter() { c.run((*conn).begin) }
 
 func (p *Proxy) forget(c *conn) {
 	p.mu.Lock()

@@ -2,27 +2,36 @@ package proxy
 
 // crew takes connections through their first stages. A TLS handshake needs much
 // stack, and to grow one costs more than much else of it, so goroutines that have
-// done so stay for the next connection; what serves it afterwards begins anew with
+// done so stay for the next; what serves the connection afterwards begins anew with
 // a small one.
 type crew struct {
 	p    *Proxy
-	next chan *conn    // unbuffered: only who waits is handed one
+	next chan errand   // unbuffered: only who waits is handed one
 	rest chan struct{} // a token for each that may wait
+}
+
+// errand is what is to be done for a connection; the zero one is to leave.
+type errand struct {
+	c  *conn
+	do func(*conn)
 }
 
 // maxResting is how many goroutines may wait for a connection.
 const maxResting = 32
 
 func newCrew(p *Proxy) crew {
-	return crew{p, make(chan *conn), make(chan struct{}, maxResting)}
+	return crew{p, make(chan errand), make(chan struct{}, maxResting)}
 }
 
-// start has c taken care of, and does not wait.
-func (w *crew) start(c *conn) {
+// start has a connection taken care of, and does not wait.
+func (w *crew) start(c *conn) { w.send(errand{c, (*conn).enter}) }
+
+// send has an errand done, and does not wait.
+func (w *crew) send(e errand) {
 	select {
-	case w.next <- c:
+	case w.next <- e:
 	default:
-		w.p.conns.Go(func() { w.work(c) })
+		w.p.conns.Go(func() { w.work(e) })
 	}
 }
 
@@ -30,7 +39,7 @@ func (w *crew) start(c *conn) {
 func (w *crew) shed() {
 	for range cap(w.rest) {
 		select {
-		case w.next <- nil:
+		case w.next <- errand{}:
 		default:
 			return
 		}
@@ -38,12 +47,12 @@ func (w *crew) shed() {
 }
 
 // work ends when there are enough others who wait, or with the proxy.
-func (w *crew) work(c *conn) {
-	for c != nil {
-		c.run((*conn).begin)
+func (w *crew) work(e errand) {
+	for e.c != nil {
+		e.do(e.c)
 		select {
 		case w.rest <- struct{}{}:
-			c = w.wait()
+			e = w.wait()
 			<-w.rest
 		default:
 			return
@@ -51,11 +60,11 @@ func (w *crew) work(c *conn) {
 	}
 }
 
-func (w *crew) wait() *conn {
+func (w *crew) wait() errand {
 	select {
-	case c := <-w.next:
-		return c
+	case e := <-w.next:
+		return e
 	case <-w.p.dismissed:
-		return nil
+		return errand{}
 	}
 }

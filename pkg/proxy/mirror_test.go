@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // What an earlier workload spoke says nothing about what the upstream chooses
@@ -47,5 +49,26 @@ func TestHandshakesBesideEachOther(t *testing.T) {
 				t.Errorf("%d connections were made and %d used again, want one and one", got.Dials, got.Reuses)
 			}
 		})
+	}
+}
+
+// Nor does it wait for long for the upstream to be connected to.
+func TestHandshakeBesideAFarUpstream(t *testing.T) {
+	w := newWorld(t)
+	o := w.originFor(nil, host)
+	shaken := make(chan struct{})
+	w.pool = upstream.NewPool(upstream.Options{Resolver: w.names, OwnRoot: w.ca.Issued, Control: func(string, string, syscall.RawConn) error {
+		<-shaken
+		return nil
+	}})
+	t.Cleanup(w.pool.Close)
+	w.use(policy.Passthrough, w.partnerRoute())
+	c := w.tls(as{original: o.addr}, host)
+	close(shaken)
+	if got := talk(t, c, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("the workload was answered %q", got)
+	}
+	if got := w.pool.Stats(); got.Dials != 1 {
+		t.Errorf("%d connections were made, want one", got.Dials)
 	}
 }

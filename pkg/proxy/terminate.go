@@ -9,14 +9,12 @@ import (
 	"net"
 	"os"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
-	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // Protocols we speak on both sides, as ALPN names them (RFC 7301).
@@ -66,7 +64,7 @@ func (c *conn) terminate() error {
 		c.alpn = plainest(offered)
 		return c.handshakeBeside(t)
 	default:
-		c.alpn = c.mirror(t)
+		c.alpn = c.mirror(c.p.ctx, &t)
 	}
 	return c.handshake()
 }
@@ -92,50 +90,9 @@ func (c *conn) handshake() error {
 	return nil
 }
 
-// handshakeBeside is handshake while the upstream is reached, unless it was before.
-// Both are over when it returns: what is dialled for a connection ends with it.
-func (c *conn) handshakeBeside(t upstream.Target) error {
-	if up := c.snap.Upstream.Ready(&t); !up.IsZero() {
-		c.snap.Upstream.Put(up)
-		return c.handshake()
-	}
-	var reached sync.WaitGroup
-	defer reached.Wait()
-	reached.Go(func() { c.mirror(t) })
-	return c.handshake()
-}
-
 // settled reports whether any upstream, a dead one too, leads to the same answer.
 func settled(offered []string) bool {
 	return len(offered) == 0 || len(offered) == 1 && offered[0] == alpnHTTP1
-}
-
-// mirror reaches the upstream and returns the protocol to agree on with the
-// workload: what the upstream chose of what the workload offered. "" means no ALPN
-// at all. The connection waits in the pool for the first request.
-func (c *conn) mirror(t upstream.Target) string {
-	ctx, cancel := context.WithTimeout(c.p.ctx, c.p.o.Timeouts.Hello)
-	defer cancel()
-	offered, get := t.ALPN, c.snap.Upstream.Dial // a pooled connection would tell what an earlier workload offered
-	if len(offered) == 0 {
-		get = c.snap.Upstream.Get // then there is nothing to choose from, and any will do
-	}
-	up, err := get(ctx, &t)
-	if err != nil {
-		c.failed = dead{t.Key, upstreamFailure(err)}
-		return plainest(offered)
-	}
-	alpn := up.Facts().ALPN
-	c.snap.Upstream.Put(up)
-	return spoken(alpn, offered)
-}
-
-// dead is an upstream that could not be had while the workload waited for its
-// handshake. A request for the same is answered with that; one that another
-// route sends elsewhere is not.
-type dead struct {
-	key upstream.Key
-	why *failure
 }
 
 // plan is the plan of the connection-level route, nil without one.

@@ -30,6 +30,7 @@ func (p *Pool) dial(ctx context.Context, t *Target) (*Conn, error) {
 		return nil, fail(ctx, t, err)
 	}
 	p.dials.Add(1)
+	tellConnected(ctx)
 	c, err := p.establish(ctx, t, tcp, gen)
 	if err != nil {
 		_ = tcp.Close()
@@ -40,6 +41,20 @@ func (p *Pool) dial(ctx context.Context, t *Target) (*Conn, error) {
 	c.uses.Store(1)
 	p.enter(c, t)
 	return c, nil
+}
+
+type whenConnected struct{}
+
+// WhenConnected returns a context with which Get and Dial call f where they make a
+// connection, once that stands and before anything is said on it. f must not wait.
+func WhenConnected(ctx context.Context, f func()) context.Context {
+	return context.WithValue(ctx, whenConnected{}, f)
+}
+
+func tellConnected(ctx context.Context) {
+	if f, ok := ctx.Value(whenConnected{}).(func()); ok {
+		f()
+	}
 }
 
 // establish turns a TCP connection into a Conn with its facts.

@@ -48,6 +48,31 @@ func TestEgressIPIsTheSource(t *testing.T) {
 	}
 }
 
+// Who asks is told of a new connection once, before TLS is spoken on it, and of a
+// pooled one not at all.
+func TestConnectedIsTold(t *testing.T) {
+	o, root := secure(t, &origin{})
+	p := newPool(t, Options{})
+	told := 0
+	ctx := WhenConnected(t.Context(), func() {
+		if told++; p.Stats().Dials != 1 || p.Stats().Handshakes != 0 {
+			t.Errorf("told at %+v", p.Stats())
+		}
+	})
+	to := target(o, root.pool())
+	for range 2 {
+		c, err := p.Get(ctx, &to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exchange(t, c)
+		p.Put(c)
+	}
+	if told != 1 {
+		t.Errorf("told %d times, want once", told)
+	}
+}
+
 func TestEgressIPThatIsNotHere(t *testing.T) {
 	o := newOrigin(t, &origin{})
 	p := newPool(t, Options{})
