@@ -155,12 +155,7 @@ func TestExpect(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		w := newWorld(t)
 		const no = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"
-		o := w.originFor(func(c net.Conn) {
-			if newReader(c).head() {
-				_, _ = io.WriteString(c, no)
-			}
-			_, _ = io.Copy(io.Discard, c)
-		}, host)
+		o := w.originFor(answerEarly(no), host)
 		w.use(policy.Intercept, w.openRoute())
 		c := w.tls(as{original: o.addr}, host)
 		_, _ = io.WriteString(c, head)
@@ -186,12 +181,7 @@ func expectRead(t *testing.T, c io.Reader, want string) {
 func TestEarlyAnswer(t *testing.T) {
 	w := newWorld(t)
 	const full = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nfull"
-	o := w.originFor(func(c net.Conn) {
-		if newReader(c).head() {
-			_, _ = io.WriteString(c, full)
-		}
-		_, _ = io.Copy(io.Discard, c)
-	}, host)
+	o := w.originFor(answerEarly(full), host)
 	w.use(policy.Intercept, w.openRoute())
 	c := w.tls(as{original: o.addr}, host)
 	_, _ = io.WriteString(c, "POST /v1/x HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 100\r\n\r\n")

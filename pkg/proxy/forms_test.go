@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -121,16 +120,7 @@ func TestWebSocketHandshake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			heads := make(chan string, 1)
-			o := w.originFor(func(c net.Conn) {
-				r := newReader(c)
-				if !r.head() {
-					return
-				}
-				heads <- string(r.req.Head)
-				_, _ = io.WriteString(c, switched)
-				_, _ = io.Copy(c, c)
-			}, host)
+			o, heads := w.headOrigin(switched)
 			w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject = credentials(t, c) }))
 			conn := w.tls(as{original: o.addr}, host)
 			_, _ = io.WriteString(conn, strings.Replace(upgrade, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: "+lure+"\r\n\r\n", 1))
@@ -229,15 +219,7 @@ func TestMisusedPlaceholders(t *testing.T) {
 // come back because a placeholder stands in it.
 func TestHopFieldsStayBehind(t *testing.T) {
 	w := newWorld(t)
-	heads := make(chan string, 1)
-	o := w.originFor(func(c net.Conn) {
-		r := newReader(c)
-		if !r.head() {
-			return
-		}
-		heads <- string(r.req.Head)
-		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
-	}, host)
+	o, heads := w.headOrigin("HTTP/1.1 204 No Content\r\n\r\n")
 	swap := inject.Credential{Name: "token", Version: "1", Form: inject.Placeholder, Placeholder: lure, In: inject.InHeader, Value: secret.New([]byte(canary))}
 	w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject = credentials(t, swap) }))
 	w.say(o, "GET /x HTTP/1.1\r\nHost: "+host+"\r\nConnection: X-A, close\r\nX-A: "+lure+"\r\nKeep-Alive: "+lure+"\r\nX-B: "+lure+"\r\n\r\n")

@@ -155,6 +155,31 @@ const okResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 func answerOK(c net.Conn) { answer(okResponse)(c) }
 
+// answerEarly sends one response as soon as the first head is here.
+func answerEarly(response string) func(net.Conn) {
+	return func(c net.Conn) {
+		if newReader(c).head() {
+			_, _ = io.WriteString(c, response)
+		}
+		_, _ = io.Copy(io.Discard, c)
+	}
+}
+
+// headOrigin hands out the head of the first request, answers that, and gives back
+// what comes behind.
+func (w *world) headOrigin(response string) (*origin, <-chan string) {
+	heads := make(chan string, 1)
+	return w.originFor(func(c net.Conn) {
+		r := newReader(c)
+		if !r.head() {
+			return
+		}
+		heads <- string(r.req.Head)
+		_, _ = io.WriteString(c, response)
+		_, _ = io.Copy(c, c)
+	}, host), heads
+}
+
 // answer sends one response to every whole request.
 func answer(response string) func(net.Conn) {
 	return func(c net.Conn) {

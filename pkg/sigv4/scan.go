@@ -127,25 +127,32 @@ func expect(got, want byte) error {
 	return nil
 }
 
-// headBytes collects a chunk's line: size, signature, CRLF.
-func (s *scanner) headBytes(p []byte, e events) (int, error) {
-	i := bytes.IndexByte(p, '\n')
-	n := i + 1
-	if i < 0 {
+// collect adds what p has of a line, its LF included, to s.line, which may become so
+// long. It returns how much that was, and whether the line is whole.
+func (s *scanner) collect(p []byte, most int, what string) (n int, whole bool, err error) {
+	n = bytes.IndexByte(p, '\n') + 1
+	whole = n > 0
+	if !whole {
 		n = len(p)
 	}
-	if len(s.line)+n > maxChunkLine {
-		return 0, fmt.Errorf("%w: chunk line too long", ErrChunk)
+	if len(s.line)+n > most {
+		return 0, false, fmt.Errorf("%w: %s too long", ErrChunk, what)
 	}
 	s.line = append(s.line, p[:n]...)
-	if i < 0 {
-		return n, nil
+	return n, whole, nil
+}
+
+// headBytes collects a chunk's line: size, signature, CRLF.
+func (s *scanner) headBytes(p []byte, e events) (int, error) {
+	n, whole, err := s.collect(p, maxChunkLine, "chunk line")
+	if !whole {
+		return n, err
 	}
 	line, ok := bytes.CutSuffix(s.line, []byte("\r\n"))
 	if !ok {
 		return 0, fmt.Errorf("%w: chunk line ends without CRLF", ErrChunk)
 	}
-	err := s.chunk(line, e)
+	err = s.chunk(line, e)
 	s.line = s.line[:0]
 	return n, err
 }
@@ -189,18 +196,10 @@ func chunkSize(b []byte) (int64, error) {
 // trailerBytes collects the trailer section up to its empty line. Some senders
 // end a field with LF CRLF: an empty line after a bare LF belongs to it.
 func (s *scanner) trailerBytes(p []byte, e events) (int, error) {
-	i := bytes.IndexByte(p, '\n')
-	n := i + 1
-	if i < 0 {
-		n = len(p)
-	}
-	if len(s.line)+n > maxTrailer {
-		return 0, fmt.Errorf("%w: trailer too long", ErrChunk)
-	}
-	s.line = append(s.line, p[:n]...)
-	if i < 0 {
+	n, whole, err := s.collect(p, maxTrailer, "trailer")
+	if !whole {
 		s.ended = false
-		return n, nil
+		return n, err
 	}
 	line := s.line[s.start:]
 	s.start = len(s.line)
