@@ -1,0 +1,161 @@
+package replay
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestRestart: what was accepted is refused by the next process, also when the
+// last one was killed and its last record cut.
+func TestRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	c := open(t, options(path))
+	for i := range 3 {
+		if err := c.Accept(message(i), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(options(path)); !errors.Is(err, ErrJournal) {
+		t.Fatalf("a second process: %v", err)
+	}
+	_ = c.journal.lock.Close() // as the kernel does for a process that is killed
+	file := path + ".1"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b[:len(b)-5], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options(path)
+	o.Now = later
+	c = open(t, o)
+	for i := range 3 {
+		if err := c.Accept(message(i), later, later); !errors.Is(err, ErrReplayed) {
+			t.Errorf("message %d after a restart: %v", i, err)
+		}
+	}
+	if err := c.Accept(message(3), later, later); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+}
+
+// TestJournalDamage: bytes that change in the middle are noticed; a journal that
+// is gone lets nothing in that could have been seen.
+func TestJournalDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	c := open(t, options(path))
+	for i := range 3 {
+		if err := c.Accept(message(i), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Accept(message(4), later, later); !errors.Is(err, ErrJournal) {
+		t.Errorf("closed: %v", err)
+	}
+	b, err := os.ReadFile(path + ".1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(b) - recordSize {
+		bad := append([]byte(nil), b...)
+		bad[i] ^= 0x40
+		if _, err := parseGeneration(bad); err == nil {
+			t.Fatalf("byte %d changed: not noticed", i)
+		}
+	}
+	if err := os.Remove(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	o := options(path)
+	o.Now = later
+	c = open(t, o)
+	if err := c.Accept(message(0), later, later); !errors.Is(err, ErrStale) {
+		t.Errorf("journal gone: %v", err)
+	}
+}
+
+// TestLostGeneration: one of two files gone counts as all gone.
+func TestLostGeneration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	c := open(t, options(path))
+	if err := c.Accept(message(0), later, later); err != nil {
+		t.Fatal(err)
+	}
+	next := begin.Add(6*time.Minute + 1)
+	if err := c.Accept(message(1), next, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	o := options(path)
+	o.Now = next
+	c = open(t, o)
+	if err := c.Accept(message(0), later, next); !errors.Is(err, ErrStale) {
+		t.Errorf("seen by the lost generation: %v", err)
+	}
+}
+
+func TestJournalUnwritable(t *testing.T) {
+	if _, err := Open(options(filepath.Join(t.TempDir(), "none", "j"))); !errors.Is(err, ErrJournal) {
+		t.Errorf("no directory: %v", err)
+	}
+	c := open(t, options(filepath.Join(t.TempDir(), "j")))
+	_ = c.journal.file.Close() // every write fails from here
+	for range 2 {
+		if err := c.Accept(message(1), later, later); err == nil {
+			t.Error("accepted without a record")
+		}
+	}
+}
+
+// TestDecode: one signature, one spelling.
+func TestDecode(t *testing.T) {
+	for _, tt := range []struct {
+		e  Encoding
+		s  string
+		ok bool
+	}{
+		{Hex, "00ff", true}, {Hex, "00FF", false}, {Hex, "0ff", false}, {Hex, "", false}, {Hex, "00 ff", false},
+		{Base64, "AP8=", true}, {Base64, "AP8", false}, {Base64, "AP9=", false}, {Base64, "AP8=\n", false}, {Base64, "A\nP8=", false},
+		{Base64, "_-8=", false}, {Base64, "AP8==", false},
+		{Base64URL, "AP8", true}, {Base64URL, "AP8=", false}, {Base64URL, "AP9", false}, {Base64URL, "_-8", true}, {9, "00", false},
+	} {
+		b, err := Decode(tt.e, tt.s)
+		if (err == nil) != tt.ok || err == nil && len(b) != 2 {
+			t.Errorf("%d %q: %x, %v", tt.e, tt.s, b, err)
+		}
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	b := appendRecord(appendHead(nil, begin, later, 1), mark{1}, begin)
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseGeneration(b)
+		if err == nil && (s.size > int64(len(b)) || (s.size-headSize)/recordSize < int64(len(s.seen))) {
+			t.Fatalf("%d bytes gave %d marks in %d bytes", len(b), len(s.seen), s.size)
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(uint8(0), "00ff")
+	f.Add(uint8(1), "AP8=")
+	f.Fuzz(func(t *testing.T, e uint8, s string) {
+		if b, err := Decode(Encoding(e), s); err == nil && len(b) == 0 {
+			t.Fatalf("%q is nothing", s)
+		}
+	})
+}
