@@ -47,18 +47,12 @@ func (j *judge) await(silence time.Duration) *net.TCPConn {
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	must(t, c.SetDeadline(time.Now().Add(patience)))
-	for {
-		a, ok, err := door.Accept()
-		must(t, err)
-		if ok {
-			if a.Remote != c.LocalAddr().(*net.TCPAddr).AddrPort() || a.Local != addrOf(j.w.front) {
-				t.Errorf("accepted %v at %v", a.Remote, a.Local)
-			}
-			must(t, j.w.relay.Await(a.Socket, silence, patience, j))
-			return c.(*net.TCPConn)
-		}
-		<-door.Ready()
+	a := accept(t, door)
+	if a.Remote != c.LocalAddr().(*net.TCPAddr).AddrPort() || a.Local != addrOf(j.w.front) {
+		t.Errorf("accepted %v at %v", a.Remote, a.Local)
 	}
+	must(t, j.w.relay.Await(a.Socket, silence, patience, j))
+	return c.(*net.TCPConn)
 }
 
 // TestAwaitCarries: what was judged by goes first, and the rest follows.
@@ -131,16 +125,4 @@ func TestAwaitAtClose(t *testing.T) {
 	if err := w.relay.Await(-1, patience, patience, j); !errors.Is(err, relay.ErrClosed) {
 		t.Errorf("%v, want closed", err)
 	}
-}
-
-// TestDoorOfClosedListener: nothing is accepted for an owner who has closed.
-func TestDoorOfClosedListener(t *testing.T) {
-	w := newWorld(t)
-	door, err := w.relay.Open(w.front)
-	must(t, err)
-	must(t, w.front.Close())
-	if _, ok, err := door.Accept(); ok || !errors.Is(err, net.ErrClosed) {
-		t.Errorf("%v, %v", ok, err)
-	}
-	door.Close()
 }

@@ -13,6 +13,8 @@ import (
 // listener stays its owner's.
 type Door struct {
 	l     syscall.RawConn
+	at    netip.AddrPort // where all its connections come in; zero: each tells
+	older bool           // the next one may have been there before Open
 	loop  *loop
 	id    uint32
 	ready chan struct{}
@@ -36,8 +38,36 @@ func (r *Relay) Open(l *net.TCPListener) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{l: raw, loop: &r.loops[int(r.next.Add(1))%len(r.loops)], ready: make(chan struct{}, 1)}
+	d := &Door{l: raw, loop: &r.loops[int(r.next.Add(1))%len(r.loops)], ready: make(chan struct{}, 1), older: true}
+	if err := d.ask(); err != nil {
+		return nil, err
+	}
 	return d, d.watch(unix.EPOLL_CTL_ADD)
+}
+
+// ask finds out what a listener's connections have in common, and has them inherit
+// that they send what is written at once.
+func (d *Door) ask() (err error) {
+	failed := d.l.Control(func(fd uintptr) {
+		err = setOption(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		if at, errno := localAddr(fd); errno == 0 && !at.Addr().IsUnspecified() && !transparent(int(fd)) {
+			d.at = at
+		}
+	})
+	if failed != nil {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// transparent reports whether a listener takes connections to addresses of others.
+func transparent(listener int) bool {
+	four, err := unix.GetsockoptInt(listener, unix.SOL_IP, unix.IP_TRANSPARENT)
+	if err != nil || four != 0 {
+		return true
+	}
+	six, err := unix.GetsockoptInt(listener, unix.SOL_IPV6, unix.IPV6_TRANSPARENT)
+	return err == nil && six != 0 // an error: it is none of IPv6
 }
 
 // Ready says that there may be a connection to accept.
@@ -48,13 +78,17 @@ func (d *Door) Ready() <-chan struct{} { return d.ready }
 func (d *Door) Accept() (a Accepted, ok bool, err error) {
 	for {
 		var errno unix.Errno
-		if d.l.Control(func(fd uintptr) { a, errno = accept(fd) }) != nil {
+		if d.l.Control(func(fd uintptr) { a, errno = accept(fd, d.at) }) != nil {
 			return a, false, net.ErrClosed
 		}
 		switch errno {
 		case 0:
+			if d.older {
+				_ = setOption(a.Socket, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+			}
 			return a, true, nil
 		case unix.EAGAIN:
+			d.older = false
 			return a, false, nil
 		case unix.EINTR, unix.ECONNABORTED: // others may wait, and Ready says nothing of them again
 			continue
@@ -90,20 +124,23 @@ func (d *Door) knock() {
 }
 
 // accept is accept4(2) and what is to be known of a connection.
-func accept(listener uintptr) (a Accepted, _ unix.Errno) {
-	var peer, own unix.RawSockaddrAny
+func accept(listener uintptr, at netip.AddrPort) (a Accepted, _ unix.Errno) {
+	var peer unix.RawSockaddrAny
 	size := uint32(unix.SizeofSockaddrAny)
 	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, listener, uintptr(unsafe.Pointer(&peer)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
-	if errno != 0 {
-		return a, errno
+	if errno == 0 && !at.IsValid() {
+		if at, errno = localAddr(n); errno != 0 {
+			closeSocket(int(n))
+		}
 	}
-	size = unix.SizeofSockaddrAny
-	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, n, uintptr(unsafe.Pointer(&own)), uintptr(unsafe.Pointer(&size))); errno != 0 {
-		closeSocket(int(n))
-		return a, errno
-	}
-	_ = setOption(int(n), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	return Accepted{int(n), addrPort(&own), addrPort(&peer)}, 0
+	return Accepted{int(n), at, addrPort(&peer)}, errno
+}
+
+func localAddr(socket uintptr) (netip.AddrPort, unix.Errno) {
+	var own unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, socket, uintptr(unsafe.Pointer(&own)), uintptr(unsafe.Pointer(&size)))
+	return addrPort(&own), errno
 }
 
 // addrPort is sockaddr the other way.
