@@ -22,7 +22,21 @@ type side struct {
 	socket             int
 	readable, writable bool
 	last               bool // an end of stream or an error lies behind what is readable
+	whole              bool // it is an end of stream, and all that was said before it is readable
+	urgent             bool // a read may stop short of what is readable: it does at urgent data
+	broken             bool // it says and hears nothing more
 	wants              bool // it is watched for room to write, too
+}
+
+// note takes what events say.
+func (s *side) note(events uint32) {
+	const ends = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	s.readable = s.readable || events&(unix.EPOLLIN|ends) != 0
+	s.writable = s.writable || events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	s.last = s.last || events&ends != 0
+	s.urgent = s.urgent || events&unix.EPOLLPRI != 0
+	s.broken = s.broken || events&unix.EPOLLERR != 0
+	s.whole = s.whole || events&unix.EPOLLRDHUP != 0 && !s.broken && !s.urgent
 }
 
 // conn is one connection. Its lock is held by the loop while events are handled,
@@ -83,14 +97,12 @@ func (c *conn) handle(which int32, events uint32) {
 	if c.ended {
 		return
 	}
-	const ends = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-	s := &c.sides[which]
-	s.readable = s.readable || events&(unix.EPOLLIN|ends) != 0
-	s.writable = s.writable || events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
-	s.last = s.last || events&ends != 0
+	c.sides[which].note(events)
 	switch {
 	case c.judge != nil:
 		c.hear()
+	case c.deaf(which):
+		c.end(nil)
 	case c.connected || c.reached(which, events):
 		c.advance()
 	}
@@ -145,14 +157,18 @@ func (c *conn) advance() {
 			return
 		}
 	}
-	switch {
-	case c.streams[near].over() && c.streams[far].over():
+	if c.streams[near].over() && c.streams[far].over() {
 		c.end(nil)
-	default:
-		c.streams[near].passEnd()
-		c.streams[far].passEnd()
+		return
 	}
+	c.streams[near].passEnd()
+	c.streams[far].passEnd()
 }
+
+// deaf reports whether a side that has said all, which was passed on, has gone. What
+// the other still says has nowhere to go; once its socket is closed, its kernel hears
+// so when it does.
+func (c *conn) deaf(which int32) bool { return c.sides[which].broken && c.streams[which].told }
 
 // ripen is called when the time to speak, or then that to connect, is over. A
 // connection that has lasted so long may stay, and gets probes on its way: the far

@@ -38,6 +38,33 @@ func TestBrokenSide(t *testing.T) {
 	}
 }
 
+// TestGoneAfterItsEnd: a side that has said all and is gone ends the connection. The
+// other hears of it when it says something more.
+func TestGoneAfterItsEnd(t *testing.T) {
+	for _, workload := range []bool{true, false} {
+		w := newWorld(t)
+		p := w.connect("")
+		gone, other := p.workload, p.server
+		if !workload {
+			gone, other = other, gone
+		}
+		must(t, gone.CloseWrite())
+		if _, err := other.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("read %v, want the end", err)
+		}
+		must(t, gone.SetLinger(0))
+		must(t, gone.Close())
+		p.want(t, 0, 0)
+		var err error
+		for err == nil {
+			_, err = other.Write([]byte("more"))
+		}
+		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("wrote %v, want a reset", err)
+		}
+	}
+}
+
 // TestNoServer: refused, or no answer in time; the workload is reset.
 func TestNoServer(t *testing.T) {
 	silent, full := silentServer(t)

@@ -24,5 +24,6 @@
 // the scheduler, which would else take the processor away in the middle of each
 // that sends: nothing that may block belongs into raw.go. Events are edges: a
 // side stays readable until a read has found it empty, and writable until a
-// write has found it full.
+// write has found it full. A short read has found it empty, but for urgent data, where
+// each read stops; and where the end was in already, it has found that.
 package relay

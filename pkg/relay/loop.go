@@ -15,7 +15,7 @@ const batch = 128
 
 // edges is what a socket is watched for. That there is room to write it says only
 // where that was asked for: it nearly always is there.
-const edges = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+const edges = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET
 
 // loop is one epoll set and the goroutine that serves it.
 type loop struct {

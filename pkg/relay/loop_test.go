@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,8 @@ func TestMany(t *testing.T) {
 	before := open(t)
 	b := make([]byte, 32<<10)
 	for _, p := range pairs {
+		must(t, p.workload.SetDeadline(time.Now().Add(patience)))
+		must(t, p.server.SetDeadline(time.Now().Add(patience)))
 		_, err := p.server.Write(b)
 		must(t, err)
 	}

@@ -23,7 +23,7 @@ func epollWait(epoll int, events []unix.EpollEvent) int {
 
 func recv(socket int, b []byte) (int, error) {
 	return count("recv", func() (uintptr, unix.Errno) {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(socket), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(socket), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
 		return n, errno
 	})
 }

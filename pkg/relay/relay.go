@@ -22,7 +22,7 @@ type Result struct {
 	Connected bool  // the far end was reached
 	Sent      int64 // bytes that the far end took, near's Said included
 	Received  int64 // bytes that the near end took, far's Said included
-	Err       error // what broke it; nil where both sides ended in order
+	Err       error // what broke it; nil where each side has said all, or has gone after that
 }
 
 // Relay carries any number of connections. Its methods are for concurrent use.

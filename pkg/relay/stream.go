@@ -53,8 +53,8 @@ func (s *stream) move(spare *spare) (more bool, err error) {
 	return false, err
 }
 
-// read takes what src has said. A short read has emptied it, unless its end is
-// near.
+// read takes what src has said. A short read has emptied it, unless an error or
+// urgent data lie behind.
 func (s *stream) read(spare *spare) error {
 	if s.buffer == nil {
 		s.buffer = spare.buffer()
@@ -72,7 +72,10 @@ func (s *stream) read(spare *spare) error {
 	}
 	s.held = s.buffer[:n]
 	s.large = n >= bulk
-	s.src.readable = n == len(s.buffer) || s.src.last
+	if n < len(s.buffer) {
+		s.ended = s.src.whole
+		s.src.readable = s.src.last || s.src.urgent
+	}
 	return nil
 }
 

@@ -3,12 +3,15 @@ package relay_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/relay"
 )
@@ -117,6 +120,46 @@ func TestSlowReader(t *testing.T) {
 	}
 	must(t, p.server.Close())
 	p.want(t, int64(written), 0)
+}
+
+// TestUrgent: what follows urgent data is carried, also when the end does.
+func TestUrgent(t *testing.T) {
+	for _, end := range []bool{true, false} {
+		w := newWorld(t)
+		p := &pair{result: make(chan relay.Result, 1)}
+		near := w.near(p)
+		_, err := p.workload.Write([]byte("one"))
+		must(t, err)
+		must(t, urgent(p.workload, "!"))
+		_, err = p.workload.Write([]byte("two"))
+		must(t, err)
+		if end {
+			must(t, p.workload.CloseWrite())
+		}
+		far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
+		must(t, err)
+		go func() { p.result <- w.relay.Run(relay.End{Socket: near}, relay.End{Socket: far}, patience) }()
+		server, err := w.server.AcceptTCP()
+		must(t, err)
+		must(t, server.SetDeadline(time.Now().Add(patience)))
+		b := make([]byte, 6)
+		if _, err := io.ReadFull(server, b); string(b) != "onetwo" || err != nil {
+			t.Errorf("end %t: %q, %v", end, b, err)
+		}
+		must(t, server.Close())
+		must(t, p.workload.Close())
+		p.want(t, 6, 0)
+	}
+}
+
+func urgent(c *net.TCPConn, said string) (err error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = rc.Control(func(fd uintptr) { failed = unix.Sendto(int(fd), []byte(said), unix.MSG_OOB, nil) })
+	return errors.Join(err, failed)
 }
 
 // TestServerSaid: what was read from the far end before comes first.
