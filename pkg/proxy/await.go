@@ -111,15 +111,22 @@ func (c *conn) own(raw *net.TCPConn) {
 	}
 }
 
-// Over leaves the record, which may have to wait, to a goroutine.
+// Over leaves a record that has to wait for the disk to a goroutine.
 func (c *conn) Over(r relay.Result) {
-	go func() {
-		defer c.p.conns.Done()
-		defer c.p.forget(c)
-		if c.carried {
-			c.recordPassthrough(r)
-			return
-		}
-		c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonWorkloadClosed.String()})
-	}()
+	if c.p.o.Synced {
+		go c.bury(r)
+		return
+	}
+	c.bury(r)
+}
+
+// bury records how the connection went, and forgets it.
+func (c *conn) bury(r relay.Result) {
+	defer c.p.conns.Done()
+	defer c.p.forget(c)
+	if c.carried {
+		c.recordPassthrough(r)
+		return
+	}
+	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonWorkloadClosed.String()})
 }
