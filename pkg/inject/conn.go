@@ -40,6 +40,9 @@ func (u Upstreams) Protocol(key upstream.Key, offered []string) (alpn string, fr
 	return u.pool.Protocol(key, offered)
 }
 
+// Part is upstream.Pool.Part.
+func (u Upstreams) Part(apart uint64) { u.pool.Part(apart) }
+
 // Put gives a connection back.
 func (u Upstreams) Put(c Conn) { u.pool.Put(c.up) }
 

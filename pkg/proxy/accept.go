@@ -88,6 +88,7 @@ func (c *conn) run(s stage) {
 		return
 	}
 	_ = c.raw.Close()
+	c.part()
 	c.p.forget(c)
 }
 

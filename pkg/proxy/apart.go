@@ -19,6 +19,13 @@ func (c *conn) keepApart() {
 	}
 }
 
+// part ends those upstream connections with the workload's.
+func (c *conn) part() {
+	if apart := c.apart.Load(); apart != 0 {
+		c.snap.Upstream.Part(apart)
+	}
+}
+
 // setApart looks for such a request.
 func (x *exchange) setApart() {
 	for i := range x.req.Fields {

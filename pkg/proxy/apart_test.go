@@ -63,6 +63,11 @@ func TestApart(t *testing.T) {
 				}
 				w.until("every upstream connection rests", func() bool { return w.pool.Stats().Idle == int(served.Load()) })
 			}
+			must(t, one.Close())
+			w.until("the one that was its own ends with it", func() bool { return w.pool.Stats().Idle == 1 })
+			if got := ask(other, ""); got != "connection 1 of Bearer shared" {
+				t.Errorf("the other, which is everybody's: %q", got)
+			}
 		})
 	}
 }

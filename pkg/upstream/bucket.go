@@ -133,6 +133,27 @@ func (p *Pool) sweep() {
 	shutAll(old)
 }
 
+// Part ends the connections that were one's alone (Key.Apart), who is gone, and
+// forgets him. What is in use ends as others do.
+func (p *Pool) Part(apart uint64) {
+	now := time.Now()
+	p.mu.Lock()
+	var old []*Conn
+	for k, b := range p.buckets {
+		if k.Apart != apart {
+			continue
+		}
+		n := len(b.idle)
+		old = append(old, b.expire(now)...)
+		p.idle -= n - len(b.idle)
+		if b.empty() {
+			delete(p.buckets, k)
+		}
+	}
+	p.mu.Unlock()
+	shutAll(old)
+}
+
 // expire removes connections unused since oldest and closed ones.
 func (b *bucket) expire(oldest time.Time) (old []*Conn) {
 	gone := func(c *Conn) bool {
