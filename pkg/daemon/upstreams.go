@@ -24,6 +24,9 @@ func (r *resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	return r.current.Load().Lookup(ctx, host)
 }
 
+// Knows tells what the resolver in force knows.
+func (r *resolver) Knows(host string, a netip.Addr) bool { return r.current.Load().Knows(host, a) }
+
 func newResolver(c *config.Config, mark controlFunc) (*dns.Resolver, error) {
 	r, err := dns.New(dns.Options{Servers: c.DNS.Servers, Control: mark})
 	if err != nil {
@@ -68,7 +71,7 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	}
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
-		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Dial: d.dialOriginal,
+		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Resolver: &d.resolver, Dial: d.dialPassed,
 		Synced:   d.loaded.config.Audit.Synced,
 		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain},
 		OnDefect: func(err error) { d.report("proxy", err) },
@@ -78,7 +81,7 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	return nil
 }
 
-// dialOriginal begins to connect to where a passed-through flow meant to go.
-func (d *Daemon) dialOriginal(from netip.Addr, to netip.AddrPort, speaks bool) (int, error) {
+// dialPassed begins to connect to where a passed-through flow goes.
+func (d *Daemon) dialPassed(from netip.Addr, to netip.AddrPort, speaks bool) (int, error) {
 	return relay.Dial(from, to, speaks, d.capture.Mark)
 }

@@ -14,5 +14,6 @@
 //     canonical form and are not found, whatever a server would say.
 //   - Times to live are kept between 1 s and 5 min: an answer that says 0 is
 //     still used for a second, so that it is one answer for one request.
+//   - Knows is for who may not wait. Where it says no, Lookup tells.
 //   - Deny ranges are not judged here; pkg/upstream does, on what it dials.
 package dns

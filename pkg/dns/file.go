@@ -24,10 +24,11 @@ type watched[T any] struct {
 	path  string
 	parse func(io.Reader) T
 
-	mu    sync.Mutex
-	read  bool
-	stamp stamp
-	value T
+	mu     sync.Mutex
+	read   bool
+	looked time.Time // when the file was looked at last
+	stamp  stamp
+	value  T
 }
 
 // stamp tells one content of a file from another; the zero stamp is an absent
@@ -50,18 +51,29 @@ func stampOf(path string) stamp {
 	return s
 }
 
-// get returns the present content, and whether it is another one than the last
-// get returned.
-func (w *watched[T]) get() (value T, changed bool) {
+// get returns the content at now, the present, and whether it is another one than
+// the last get returned.
+func (w *watched[T]) get(now time.Time) (value T, changed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := stampOf(w.path)
-	if w.read && now == w.stamp {
+	w.looked = now
+	at := stampOf(w.path)
+	if w.read && at == w.stamp {
 		return w.value, false
 	}
 	changed = w.read
-	w.read, w.stamp, w.value = true, now, w.load()
+	w.read, w.stamp, w.value = true, at, w.load()
 	return w.value, changed
+}
+
+// recent returns what get has returned in the last second. It does not wait: false
+// where it would have to, or where the file must be looked at again.
+func (w *watched[T]) recent(now time.Time) (value T, ok bool) {
+	if !w.mu.TryLock() {
+		return value, false
+	}
+	defer w.mu.Unlock()
+	return w.value, w.read && now.Sub(w.looked) < time.Second
 }
 
 func (w *watched[T]) load() T {

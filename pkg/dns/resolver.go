@@ -91,7 +91,7 @@ func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	if a, ok := match.Address(name); ok {
 		return []netip.Addr{a}, nil
 	}
-	known, _ := r.hosts.get()
+	known, _ := r.hosts.get(r.o.Now())
 	if addrs := known[name]; len(addrs) > 0 {
 		return slices.Clone(addrs), nil
 	}
@@ -101,11 +101,32 @@ func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	return r.cached(ctx, name)
 }
 
+// Knows reports whether Lookup would return a for a canonical host, as far as that
+// can be told without a wait: no file is read and nobody asked. What was found out
+// a second ago or more, of the files, or has expired is not known any more.
+func (r *Resolver) Knows(host string, a netip.Addr) bool {
+	if literal, ok := match.Address(host); ok {
+		return literal == a
+	}
+	now := r.o.Now()
+	known, fresh := r.hosts.recent(now)
+	if addrs := known[host]; !fresh || len(addrs) > 0 {
+		return fresh && slices.Contains(addrs, a)
+	}
+	if len(r.o.Servers) == 0 {
+		if _, fresh := r.servers.recent(now); !fresh {
+			return false
+		}
+	}
+	e, ok := r.cache.get(host, now)
+	return ok && slices.Contains(e.addrs, a)
+}
+
 func (r *Resolver) cached(ctx context.Context, name string) ([]netip.Addr, error) {
 	servers := r.o.Servers
 	if len(servers) == 0 {
 		var changed bool
-		if servers, changed = r.servers.get(); changed {
+		if servers, changed = r.servers.get(r.o.Now()); changed {
 			r.cache.clear()
 		}
 	}

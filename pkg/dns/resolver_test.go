@@ -280,6 +280,70 @@ func TestHostsFileIsReadAgain(t *testing.T) {
 	}
 }
 
+// TestKnows: what Lookup has found out is known for as long as that may not have
+// changed, and no longer; nobody is asked for it.
+func TestKnows(t *testing.T) {
+	s := serve(t, zone("a.test. 60 A 192.0.2.1", "a.test. 60 AAAA 2001:db8::1"))
+	r := resolver(t, s)
+	now := time.Now()
+	r.o.Now = func() time.Time { return now }
+	one, six, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.2")
+	want := func(when string, a netip.Addr, want bool) {
+		t.Helper()
+		if r.Knows("a.test", a) != want {
+			t.Errorf("%s: %v is known: %v", when, a, !want)
+		}
+	}
+	want("before", one, false)
+	lookup(t, r, "a.test")
+	want("after", one, true)
+	want("after", six, true)
+	want("after", other, false)
+	now = now.Add(time.Second)
+	want("a second later", one, false)
+	lookup(t, r, "b.test") // which looks at the file
+	want("once the file was looked at", one, true)
+	now = now.Add(time.Minute)
+	lookup(t, r, "b.test")
+	want("expired", one, false)
+
+	if err := os.WriteFile(r.o.Hosts, []byte("192.0.2.2 a.test"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lookup(t, r, "a.test")
+	want("of the file", other, true)
+	want("of the file", one, false)
+	r.hosts.mu.Lock() // as while somebody reads the file
+	want("at that moment", other, false)
+	r.hosts.mu.Unlock()
+	if !r.Knows("192.0.2.2", other) || r.Knows("192.0.2.2", one) {
+		t.Error("an address is its own answer, and no other is")
+	}
+	if n := s.queries.Load(); n != 6 {
+		t.Errorf("%d queries, want those of three lookups", n)
+	}
+}
+
+// TestKnowsServers: answers of servers that may not be the host's any more are not
+// known.
+func TestKnowsServers(t *testing.T) {
+	dir := t.TempDir()
+	r, err := New(Options{Hosts: dir + "/hosts", ResolvConf: dir + "/resolv.conf"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, a := time.Now(), netip.MustParseAddr("192.0.2.1")
+	r.hosts.get(now)
+	r.cache.put("a.test", answer{[]netip.Addr{a}, time.Minute}, now)
+	if r.Knows("a.test", a) {
+		t.Error("known, but the file of the servers was not looked at")
+	}
+	r.servers.get(now)
+	if !r.Knows("a.test", a) {
+		t.Error("not known")
+	}
+}
+
 func TestServersOfResolvConf(t *testing.T) {
 	tests := map[string]string{
 		"nameserver 192.0.2.53\nsearch x\nnameserver 2001:db8::53\n": "192.0.2.53:53 [2001:db8::53]:53",

@@ -83,6 +83,7 @@ const (
 	ReasonTableChanged                           // somebody else changed our nftables table, a policy rule or the route; it was put back
 	ReasonReplayUnknown                          // nobody can tell whether the workload's signature was seen before: no room, or no journal
 	ReasonNetworkUnreachable                     // the workload's network namespace has no way to the address: it would get there by us alone
+	ReasonAddressReplaced                        // passed on by its name to our resolver's answer: the address that the workload asked for is none of the name's
 	ReasonInternal                               // a defect of ours; the error is in the log
 )
 
@@ -157,6 +158,7 @@ var reasonNames = [...]string{
 	ReasonTableChanged:        "table_changed",
 	ReasonReplayUnknown:       "replay_unknown",
 	ReasonNetworkUnreachable:  "network_unreachable",
+	ReasonAddressReplaced:     "address_replaced",
 	ReasonInternal:            "internal",
 }
 

@@ -37,6 +37,14 @@ func (d Decision) Effective() Action {
 	return d.Action
 }
 
+// ByName reports whether d holds for a connection to an address only because of the
+// name that it asks for. Who passes such a one on has to see to it that it goes where
+// the name leads: what a workload says is no proof. The default, a route that names
+// the address too, and one that only observes hold for the address as it is.
+func (p *Policy) ByName(d Decision, a netip.Addr) bool {
+	return d.Route != none && d.Mode != Observe && d.Action != Deny && !p.routes[d.Route].holds(a.Unmap())
+}
+
 // none is the index of no route.
 const none = -1
 

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -178,6 +179,41 @@ func TestConnection(t *testing.T) {
 }
 
 // An ambiguous path never earns a credential, whatever the modes.
+// TestByName: a route holds by the name alone where it does not name the address.
+func TestByName(t *testing.T) {
+	observed := route("observed", "o.example", policy.Passthrough)
+	observed.Mode = policy.Observe
+	mixed := route("mixed", "m.example", policy.Passthrough)
+	for _, more := range []string{"192.0.2.7", "2001:db8::/32"} {
+		h, err := match.ParseHost(more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mixed.To.Hosts = append(mixed.To.Hosts, h)
+	}
+	everywhere := route("everywhere", "*", policy.Passthrough, ports(8443))
+	p := policy.New([]policy.Route{
+		route("named", "n.example", policy.Passthrough), route("below", "*.b.example", policy.Intercept), mixed, observed,
+		route("denied", "d.example", policy.Deny), everywhere,
+	}, policy.Passthrough)
+	for _, c := range []struct {
+		host, addr string
+		port       uint16
+		want       bool
+	}{
+		{"n.example", "192.0.2.7", 443, true}, {"x.b.example", "192.0.2.7", 443, true},
+		{"m.example", "192.0.2.7", 443, false}, {"m.example", "::ffff:192.0.2.7", 443, false}, {"m.example", "2001:db8::1", 443, false},
+		{"m.example", "192.0.2.8", 443, true}, {"m.example", "2001:db9::1", 443, true}, {"192.0.2.7", "192.0.2.8", 443, true},
+		{"o.example", "192.0.2.8", 443, false}, {"d.example", "192.0.2.8", 443, false},
+		{"other.example", "192.0.2.8", 443, false}, {"other.example", "192.0.2.8", 8443, false},
+	} {
+		d := p.Connection(&policy.Request{Host: c.host, Port: c.port})
+		if got := p.ByName(d, netip.MustParseAddr(c.addr)); got != c.want {
+			t.Errorf("%s at %s, by route %q: %v, want %v", c.host, c.addr, d.Name, got, c.want)
+		}
+	}
+}
+
 func TestAmbiguousInOtherModes(t *testing.T) {
 	ask := req("h.example", "GET", "/v1/%2e%2e/admin")
 	for _, m := range []policy.Mode{policy.Observe, policy.Report} {

@@ -24,7 +24,7 @@ type Policy struct {
 type indexed struct {
 	Route
 	everywhere bool           // matches every host
-	prefixes   []netip.Prefix // networks among its hosts
+	prefixes   []netip.Prefix // networks and addresses among its hosts
 }
 
 // New compiles routes, in order. Where none matches, def decides. The slice and
@@ -52,6 +52,9 @@ func (p *Policy) enter(i int32, hosts []match.Host) {
 	for _, host := range hosts {
 		if name, ok := host.Exact(); ok {
 			p.exact[name] = appendOnce(p.exact[name], i)
+			if a, ok := match.Address(name); ok {
+				p.routes[i].prefixes = append(p.routes[i].prefixes, netip.PrefixFrom(a, a.BitLen()))
+			}
 		} else if name, ok := host.Suffix(); ok {
 			p.suffix[name] = appendOnce(p.suffix[name], i)
 		} else if prefix, ok := host.Prefix(); ok {

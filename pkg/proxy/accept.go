@@ -46,7 +46,9 @@ type conn struct {
 	routes   policy.Shortlist // for name
 	decision policy.Decision
 
-	carried bool // by the relay, from the first bytes on
+	// pass through
+	to      netip.AddrPort // where it goes: the original destination, unless the name leads elsewhere
+	carried bool           // by the relay, from the first bytes on
 
 	// terminate
 	client net.Conn  // what requests are read from: TLS, or peek for plain HTTP
@@ -119,7 +121,10 @@ func (c *conn) begin() stage {
 	}
 	switch c.decide() {
 	case policy.Passthrough:
-		if c.proto == protoTLS {
+		if !c.follow() {
+			return nil
+		}
+		if c.proto == protoTLS && c.to == c.flow.Original {
 			c.p.habits.learn(&c.flow)
 		}
 		c.passthrough()
@@ -151,6 +156,7 @@ func (c *conn) attribute(netns uint64) {
 	if !c.known {
 		c.flow = flow.Flow{Source: c.near.Remote, At: c.started}
 	}
+	c.to = c.flow.Original
 }
 
 // accept goes on with a connection of which there is a record. Without one nothing

@@ -61,10 +61,10 @@ func (c *conn) Heard(said []byte) (far int, ok bool) {
 		return 0, false
 	}
 	c.proto, c.hello = protoTLS, hello
-	if c.decideTLS() != policy.Passthrough {
+	if c.decideTLS() != policy.Passthrough || !c.straight(c.decision, c.name) {
 		return 0, false
 	}
-	far, err = c.p.o.Dial(c.egressIP(), c.flow.Original, true)
+	far, err = c.p.o.Dial(c.egressIP(), c.to, true)
 	if err != nil {
 		return 0, false // passthrough tries it again, and tells
 	}

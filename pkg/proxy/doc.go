@@ -6,6 +6,7 @@
 //	3 sniff      sniff.go      bounded peek: TLS, HTTP/1, HTTP/2 preface, or opaque
 //	             await.go      by the relay, for what it will probably carry on; the rest comes back
 //	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny
+//	             destination.go  where what is passed through by its name really leads
 //	5 terminate  terminate.go  reach an unknown upstream, mirror its ALPN, and the client's handshake
 //	6 serve      per request decide, strip, inject, sign, forward, scrub
 //	             HTTP/1: serve_h1.go, then head, body, message, relay, scrub, upload, upgrade

@@ -81,7 +81,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	w.pool = upstream.NewPool(upstream.Options{Resolver: w.names, OwnRoot: ca.Issued})
 	t.Cleanup(w.pool.Close)
 	o := proxy.Options{
-		Flows: w.flows, Processes: processes{}, Leaves: ca, Records: w.records, Timeouts: within, Dial: dialPlain, OnDefect: w.defects.add,
+		Flows: w.flows, Processes: processes{}, Leaves: ca, Records: w.records, Resolver: w.names, Timeouts: within, Dial: dialPlain, OnDefect: w.defects.add,
 	}
 	for _, set := range settings {
 		set(&o)
@@ -342,6 +342,9 @@ func (n names) Lookup(_ context.Context, name string) ([]netip.Addr, error) {
 	}
 	return nil, errors.New("no such host: " + name)
 }
+
+// Knows says what Lookup would.
+func (n names) Knows(name string, a netip.Addr) bool { return slices.Contains(n[name], a) }
 
 // flows are the kernel's records: each is given out once.
 type flows struct {

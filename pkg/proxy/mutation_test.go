@@ -94,6 +94,7 @@ func TestMutations(t *testing.T) {
 	}{{"clear text, even", true, 0, n / 2}, {"clear text, odd", true, n / 2, n}, {"TLS", false, n, n + n/10}} {
 		t.Run(way.name, func(t *testing.T) {
 			w := newWorld(t)
+			w.resolves([]string{home})
 			w.use(policy.Intercept, w.openRoute())
 			refused, accepted, disputed := 0, 0, 0
 			for i := way.from; i < way.to && !t.Failed(); i++ {

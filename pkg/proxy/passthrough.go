@@ -13,10 +13,9 @@ import (
 	"github.com/outwarden/outwarden/pkg/relay"
 )
 
-// passthrough copies bytes undecrypted between the workload and the address
-// that it meant to reach.
+// passthrough copies bytes undecrypted between the workload and its destination.
 func (c *conn) passthrough() {
-	up, err := c.p.o.Dial(c.egressIP(), c.flow.Original, true)
+	up, err := c.p.o.Dial(c.egressIP(), c.to, true)
 	if err != nil {
 		c.failPassthrough(err)
 		return
@@ -47,7 +46,7 @@ func (c *conn) failPassthrough(err error) {
 	}
 	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: reason.String(),
-		DurationMS: milliseconds(time.Since(c.started)),
+		Upstream: c.elsewhere(), DurationMS: milliseconds(time.Since(c.started)),
 	})
 }
 
@@ -78,7 +77,7 @@ func (c *conn) recordPassthrough(r relay.Result) {
 	c.recordConnection(&audit.Record{
 		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: c.decision.Reason.String(),
 		EgressIP: egress,
-		Upstream: &audit.Upstream{IP: c.flow.Original.Addr().String(), Port: c.flow.Original.Port()},
+		Upstream: &audit.Upstream{IP: c.to.Addr().String(), Port: c.to.Port()},
 		BytesOut: r.Sent, BytesIn: r.Received, DurationMS: milliseconds(time.Since(c.started)),
 	})
 }

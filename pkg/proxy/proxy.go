@@ -39,13 +39,19 @@ type Leaves interface {
 	CertificateFor(cgroup uint64, name string) (*tls.Certificate, error)
 }
 
+// Resolver tells which addresses a canonical name has.
+type Resolver interface {
+	Lookup(ctx context.Context, host string) ([]netip.Addr, error)
+	Knows(host string, a netip.Addr) bool // whether Lookup returns a, as far as that is known without a wait
+}
+
 // Records takes audit records. Append returns when the record survives the
 // death of this process.
 type Records interface {
 	Append(r *audit.Record) error
 }
 
-// Dial begins to connect to an original destination, for passthrough, from a
+// Dial begins to connect to the destination of what is passed through, from a
 // source address unless that is zero; see [relay.Dial]. speaks: the workload has
 // said something that goes there at once. The socket carries our mark, so that the
 // hook lets it pass.
@@ -105,10 +111,11 @@ type Options struct {
 	Processes Processes
 	Leaves    Leaves
 	Records   Records
+	Resolver  Resolver // for what is passed through by its name
 	Timeouts  Timeouts
 	MaxConns  int         // captured connections at once; 0: 65536. One workload gets half of what others leave
 	MaxTurns  int         // TLS handshakes of one workload at once; 0: 32 for each processor
-	Dial      Dial        // a connection to an original destination, marked as ours
+	Dial      Dial        // a connection for what is passed through, marked as ours
 	OnDefect  func(error) // a defect of ours or of the trail; must not block
 	Synced    bool        // Records.Append waits for the disk, so nobody may who serves others too
 }

@@ -45,6 +45,7 @@ func (s *stream) reach(b *h2.Batch) *failure {
 		s.await((*request).connect)
 		return nil
 	}
+	s.stay()
 	if s.up = s.c.snap.Upstream.Ready(s.target()); s.up.IsZero() {
 		s.await((*request).connect)
 		return nil
@@ -87,6 +88,7 @@ func (s *stream) arrive(b *h2.Batch, q *request, sealed inject.Sealed, f *failur
 	}
 	s.waiting, s.quiet = nil, 0
 	s.up, s.applied = q.up, q.applied
+	s.addr, s.decision = q.addr, q.decision
 	if f == nil {
 		f = s.launch(b, sealed)
 	}

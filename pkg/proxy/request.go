@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
@@ -26,7 +27,8 @@ type request struct {
 
 	host     string // canonical authority
 	decision policy.Decision
-	plan     *Plan // nil: no route, or one that only observes
+	plan     *Plan      // nil: no route, or one that only observes
+	addr     netip.Addr // of a loose one: where it goes
 	up       inject.Conn
 	applied  inject.Applied
 	scrubbed scrub.Tally // what came back of it
@@ -102,6 +104,7 @@ func (p *Plan) identifies() bool {
 type aim struct {
 	plan        *Plan
 	route, host string
+	addr        netip.Addr
 	target      upstream.Target
 }
 
@@ -109,17 +112,26 @@ type aim struct {
 // before did.
 func (q *request) target() *upstream.Target {
 	a := q.c.aim.Load()
-	if a == nil || a.plan != q.plan || a.route != q.decision.Name || a.host != q.host || a.target.Key.Apart != q.c.apart.Load() {
-		a = &aim{q.plan, q.decision.Name, q.host, q.c.target(q.plan, q.decision.Name, q.host, q.c.offer)}
+	if !a.fits(q) {
+		a = &aim{q.plan, q.decision.Name, q.host, q.addr, q.c.target(q.plan, q.decision.Name, q.host, q.c.offer)}
+		if q.loose() {
+			a.target.Key.Addr = q.addr
+		}
 		q.c.aim.Store(a)
 	}
 	return &a.target
 }
 
+func (a *aim) fits(q *request) bool {
+	return a != nil && a.plan == q.plan && a.route == q.decision.Name && a.host == q.host && a.addr == q.addr &&
+		a.target.Key.Apart == q.c.apart.Load()
+}
+
 // target says which upstream connection serves requests of a route. Where
 // something of ours goes along, our resolver's answer for the host is dialled
 // and never the address that the workload chose; otherwise the original
-// destination is, so that split-horizon names keep working.
+// destination is, so that split-horizon names keep working: the certificate has to
+// be the host's, and without one see loose.
 func (c *conn) target(plan *Plan, route, host string, alpn []string) upstream.Target {
 	t := upstream.Target{
 		Key:       upstream.Key{Route: route, Host: host, Port: c.flow.Original.Port(), Apart: c.apart.Load()},
@@ -152,6 +164,9 @@ func tlsPort(port uint16) uint16 {
 
 // connect gets the upstream connection for the request.
 func (q *request) connect(ctx context.Context) *failure {
+	if f := q.find(ctx); f != nil {
+		return f
+	}
 	t := q.target()
 	if dead := q.c.failed; dead.why != nil && dead.key == t.Key && q.c.requests.Load() == 0 {
 		return dead.why
@@ -166,6 +181,9 @@ func (q *request) connect(ctx context.Context) *failure {
 
 // connectAfresh is connect without the pool, for a retry.
 func (q *request) connectAfresh(ctx context.Context) *failure {
+	if f := q.find(ctx); f != nil {
+		return f
+	}
 	up, err := q.c.snap.Upstream.Dial(ctx, q.target())
 	if err != nil {
 		return upstreamFailure(err)
