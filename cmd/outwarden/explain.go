@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -35,11 +36,11 @@ func newExplainCmd(e *env) *cobra.Command {
 					return err
 				}
 			}
-			req, err := question(caller, args)
+			req, clear, err := question(caller, args)
 			if err != nil {
 				return err
 			}
-			return explain(e, cfg, req)
+			return explain(e, cfg, req, clear)
 		},
 	}
 	flags := cmd.Flags()
@@ -65,27 +66,27 @@ func identify(pid uint32) (*process.Identity, error) {
 	return id, err
 }
 
-// question turns METHOD URL into what policy is asked.
-func question(caller *process.Identity, args []string) (*policy.Request, error) {
+// question turns METHOD URL into what policy is asked, and whether in clear text.
+func question(caller *process.Identity, args []string) (req *policy.Request, clear bool, err error) {
 	method, target := "GET", args[len(args)-1]
 	if len(args) == 2 {
 		method = strings.ToUpper(args[0])
 	}
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" {
-		return nil, usageError{fmt.Errorf("%q is no URL", target), "as in: outwarden explain https://api.partner.example/v1/x"}
+		return nil, false, usageError{fmt.Errorf("%q is no URL", target), "as in: outwarden explain https://api.partner.example/v1/x"}
 	}
 	host, port, hasPort, err := match.SplitAuthority(u.Host)
 	if err != nil {
-		return nil, usageError{err, "the URL's host is not a name that could be matched"}
+		return nil, false, usageError{err, "the URL's host is not a name that could be matched"}
 	}
 	if !hasPort {
 		port = map[string]uint16{"http": 80, "https": 443}[u.Scheme]
 	}
 	if port == 0 {
-		return nil, usageError{errors.New("neither http nor https, and no port"), "write the port into the URL"}
+		return nil, false, usageError{errors.New("neither http nor https, and no port"), "write the port into the URL"}
 	}
-	return &policy.Request{Process: caller, Host: host, Port: port, Method: method, Path: u.EscapedPath()}, nil
+	return &policy.Request{Process: caller, Host: host, Port: port, Method: method, Path: u.EscapedPath()}, u.Scheme == "http", nil
 }
 
 type explanation struct {
@@ -94,16 +95,18 @@ type explanation struct {
 	Mode        string   `json:"mode"`
 	Reason      string   `json:"reason,omitempty"`
 	Credentials []string `json:"credentials,omitempty"`
+	GoesTo      string   `json:"goes_to,omitempty"`
 	Steps       []string `json:"steps"`
 }
 
-func explain(e *env, cfg *config.Config, req *policy.Request) error {
+func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error {
 	p := cfg.Policy()
 	d := p.Decide(req)
 	out := explanation{Decision: d.Action.String(), Route: d.Name, Mode: d.Mode.String(), Reason: d.Reason.String()}
 	if d.Route >= 0 {
 		out.Credentials = credentialNames(&cfg.Routes[d.Route])
 	}
+	out.GoesTo = goesTo(p, d, req.Host, len(out.Credentials) > 0, clear)
 	for _, s := range p.Explain(req) {
 		mark := "no "
 		if s.Matched {
@@ -134,9 +137,27 @@ func printExplanation(e *env, x *explanation, req *policy.Request) {
 	line("mode", x.Mode)
 	line("reason", x.Reason)
 	line("credentials", orNone(strings.Join(x.Credentials, ", "), "none"))
+	line("goes to", x.GoesTo)
 	for _, s := range x.Steps {
 		line("considered", s)
 	}
+}
+
+// goesTo says which address is dialled for a request that is decided so; "" if none is.
+func goesTo(p *policy.Policy, d policy.Decision, host string, credential, clear bool) string {
+	const asked = "the address that the program connects to"
+	anywhere := netip.Addr{} // which only a route for every host names
+	switch action := d.Effective(); {
+	case action == policy.Deny:
+		return ""
+	case action == policy.Intercept && credential:
+		return "our resolver's answer for " + host
+	case action == policy.Intercept && !clear:
+		return asked + ", if its certificate is for " + host
+	case p.ByName(d, anywhere):
+		return asked + ", if it is one of " + host + " or the route names it; else our resolver's answer"
+	}
+	return asked
 }
 
 // credentialNames lists what a route adds, with its form.
