@@ -19,6 +19,7 @@ import (
 func newExplainCmd(e *env) *cobra.Command {
 	var pid uint32
 	var who process.Identity
+	var at netip.Addr
 	cmd := &cobra.Command{
 		Use:   "explain [flags] [METHOD] URL",
 		Short: "Would this process, calling this URL, get which credential, and why",
@@ -40,11 +41,13 @@ func newExplainCmd(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			req.Addr = at
 			return explain(e, cfg, req, clear)
 		},
 	}
 	flags := cmd.Flags()
 	flags.Uint32Var(&pid, "pid", 0, "a running process")
+	flags.TextVar(&at, "address", netip.Addr{}, "the address that the program connects to for it")
 	flags.StringVar(&who.Exe, "exe", "", "or its executable,")
 	flags.StringVar(&who.User, "user", "", "user,")
 	flags.StringVar(&who.Unit, "unit", "", "systemd unit")
@@ -106,7 +109,7 @@ func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error 
 	if d.Route >= 0 {
 		out.Credentials = credentialNames(&cfg.Routes[d.Route])
 	}
-	out.GoesTo = goesTo(p, d, req.Host, len(out.Credentials) > 0, clear)
+	out.GoesTo = goesTo(p, d, req.Host, req.Addr, len(out.Credentials) > 0, clear)
 	for _, s := range p.Explain(req) {
 		mark := "no "
 		if s.Matched {
@@ -144,9 +147,10 @@ func printExplanation(e *env, x *explanation, req *policy.Request) {
 }
 
 // goesTo says which address is dialled for a request that is decided so; "" if none is.
-func goesTo(p *policy.Policy, d policy.Decision, host string, credential, clear bool) string {
+// Where the address that the program connects to is not told, only a route for every
+// host names it.
+func goesTo(p *policy.Policy, d policy.Decision, host string, at netip.Addr, credential, clear bool) string {
 	const asked = "the address that the program connects to"
-	anywhere := netip.Addr{} // which only a route for every host names
 	switch action := d.Effective(); {
 	case action == policy.Deny:
 		return ""
@@ -154,7 +158,7 @@ func goesTo(p *policy.Policy, d policy.Decision, host string, credential, clear 
 		return "our resolver's answer for " + host
 	case action == policy.Intercept && !clear:
 		return asked + ", if its certificate is for " + host
-	case p.ByName(d, anywhere):
+	case p.ByName(d, at):
 		return asked + ", if it is one of " + host + " or the route names it; else our resolver's answer"
 	}
 	return asked

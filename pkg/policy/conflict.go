@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/outwarden/outwarden/pkg/match"
 )
@@ -64,10 +65,17 @@ func (r *Route) covers(o *Route) bool {
 		coverLists(r.From.Units, o.From.Units, match.Glob.Covers) &&
 		coverLists(r.From.Cgroups, o.From.Cgroups, match.Glob.Covers) &&
 		coverLists(r.From.Guests, o.From.Guests, coversPrefix) &&
-		(r.To.everywhere() || coverLists(r.To.Hosts, o.To.Hosts, match.Host.Covers)) &&
+		(r.To.everywhere() || coverLists(r.To.Hosts, o.To.Hosts, match.Host.Covers) && !o.deniesBeneath(r)) &&
 		coverLists(r.To.Ports, o.To.Ports, equal) &&
 		coverLists(r.To.Methods, o.To.Methods, equalFold) &&
 		coverLists(r.To.Paths, o.To.Paths, match.Path.Covers)
+}
+
+// deniesBeneath reports whether r may deny by its address what says a name, and is no
+// matter of another route that covers its hosts.
+func (r *Route) deniesBeneath(other *Route) bool {
+	return r.Action == Deny && other.Action != Deny &&
+		slices.ContainsFunc(r.To.Hosts, func(h match.Host) bool { return !h.Named() && !h.Any() })
 }
 
 // coverLists reports whether each choice of inner is covered by one of outer; an

@@ -12,6 +12,7 @@ type Request struct {
 	Process *process.Identity // nil: not known
 	Guest   netip.Addr        // of a guest, which has no process; the zero Addr: it is none
 	Host    string            // canonical (match.CanonicalHost); "" unknown
+	Addr    netip.Addr        // of the original destination; the zero Addr: not known
 	Port    uint16            // of the original destination
 	Method  string            // "" at connection level
 	Path    string            // as it will be sent, without the query

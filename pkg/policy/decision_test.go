@@ -54,6 +54,10 @@ func TestDecide(t *testing.T) {
 		{"ambiguous where no route looks", req("x.example", "GET", "/../a"), "below", policy.Passthrough, flow.ReasonNone},
 		{"the name itself is not below", req("example", "GET", "/"), "", policy.Passthrough, flow.ReasonIdentityMismatch},
 		{"an address of a network", req("169.254.169.254", "GET", "/"), "metadata", policy.Deny, flow.ReasonRouteDenies},
+		{"a name at an address of a network", with(req("other.test", "GET", "/"), at("169.254.169.254")), "metadata", policy.Deny, flow.ReasonRouteDenies},
+		{"the same, mapped", with(req("", "GET", "/"), at("::ffff:169.254.169.254")), "metadata", policy.Deny, flow.ReasonRouteDenies},
+		{"a name passed before", with(req("x.example", "GET", "/"), at("169.254.169.254")), "below", policy.Passthrough, flow.ReasonNone},
+		{"a name at another address", with(req("other.test", "GET", "/"), at("198.51.100.7")), "", policy.Passthrough, flow.ReasonIdentityMismatch},
 		{"any host, this executable", with(req("other.test", "GET", "/"), runs("/usr/bin/curl")), "curl", policy.Deny, flow.ReasonRouteDenies},
 		{"unknown host", with(req("", "GET", "/"), runs("/usr/bin/curl")), "curl", policy.Deny, flow.ReasonRouteDenies},
 	}
@@ -269,6 +273,10 @@ func ports(p ...uint16) option            { return func(r *policy.Route) { r.To.
 func methods(m ...string) option          { return func(r *policy.Route) { r.To.Methods = m } }
 func mode(m policy.Mode) option           { return func(r *policy.Route) { r.Mode = m } }
 func port(p uint16) func(*policy.Request) { return func(r *policy.Request) { r.Port = p } }
+
+func at(a string) func(*policy.Request) {
+	return func(r *policy.Request) { r.Addr = netip.MustParseAddr(a) }
+}
 
 func paths(patterns ...string) option {
 	return func(r *policy.Route) {

@@ -7,6 +7,11 @@
 // choice; an empty list asks for nothing. What a route asks for and the process
 // or the request does not tell is no match: nothing is guessed.
 //
+// A host is what the workload says: the name in its ClientHello or Host, else the
+// address that it connects to. What is said proves nothing, so a route that denies
+// an address or a network also denies what goes there under a name, and who passes on
+// what a name decided has to ask [Policy.ByName].
+//
 // [Policy.Connection] decides before anything is decrypted, [Policy.Decide] each
 // request. A connection on which some request could meet a route that looks at
 // methods or paths is intercepted, for only then can that be seen.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func (p *Policy) Explain(r *Request) []Step {
 }
 
 func (r *Route) explain(q *Request) Step {
-	if why := r.To.missDestination(q); why != "" {
+	if why := r.missDestination(q); why != "" {
 		return Step{Reason: flow.ReasonNoRoute, Why: why}
 	}
 	if why := r.From.miss(q); why != "" {
@@ -57,9 +58,10 @@ func (r *Route) explain(q *Request) Step {
 	return Step{Matched: true, Why: r.Action.String() + ", mode " + r.Mode.String()}
 }
 
-func (t *To) missDestination(q *Request) string {
+func (r *Route) missDestination(q *Request) string {
+	t := &r.To
 	switch host := q.Host; {
-	case !t.matchesHost(host):
+	case !t.matchesHost(host) && !r.denies(q.Addr):
 		if host == "" {
 			host = "(unknown)"
 		}
@@ -68,6 +70,11 @@ func (t *To) missDestination(q *Request) string {
 		return fmt.Sprintf("port %d is not among %s", q.Port, strings.Trim(fmt.Sprint(t.Ports), "[]"))
 	}
 	return ""
+}
+
+// denies reports whether the route denies an address, whatever name is said.
+func (r *Route) denies(a netip.Addr) bool {
+	return r.Action == Deny && a.IsValid() && r.To.matchesHost(a.Unmap().String())
 }
 
 func (t *To) matchesHost(host string) bool {

@@ -17,7 +17,7 @@ type Policy struct {
 
 	exact  map[string][]int32 // host -> routes that name it, itself or by *.x above it
 	suffix map[string][]int32 // x -> routes that name *.x or a *.y above it
-	rest   []int32            // routes that name no host, *, or a network
+	rest   []int32            // routes that name no host, *, or a network, and those that deny an address
 }
 
 // indexed is a route with what New has worked out about it.
@@ -53,7 +53,7 @@ func (p *Policy) enter(i int32, hosts []match.Host) {
 		if name, ok := host.Exact(); ok {
 			p.exact[name] = appendOnce(p.exact[name], i)
 			if a, ok := match.Address(name); ok {
-				p.routes[i].prefixes = append(p.routes[i].prefixes, netip.PrefixFrom(a, a.BitLen()))
+				p.enterAddress(i, a)
 			}
 		} else if name, ok := host.Suffix(); ok {
 			p.suffix[name] = appendOnce(p.suffix[name], i)
@@ -61,6 +61,15 @@ func (p *Policy) enter(i int32, hosts []match.Host) {
 			p.routes[i].prefixes = append(p.routes[i].prefixes, prefix)
 			p.rest = appendOnce(p.rest, i)
 		}
+	}
+}
+
+// enterAddress makes a route that denies an address one to look at whatever name is
+// said.
+func (p *Policy) enterAddress(i int32, a netip.Addr) {
+	p.routes[i].prefixes = append(p.routes[i].prefixes, netip.PrefixFrom(a, a.BitLen()))
+	if p.routes[i].Action == Deny {
+		p.rest = appendOnce(p.rest, i)
 	}
 }
 
@@ -111,20 +120,22 @@ func merge(a, b []int32) []int32 {
 	return slices.Compact(merged)
 }
 
-// candidates walks the routes that match a host, in order, each once.
+// candidates walks the routes that match a host, in order, each once, and those that
+// deny the address beneath it.
 type candidates struct {
 	routes      []indexed
 	named, rest []int32
 	addr        netip.Addr // the host, where it is an address
+	to          netip.Addr // where the connection goes
 }
 
-func (p *Policy) candidates(host string) candidates {
-	named, ok := p.exact[host]
+func (p *Policy) candidates(r *Request) candidates {
+	named, ok := p.exact[r.Host]
 	if !ok {
-		named = p.above(host)
+		named = p.above(r.Host)
 	}
-	addr, _ := match.Address(host)
-	return candidates{p.routes, named, p.rest, addr}
+	addr, _ := match.Address(r.Host)
+	return candidates{p.routes, named, p.rest, addr, r.Addr.Unmap()}
 }
 
 // next returns the index of the next route, or -1. A route that stands in both
@@ -133,7 +144,7 @@ func (c *candidates) next() int {
 	for len(c.rest) > 0 && (len(c.named) == 0 || c.rest[0] < c.named[0]) {
 		i := int(c.rest[0])
 		c.rest = c.rest[1:]
-		if c.routes[i].holds(c.addr) {
+		if c.routes[i].holds(c.addr) || c.routes[i].Action == Deny && c.routes[i].holds(c.to) {
 			return i
 		}
 	}

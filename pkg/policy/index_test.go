@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -17,7 +18,9 @@ import (
 func naive(routes []policy.Route, def policy.Action, q *policy.Request) policy.Decision {
 	missed := flow.ReasonNoRoute
 	for i, r := range routes {
-		host := len(r.To.Hosts) == 0 || slices.ContainsFunc(r.To.Hosts, func(h match.Host) bool { return h.Match(q.Host) })
+		host := len(r.To.Hosts) == 0 || slices.ContainsFunc(r.To.Hosts, func(h match.Host) bool {
+			return h.Match(q.Host) || r.Action == policy.Deny && q.Addr.IsValid() && h.Match(q.Addr.String())
+		})
 		if !host || len(r.To.Ports) > 0 && !slices.Contains(r.To.Ports, q.Port) {
 			continue
 		}
@@ -122,6 +125,7 @@ func drawRequest(t *rapid.T) policy.Request {
 	return policy.Request{
 		Process: &process.Identity{Exe: rapid.SampledFrom([]string{"", "/bin/a", "/bin/b", "/opt/x/y"}).Draw(t, "exe")},
 		Host:    rapid.SampledFrom([]string{"", "a.example", "b.a.example", "c.b.a.example", "example", "x.example", "10.1.2.3", "10.2.3.4", "2001:db8::1"}).Draw(t, "host"),
+		Addr:    rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("10.2.3.4"), netip.MustParseAddr("192.0.2.1")}).Draw(t, "address"),
 		Port:    rapid.SampledFrom([]uint16{80, 443, 8443}).Draw(t, "port"),
 		Method:  rapid.SampledFrom([]string{"GET", "POST", "PUT"}).Draw(t, "method"),
 		Path:    rapid.SampledFrom([]string{"/", "/v1/x", "/v1/x/y", "/v2"}).Draw(t, "path"),
@@ -132,6 +136,7 @@ func TestDecidingDoesNotAllocate(t *testing.T) {
 	p := policy.New(manyRoutes(100), policy.Deny)
 	for _, host := range []string{"h42.example", "deep.h42.example", "other.test", "10.1.2.3", ""} {
 		q := req(host, "POST", "/v1/x;a=1/%41")
+		q.Addr = netip.MustParseAddr("198.51.100.7")
 		if n := testing.AllocsPerRun(100, func() { p.Decide(&q) }); n != 0 {
 			t.Errorf("Decide of host %q allocates %v times", host, n)
 		}

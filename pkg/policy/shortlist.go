@@ -35,7 +35,7 @@ func (s *Shortlist) at(k int) int {
 // with the number of routes that name the host.
 func (p *Policy) Shortlist(r *Request) Shortlist {
 	s := Shortlist{policy: p, missed: flow.ReasonNoRoute}
-	for c := p.candidates(r.Host); ; {
+	for c := p.candidates(r); ; {
 		i := c.next()
 		if i == none {
 			return s

@@ -60,7 +60,8 @@ func (c *conn) decideUnknown(why flow.Reason) policy.Action {
 }
 
 func (c *conn) question(host string) *policy.Request {
-	return &policy.Request{Process: c.process, Guest: c.flow.GuestAddr(), Host: host, Port: c.flow.Original.Port()}
+	to := c.flow.Original
+	return &policy.Request{Process: c.process, Guest: c.flow.GuestAddr(), Host: host, Addr: to.Addr(), Port: to.Port()}
 }
 
 // deny ends a connection by policy. Before TLS there is no polite way to say

@@ -52,7 +52,7 @@ func (c *conn) destination(ctx context.Context, d policy.Decision, name string) 
 	case slices.Contains(answers, asked):
 		return asked, flow.ReasonNone
 	case reason == flow.ReasonNone:
-		answers, reason = c.reachable(answers)
+		answers, reason = c.reachable(name, answers)
 	}
 	switch {
 	case len(answers) > 0:
@@ -75,9 +75,9 @@ func (c *conn) answers(ctx context.Context, name string) ([]netip.Addr, flow.Rea
 
 // reachable keeps the answers that may take the place of what was asked for, of its
 // family if there are such. The reason is the first one's where there are none.
-func (c *conn) reachable(answers []netip.Addr) (kept []netip.Addr, first flow.Reason) {
+func (c *conn) reachable(name string, answers []netip.Addr) (kept []netip.Addr, first flow.Reason) {
 	for _, a := range answers {
-		switch reason := c.bars(a); {
+		switch reason := c.bars(name, a); {
 		case reason == flow.ReasonNone:
 			kept = append(kept, a)
 		case first == flow.ReasonNone:
@@ -94,10 +94,13 @@ func (c *conn) reachable(answers []netip.Addr) (kept []netip.Addr, first flow.Re
 
 // bars is why an answer may not take that place: whoever rules a name must not have
 // us reach for a workload what it could not reach by itself.
-func (c *conn) bars(a netip.Addr) flow.Reason {
+func (c *conn) bars(name string, a netip.Addr) flow.Reason {
 	const alsoPrivate = true
-	egress := c.egressIP()
-	switch {
+	egress, q := c.egressIP(), c.question(name)
+	q.Addr = a
+	switch d := c.snap.Policy.Connection(q); {
+	case d.Effective() == policy.Deny:
+		return d.Reason
 	case upstream.DeniedRange(a, alsoPrivate) != "", (c.flow.Away || c.flow.Guest) && a.IsLoopback():
 		return flow.ReasonAddressDenied
 	case c.p.isOurs(netip.AddrPortFrom(a, c.flow.Original.Port())):

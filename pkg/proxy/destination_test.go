@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/match"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/proxy"
 )
@@ -81,6 +82,7 @@ var elsewhere = map[string]struct {
 	answers []string // to host
 	hosts   []string // of the route; none: every
 	change  func(*rule)
+	before  []rule
 	who     as
 	want    told
 }{
@@ -95,6 +97,8 @@ var elsewhere = map[string]struct {
 	"the host's own":             {answers: []string{home}, who: as{away: true}, want: told{"deny", "address_denied", ""}},
 	"a guest, the host's own":    {answers: []string{home}, who: as{guest: true}, want: told{"deny", "address_denied", ""}},
 	"no way there":               {answers: []string{"203.0.113.7"}, who: as{away: true}, want: told{"deny", "network_unreachable", ""}},
+	"denied where it leads":      {answers: []string{home}, before: denying(home), want: told{"deny", "route_denies", ""}},
+	"denied in part":             {answers: []string{home, "127.0.0.3"}, before: denying("127.0.0.3"), want: told{"passthrough", "address_replaced", home}},
 	"the other family":           {answers: []string{"::2", home}, want: told{"passthrough", "address_replaced", home}},
 	"no lie":                     {answers: []string{away}, want: told{"passthrough", "", away}},
 	"one of several":             {answers: []string{home, "::1", away}, want: told{"passthrough", "", away}},
@@ -102,6 +106,15 @@ var elsewhere = map[string]struct {
 	"a route for the address":    {hosts: []string{host, away}, want: told{"passthrough", "", away}},
 	"a route for the network":    {hosts: []string{host, "127.0.0.0/24"}, want: told{"passthrough", "", away}},
 	"observed":                   {answers: []string{home}, change: observing, want: told{"passthrough", "", away}},
+}
+
+// denying is a route before the others that denies an address.
+func denying(address string) []rule {
+	h, err := match.ParseHost(address)
+	if err != nil {
+		panic(err)
+	}
+	return []rule{{route: policy.Route{Name: "denying", Action: policy.Deny, To: policy.To{Hosts: []match.Host{h}}}}}
 }
 
 func reporting(r *rule) { r.route.Mode = policy.Report }
@@ -116,13 +129,13 @@ func TestNameLeads(t *testing.T) {
 			if c.hosts == nil {
 				c.hosts = []string{host}
 			}
-			route := passing(t, c.change, c.hosts...)
-			for way, lie := range map[string]func(*testing.T, *world, rule, []string, as) (string, told){
+			rules := append(c.before, passing(t, c.change, c.hosts...))
+			for way, lie := range map[string]func(*testing.T, *world, []rule, []string, as) (string, told){
 				"TLS": lieByTLS, "awaited": lieAwaited, "HTTP/1": lieByHTTP1, "HTTP/2": lieByHTTP2,
 			} {
 				a := &asked{}
 				w := newWorld(t, func(o *options) { o.Processes = a })
-				reached, said := lie(t, w, route, c.answers, c.who)
+				reached, said := lie(t, w, rules, c.answers, c.who)
 				want := c.want
 				if httpWay := way[0] == 'H'; httpWay {
 					want = asRequest(want)
@@ -162,11 +175,11 @@ func insecure(c net.Conn, name string) net.Conn {
 	return tls.Client(c, &tls.Config{ServerName: name, InsecureSkipVerify: true}) //nolint:gosec // it lies
 }
 
-func lieByTLS(t *testing.T, w *world, route rule, answers []string, who as) (string, told) {
+func lieByTLS(t *testing.T, w *world, rules []rule, answers []string, who as) (string, told) {
 	t.Helper()
 	p := newPair(t, serving(w.partner.leaf(t, []string{host})), nil)
 	w.resolves(answers)
-	w.use(policy.Deny, route)
+	w.use(policy.Deny, rules...)
 	return p.lie(t, w, who)
 }
 
@@ -185,11 +198,11 @@ func (p *pair) lie(t *testing.T, w *world, who as) (string, told) {
 
 // lieAwaited lies where the same process has gone before by a name that is passed
 // wherever it leads, so that the relay waits for what it says.
-func lieAwaited(t *testing.T, w *world, route rule, answers []string, who as) (string, told) {
+func lieAwaited(t *testing.T, w *world, rules []rule, answers []string, who as) (string, told) {
 	t.Helper()
 	p := newPair(t, serving(w.partner.leaf(t, []string{host})), nil)
 	w.resolves(answers)
-	w.use(policy.Passthrough, route)
+	w.use(policy.Passthrough, rules...)
 	for range often {
 		who.original = p.away.addr
 		talk(t, insecure(w.dial(who), plainHost), plainGet)
@@ -200,18 +213,18 @@ func lieAwaited(t *testing.T, w *world, route rule, answers []string, who as) (s
 	return p.lie(t, w, who)
 }
 
-func lieByHTTP1(t *testing.T, w *world, route rule, answers []string, who as) (string, told) {
+func lieByHTTP1(t *testing.T, w *world, rules []rule, answers []string, who as) (string, told) {
 	t.Helper()
 	p := newPair(t, nil, nil)
 	w.resolves(answers)
-	w.use(policy.Deny, route)
+	w.use(policy.Deny, rules...)
 	who.original = p.away.addr
 	talk(t, w.dial(who), "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
 	r := w.request()
 	return p.got(), toldBy(&r)
 }
 
-func lieByHTTP2(t *testing.T, w *world, route rule, answers []string, who as) (string, told) {
+func lieByHTTP2(t *testing.T, w *world, rules []rule, answers []string, who as) (string, told) {
 	t.Helper()
 	p := newPair(t, nil, func(c net.Conn) {
 		(&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
@@ -219,7 +232,7 @@ func lieByHTTP2(t *testing.T, w *world, route rule, answers []string, who as) (s
 		})})
 	})
 	w.resolves(answers)
-	w.use(policy.Deny, route)
+	w.use(policy.Deny, rules...)
 	who.original = p.away.addr
 	cc, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(w.dial(who))
 	must(t, err)
@@ -258,5 +271,23 @@ func TestReplacedButDead(t *testing.T) {
 	w.use(policy.Deny, passing(t, nil, host))
 	if reached, said := p.lie(t, w, as{}); reached != "" || said != (told{"passthrough", "upstream_unreachable", "127.0.0.3"}) {
 		t.Errorf("%s was reached, the record says %+v", strconv.Quote(reached), said)
+	}
+}
+
+// TestDeniedAddress: a route that denies an address denies it under any name, that of
+// a route behind it too.
+func TestDeniedAddress(t *testing.T) {
+	for way, lie := range map[string]func(*testing.T, *world, []rule, []string, as) (string, told){"TLS": lieByTLS, "HTTP/1": lieByHTTP1} {
+		w := newWorld(t)
+		rules := append(denying("127.0.0.2/31"), passing(t, nil, host))
+		if reached, said := lie(t, w, rules, []string{home, away}, as{}); reached != "" || said != (told{"deny", "route_denies", ""}) {
+			t.Errorf("%s: %q was reached, the record says %+v", way, reached, said)
+		}
+	}
+	w := newWorld(t)
+	p := newPair(t, nil, nil)
+	w.use(policy.Passthrough, denying(away)...)
+	if reached, said := p.lie(t, w, as{}); reached != "" || said != (told{"deny", "route_denies", ""}) {
+		t.Errorf("by default: %q was reached, the record says %+v", reached, said)
 	}
 }
