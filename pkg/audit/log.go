@@ -123,6 +123,9 @@ func (l *Log) release() {
 	_ = l.lock.Close()
 }
 
+// Waits reports whether Append waits for the disk.
+func (l *Log) Waits() bool { return l.o.Synced }
+
 // Append writes a record behind the last one, and sets its Seq, Prev and Hash,
 // and its Time if that is zero. When it returns nil, the record survives the death
 // of this process; with Options.Synced, that of the machine. After an error it

@@ -72,7 +72,6 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
 		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Resolver: &d.resolver, Dial: d.dialPassed,
-		Synced:   d.loaded.config.Audit.Synced,
 		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain},
 		OnDefect: func(err error) { d.report("proxy", err) },
 	})

@@ -7,9 +7,11 @@ import (
 	"github.com/outwarden/outwarden/pkg/audit"
 )
 
-// Trail takes records; Append returns when one survives the death of its process.
+// Trail takes records; Append returns when one survives the death of its process,
+// for which it may wait where Waits says so.
 type Trail interface {
 	Append(*audit.Record) error
+	Waits() bool
 }
 
 // Records is where the records of flows go: our own trail, or, while we drain, the
@@ -37,6 +39,13 @@ func (r *Records) Append(record *audit.Record) error {
 			return err
 		}
 	}
+}
+
+// Waits reports whether Append may wait now: for the place, or where that is. It may
+// once in a great while wait all the same, if the place is left at that moment.
+func (r *Records) Waits() bool {
+	p := r.now()
+	return p.moved != nil || p.Trail != nil && p.Trail.Waits()
 }
 
 func (p *place) append(record *audit.Record) error {

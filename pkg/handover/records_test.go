@@ -19,6 +19,8 @@ func (k *kept) Append(*audit.Record) error {
 	return nil
 }
 
+func (*kept) Waits() bool { return false }
+
 // overtaken is a trail that is left while a record is on its way to it.
 type overtaken struct{ leave func() }
 
@@ -26,6 +28,8 @@ func (o *overtaken) Append(*audit.Record) error {
 	o.leave()
 	return audit.ErrClosed
 }
+
+func (*overtaken) Waits() bool { return false }
 
 // TestRecordsOvertaken: a record that was on its way to a place as that was left
 // goes to the next one.
@@ -54,6 +58,13 @@ func TestRecordsWait(t *testing.T) {
 			default:
 			}
 		}
+		mayWait := func(where string, want bool) {
+			t.Helper()
+			if got := r.Waits(); got != want {
+				t.Errorf("%s: Append may wait: %v, want %v", where, got, want)
+			}
+		}
+		mayWait("before the first place", true)
 		go write()
 		waits("before the first place")
 		first, second := &kept{room: 1}, &kept{room: 1}
@@ -61,7 +72,9 @@ func TestRecordsWait(t *testing.T) {
 		if err := <-done; err != nil || first.written != 1 {
 			t.Errorf("in the first: %v, %d written", err, first.written)
 		}
+		mayWait("in the first", false)
 		r.Hold()
+		mayWait("between two", true)
 		go write()
 		waits("between two")
 		r.MoveTo(second)
@@ -75,5 +88,8 @@ func TestRecordsWait(t *testing.T) {
 		if err := <-done; !errors.Is(err, audit.ErrClosed) {
 			t.Errorf("after the end: %v", err)
 		}
+		mayWait("after the end", false)
+		r.MoveTo(&Remote{})
+		mayWait("at the successor's", true)
 	})
 }

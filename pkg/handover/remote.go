@@ -51,6 +51,9 @@ func (r *Remote) Append(record *audit.Record) error {
 	return r.ask(&message{Record: record.Line()})
 }
 
+// Waits holds: another process answers.
+func (r *Remote) Waits() bool { return true }
+
 // Accept asks the successor's replay.Cache.
 func (r *Remote) Accept(m replay.Message, at, now time.Time) error {
 	err := r.ask(&message{Replay: &signature{m, at, now}})

@@ -31,6 +31,8 @@ type tally struct {
 	n  map[string]int
 }
 
+func (*tally) Waits() bool { return false }
+
 func (t *tally) Append(r *audit.Record) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -111,9 +111,9 @@ func (c *conn) own(raw *net.TCPConn) {
 	}
 }
 
-// Over leaves a record that has to wait for the disk to a goroutine.
+// Over leaves a record that may have to wait to a goroutine.
 func (c *conn) Over(r relay.Result) {
-	if c.p.o.Synced {
+	if c.p.o.Records.Waits() {
 		go c.bury(r)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
@@ -188,6 +190,42 @@ func TestAwaitedInVain(t *testing.T) {
 	}
 	if r := w.connection(); r.Reason != "upstream_unreachable" || r.SNI != plainHost {
 		t.Errorf("record %+v", r)
+	}
+}
+
+// held is a trail that is between two places: nothing is written until it is let go.
+type held struct {
+	*records
+	letGo chan struct{}
+	waits atomic.Bool
+}
+
+func (h *held) Waits() bool { return h.waits.Load() }
+
+func (h *held) Append(r *audit.Record) error {
+	if h.Waits() {
+		<-h.letGo
+	}
+	return h.records.Append(r)
+}
+
+// TestAwaitedWithoutTrail: while records wait, as they do while one daemon relieves
+// another, connections that the relay carries go on, and new ones are carried.
+func TestAwaitedWithoutTrail(t *testing.T) {
+	h := &held{records: &records{}, letGo: make(chan struct{})}
+	w, o, _ := mixed(t, func(o *options) { o.Records = h })
+	w.settleIn(t, o, often)
+	h.waits.Store(true)
+	calls := 2*runtime.GOMAXPROCS(0) + 1
+	for range calls {
+		if got := w.call(t, w.dial(as{original: o.addr}), plainHost); got != okResponse {
+			t.Errorf("answer %q", got)
+		}
+	}
+	close(h.letGo)
+	w.quiet()
+	if n := len(h.of(audit.KindConnection)) - often; n != calls {
+		t.Errorf("%d records of %d connections", n, calls)
 	}
 }
 

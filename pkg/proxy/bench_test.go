@@ -69,6 +69,7 @@ func repeat(c net.Conn, answer []byte) {
 type unwritten struct{}
 
 func (unwritten) Append(*audit.Record) error { return nil }
+func (unwritten) Waits() bool                { return false }
 
 // BenchmarkExchangeHTTP2 is the same on one stream after another, between the
 // client and the server of Go's library, which cost most of it.

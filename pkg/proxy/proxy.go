@@ -46,9 +46,11 @@ type Resolver interface {
 }
 
 // Records takes audit records. Append returns when the record survives the
-// death of this process.
+// death of this process. Where Waits reports so, it may have to wait for that, for the
+// disk or for another process, so nobody may append who serves others too.
 type Records interface {
 	Append(r *audit.Record) error
+	Waits() bool
 }
 
 // Dial begins to connect to the destination of what is passed through, from a
@@ -117,7 +119,6 @@ type Options struct {
 	MaxTurns  int         // TLS handshakes of one workload at once; 0: 32 for each processor
 	Dial      Dial        // a connection for what is passed through, marked as ours
 	OnDefect  func(error) // a defect of ours or of the trail; must not block
-	Synced    bool        // Records.Append waits for the disk, so nobody may who serves others too
 }
 
 // Proxy serves captured connections from any number of listeners.

@@ -41,7 +41,7 @@ func (s *stream) judge(m inject.Message) *failure {
 // reach sends the request on a pooled connection, or lets a goroutine wait: for
 // a new one, or for the disk that the intent must be on.
 func (s *stream) reach(b *h2.Batch) *failure {
-	if s.c.p.o.Synced {
+	if s.c.p.o.Records.Waits() {
 		s.await((*request).connect)
 		return nil
 	}

@@ -87,7 +87,7 @@ func (s *stream) finish(f *failure) {
 	if !s.up.IsZero() {
 		s.c.snap.Upstream.Put(s.up)
 	}
-	if s.c.p.o.Synced {
+	if s.c.p.o.Records.Waits() {
 		go s.leave(f)
 		return
 	}

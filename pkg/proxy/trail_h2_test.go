@@ -14,7 +14,7 @@ import (
 // on its connection.
 func TestSyncedIntents(t *testing.T) {
 	slow := &slowRecords{records: &records{}, slow: make(chan struct{})}
-	w, o := overHTTP2(t, func(http.ResponseWriter, *http.Request) {}, func(o *options) { o.Synced, o.Records = true, slow })
+	w, o := overHTTP2(t, func(http.ResponseWriter, *http.Request) {}, func(o *options) { o.Records = slow })
 	p := w.peer(o)
 	waits := post()
 	waits[7] = "/slow"
@@ -39,6 +39,8 @@ type slowRecords struct {
 	*records
 	slow chan struct{}
 }
+
+func (*slowRecords) Waits() bool { return true }
 
 func (r *slowRecords) Append(rec *audit.Record) error {
 	if rec.Path == "/slow" && rec.Kind == audit.KindCredential {
