@@ -139,8 +139,8 @@ func (c *conn) begin() stage {
 // wrap readies the socket for who reads and writes it.
 func (c *conn) wrap() bool {
 	w, err := wire.New(c.raw)
-	if err != nil { // there is no socket, which nobody can have done
-		c.p.o.OnDefect(err)
+	if err != nil { // there is no socket; see land
+		c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonInternal.String()})
 		return false
 	}
 	c.wire = w

@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/clienthello"
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -91,8 +93,9 @@ func (c *conn) land() {
 	f := os.NewFile(uintptr(c.near.Socket), "tcp")
 	defer f.Close()
 	again, err := net.FileConn(f)
-	if err != nil {
+	if err != nil { // out of descriptors: it takes a second one
 		c.p.o.OnDefect(err)
+		_ = unix.SetsockoptLinger(c.near.Socket, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		c.own(&net.TCPConn{}) // a closed one: the workload is reset, and the trail says so
 		return
 	}

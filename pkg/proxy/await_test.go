@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -226,6 +228,32 @@ func TestAwaitedWithoutTrail(t *testing.T) {
 	w.quiet()
 	if n := len(h.of(audit.KindConnection)) - often; n != calls {
 		t.Errorf("%d records of %d connections", n, calls)
+	}
+}
+
+// TestAwaitedOutOfDescriptors: a connection that comes back from the relay while none
+// is left for it is reset, and has a record.
+func TestAwaitedOutOfDescriptors(t *testing.T) {
+	w, o, a := mixed(t)
+	w.settleIn(t, o, often)
+	a.known.Store(0)
+	c := w.dial(as{original: o.addr})
+	w.until("left to the relay", func() bool { return a.known.Load() > 0 })
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}))
+	_, said := io.WriteString(c, "\x00opaque")
+	_, err := c.Read(make([]byte, 1))
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	must(t, said)
+	if !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("read %v, want a reset", err)
+	}
+	if r := w.connection(); r.Reason != "internal" || r.Decision != "deny" || r.Process == nil {
+		t.Errorf("record %+v", r)
+	}
+	if !w.defects.has(unix.EMFILE) {
+		t.Errorf("reported %v", w.defects.all)
 	}
 }
 

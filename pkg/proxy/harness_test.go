@@ -402,7 +402,7 @@ func (d *defects) add(err error) {
 func (d *defects) has(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Contains(d.all, err)
+	return slices.ContainsFunc(d.all, func(is error) bool { return errors.Is(is, err) })
 }
 
 // records is a trail in memory.

@@ -42,7 +42,11 @@ func (r *Relay) Open(l *net.TCPListener) (*Door, error) {
 	if err := d.ask(); err != nil {
 		return nil, err
 	}
-	return d, d.watch(unix.EPOLL_CTL_ADD)
+	if err := d.watch(unix.EPOLL_CTL_ADD); err != nil {
+		d.loop.admit(d, false)
+		return nil, err
+	}
+	return d, nil
 }
 
 // ask finds out what a listener's connections have in common, and has them inherit
