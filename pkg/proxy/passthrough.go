@@ -6,11 +6,13 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unique"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/relay"
+	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // passthrough copies bytes undecrypted between the workload and its destination.
@@ -70,14 +72,14 @@ func (c *conn) recordPassthrough(r relay.Result) {
 		c.failPassthrough(r.Err)
 		return
 	}
-	egress := ""
-	if ip := c.egressIP(); ip.IsValid() {
-		egress = ip.String()
-	}
-	c.recordConnection(&audit.Record{
-		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Passthrough.String(), Reason: c.decision.Reason.String(),
-		EgressIP: egress,
-		Upstream: &audit.Upstream{IP: c.to.Addr().String(), Port: c.to.Port()},
-		BytesOut: r.Sent, BytesIn: r.Received, DurationMS: milliseconds(time.Since(c.started)),
-	})
+	e, now := entries.Get().(*entry), time.Now()
+	defer e.release()
+	e.Kind, e.Time, e.Flow = audit.KindConnection, now, c.flowID()
+	e.Decision, e.Reason = policy.Passthrough.String(), c.decision.Reason.String()
+	e.BytesOut, e.BytesIn, e.DurationMS = r.Sent, r.Received, milliseconds(now.Sub(c.started))
+	c.say(e, topic{
+		process: c.process, guest: c.flow.GuestAddr(), original: c.flow.Original, sni: c.hello.ServerName, route: c.decision.Name, decision: e.Decision,
+		upstream: unique.Make(upstream.Peer{Remote: c.to, EgressIP: c.egressIP()}),
+	}, nil)
+	c.write(&e.Record)
 }

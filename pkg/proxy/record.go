@@ -26,6 +26,10 @@ func (c *conn) recordConnection(r *audit.Record) {
 	if r.Decision == policy.Deny.String() {
 		c.p.stats.Denied.Add(1)
 	}
+	c.write(r)
+}
+
+func (c *conn) write(r *audit.Record) {
 	if err := c.p.o.Records.Append(r); err != nil {
 		c.p.o.OnDefect(err)
 	}
@@ -70,7 +74,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 type entry struct {
 	audit.Record
 	signature audit.Signature
-	said      [16]*saying // what was said last of processes, by the end of their number
+	said      [16]*saying // what was said last, by the ends of a process's number and an address
 }
 
 var entries = sync.Pool{New: func() any { return new(entry) }}
@@ -90,12 +94,13 @@ func (e *entry) sign(s *inject.Signature) {
 	e.Signature = &e.signature
 }
 
-// known is where the entry keeps what was said last of a process.
-func (e *entry) known(p *process.Identity) **saying {
-	if p == nil {
-		return &e.said[0]
+// known is where the entry keeps what was said last of a process and an address.
+func (e *entry) known(t *topic) **saying {
+	at := uint32(t.original.Addr().As16()[15])
+	if t.process != nil {
+		at += t.process.PID
 	}
-	return &e.said[p.PID%uint32(len(e.said))]
+	return &e.said[at%uint32(len(e.said))]
 }
 
 // said is what the records of one connection's requests said last. Streams of
@@ -132,18 +137,19 @@ type topic struct {
 	upstream                   unique.Handle[upstream.Peer] // zero: none was reached
 }
 
-// share lets what was said before stand for what the record says again: on this
+func (q *request) share(e *entry) { q.c.say(e, q.topic(e.Decision), q.applied.Credentials) }
+
+// say lets what was said before stand for what the record says again: on this
 // connection, or on another of the process.
-func (q *request) share(e *entry) {
-	t, credentials := q.topic(e.Decision), q.applied.Credentials
-	known := e.known(t.process)
+func (c *conn) say(e *entry, t topic, credentials []inject.Use) {
+	known := e.known(&t)
 	s := *known
 	if !s.fits(&t, credentials) {
-		s = q.c.said.last.Load()
+		s = c.said.last.Load()
 	}
 	if !s.fits(&t, credentials) {
 		s = &saying{t, credentials, audit.Share(t.record(credentials))}
-		q.c.said.last.Store(s)
+		c.said.last.Store(s)
 	}
 	*known = s
 	e.Share(s.shared)
