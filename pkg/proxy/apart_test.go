@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/net/http2"
+
 	"github.com/outwarden/outwarden/pkg/policy"
 )
 
@@ -70,4 +72,58 @@ func TestApart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestApartHTTP2: such a proof is not for HTTP/2, whose servers ask for HTTP/1.1 then
+// (TestCodesGoThrough). One that takes it for a connection all the same takes it for
+// the workload's own: who says it leaves the connection that all share, and nobody gets
+// on the new one.
+func TestApartHTTP2(t *testing.T) {
+	w := newWorld(t)
+	var served atomic.Int32
+	addr := newOrigin(t, nil, func(c net.Conn) {
+		name := served.Add(1)
+		var who atomic.Value
+		who.Store("nobody")
+		(&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if a := r.Header.Get("Authorization"); a != "" {
+				who.Store(a) // the connection is this one's
+			}
+			_, _ = fmt.Fprintf(rw, "connection %d of %s", name, who.Load())
+		})})
+	}).addr
+	w.use(policy.Intercept)
+	join := func(pid uint32) *http2.ClientConn {
+		cc, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(w.dial(as{original: addr, pid: pid}))
+		must(t, err)
+		return cc
+	}
+	one, other := join(appPID), join(otherPID)
+	const proof = "Negotiate YII="
+	for i, s := range []struct {
+		c             *http2.ClientConn
+		authorization string
+		want          string
+	}{
+		{one, "", "connection 1 of nobody"},
+		{other, "", "connection 1 of nobody"},
+		{one, proof, "connection 2 of " + proof},
+		{other, "", "connection 1 of nobody"},
+		{one, "", "connection 2 of " + proof},
+		{other, "Bearer shared", "connection 1 of Bearer shared"},
+		{other, proof, "connection 3 of " + proof},
+		{one, "", "connection 2 of " + proof},
+	} {
+		req := mustRequest(t, "GET", "http://"+addr.String()+"/", nil)
+		if s.authorization != "" {
+			req.Header.Set("Authorization", s.authorization)
+		}
+		res, err := s.c.RoundTrip(req)
+		must(t, err)
+		if got, _ := io.ReadAll(res.Body); string(got) != s.want {
+			t.Errorf("step %d: %q, want %q", i, got, s.want)
+		}
+	}
+	must(t, one.Close())
+	must(t, other.Close())
 }

@@ -43,6 +43,11 @@ func (s *stream) lost(e *h2.Event) {
 		s.end(e.Batch, upstreamLost(e.Err))
 		return
 	}
+	if code, said := resetBy(e.Err); said && code == http2.ErrCodeHTTP11Required {
+		s.down.Reset(e.Batch, code) // the workload may know how to ask again, as for NTLM and Negotiate it must
+		s.finish(upstreamLost(e.Err))
+		return
+	}
 	s.end(e.Batch, s.again(e.Err))
 }
 

@@ -122,6 +122,10 @@ func TestCodesGoThrough(t *testing.T) {
 			}
 			switch f := f.(type) {
 			case *http2.HeadersFrame:
+				if f.StreamID == 5 {
+					_ = fr.WriteRSTStream(5, http2.ErrCodeHTTP11Required)
+					continue
+				}
 				_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: encoded(":status", "200"), EndHeaders: true})
 				if f.StreamID == 1 {
 					_ = fr.WriteRSTStream(1, http2.ErrCodeEnhanceYourCalm)
@@ -141,6 +145,11 @@ func TestCodesGoThrough(t *testing.T) {
 	_ = p.f.WriteRSTStream(3, http2.ErrCodeHTTP11Required)
 	if code := <-heard; code != http2.ErrCodeHTTP11Required {
 		t.Errorf("the upstream heard %v", code)
+	}
+	_ = p.head(5, false, post()...)
+	p.sees("RST 5 HTTP_1_1_REQUIRED")
+	if r := w.awaitKind("request", 3)[2]; r.Reason != "upstream_closed" || r.Status != 0 {
+		t.Errorf("record %+v", r)
 	}
 }
 
