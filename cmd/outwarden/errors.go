@@ -1,6 +1,14 @@
 package main
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/outwarden/outwarden/pkg/config"
+)
 
 // usageError is a command line that can't be understood: exit 2.
 type usageError struct {
@@ -40,13 +48,44 @@ func (e hintedError) Hint() string { return e.hint }
 
 func hinted(err error, hint string) error { return hintedError{err, hint} }
 
-// hintOf finds the hint of any error in the chain.
+// hintOf finds the first hint that any error in the chain has, or else what helps with
+// an error of the system.
 func hintOf(err error) string {
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
+	return cmp.Or(ownHint(err), systemHint(err))
+}
+
+func ownHint(err error) string {
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		return h.Hint()
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return ownHint(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if hint := ownHint(err); hint != "" {
+				return hint
+			}
+		}
+	}
+	return ""
+}
+
+// systemHint is for what may happen to every command that reads or writes a file.
+func systemHint(err error) string {
+	where := "it"
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		where = e.Path
+	}
+	switch {
+	case errors.Is(err, config.ErrRead) && errors.Is(err, fs.ErrNotExist):
+		return "name the file with --config; without, it is " + config.DefaultPath + ", which need not exist"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "the file system or the quota is full: make room where " + where + " is (df -h, df -i)"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is read-only: name another place in state_dir or run_dir, or mount it for writing"
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return "root may: sudo outwarden ..."
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,11 +32,9 @@ func newExplainCmd(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			caller := &who
-			if pid != 0 {
-				if caller, err = identify(pid); err != nil {
-					return err
-				}
+			caller, err := callerOf(pid, &who)
+			if err != nil {
+				return err
 			}
 			req, clear, err := question(caller, args)
 			if err != nil {
@@ -53,6 +52,19 @@ func newExplainCmd(e *env) *cobra.Command {
 	flags.StringVar(&who.Unit, "unit", "", "systemd unit")
 	flags.StringVar(&who.Cgroup, "cgroup", "", "and cgroup")
 	return cmd
+}
+
+// callerOf is the process that was asked about: one that runs, or what is said of it.
+func callerOf(pid uint32, said *process.Identity) (*process.Identity, error) {
+	if pid != 0 {
+		return identify(pid)
+	}
+	if said.Exe == "" {
+		return said, nil
+	}
+	exe, err := filepath.Abs(said.Exe) // as the kernel names it
+	said.Exe = exe
+	return said, err
 }
 
 // identify tells who a running process is.

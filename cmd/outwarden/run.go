@@ -159,7 +159,7 @@ func lookupUser(name string) (*workload.User, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.LookupId(name); err != nil {
-			return nil, fmt.Errorf("no user %q on this host", name)
+			return nil, hinted(fmt.Errorf("no user %q on this host", name), "name one that `getent passwd` lists, or its number")
 		}
 	}
 	groups, err := u.GroupIds()

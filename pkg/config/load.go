@@ -12,6 +12,9 @@ import (
 // routesDir lies beside the main file; its *.yaml files hold routes and secrets.
 const routesDir = "routes.d"
 
+// ErrRead means that the main file could not be read at all.
+var ErrRead = errors.New("read configuration")
+
 // Load reads the file at path, then routes.d/*.yaml beside it in lexical order,
 // and validates all of it. An empty path is DefaultPath. A DefaultPath that does
 // not exist is an empty file.
@@ -24,7 +27,7 @@ func Load(path string) (*Config, []Warning, error) {
 	}
 	main, err := os.ReadFile(path)
 	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, nil, fmt.Errorf("read configuration: %w", err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrRead, err)
 	}
 	files := []source{{path, main}}
 	more, err := readRoutes(filepath.Join(filepath.Dir(path), routesDir))

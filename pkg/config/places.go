@@ -18,7 +18,7 @@ func LoadPlaces(path string) (*Config, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrRead, err)
 	}
 	b := newBuilder()
 	var doc document

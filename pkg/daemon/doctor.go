@@ -31,7 +31,7 @@ func Examine(ctx context.Context, c *config.Config) []Finding {
 	e.hooks, e.hooksErr = capture.Hooks(e.pins)
 	e.status, e.statusErr = statusOf(ctx, c)
 	for _, look := range []func(){
-		e.kernel, e.cgroups, e.bpffs, e.programs, e.ownHooks, e.daemon, e.listeners, e.marks, e.nftables, e.workloads,
+		e.kernel, e.processes, e.cgroups, e.bpffs, e.programs, e.ownHooks, e.daemon, e.listeners, e.marks, e.nftables, e.workloads,
 	} {
 		look()
 	}

@@ -34,6 +34,24 @@ func (e *examination) kernel() {
 	e.fine("kernel", "%s has %d of %d features that capture uses", unix.ByteSliceToString(u.Release[:]), len(features)-lacks, len(features))
 }
 
+// firstPIDNamespace is its number on every host (PROC_PID_INIT_INO of Linux).
+const firstPIDNamespace = 0xEFFFFFFC
+
+// processes are told by their ids in the first PID namespace: in another one we would
+// look for them in vain.
+func (e *examination) processes() {
+	var s unix.Stat_t
+	switch err := unix.Stat("/proc/self/ns/pid", &s); {
+	case err != nil:
+		e.wrong("processes", "mount -t proc proc /proc", "in which PID namespace this is cannot be told: %v", err)
+	case s.Ino != firstPIDNamespace:
+		e.wrong("processes", "run outwarden on the host itself; in a container, with the host's PID namespace (hostPID: true, --pid=host)",
+			"this is not the first PID namespace: the hooks name processes by their ids there, so nobody who calls is known here")
+	default:
+		e.fine("processes", "they are seen as the hooks see them, in the first PID namespace")
+	}
+}
+
 func (e *examination) cgroups() {
 	root, err := capture.Cgroup2()
 	if err != nil {

@@ -19,10 +19,10 @@ type finding struct {
 	OK              bool
 }
 
-// doctor runs it and gives what is not well, by check.
-func (w *world) doctor() map[string][]finding {
+// doctor runs it, by another program where one is named, and gives what is not well, by check.
+func (w *world) doctor(by ...string) map[string][]finding {
 	w.t.Helper()
-	r := w.outwarden("doctor", "-o", "json")
+	r := w.do(w.cgroup, append(by, program("outwarden"), "--config", w.config, "doctor", "-o", "json")...)
 	var all []finding
 	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
 		w.t.Fatalf("doctor: %v: %v", r, err)
@@ -52,6 +52,9 @@ func TestSystemDoctor(t *testing.T) {
 	w.write("outwarden.yaml", strings.Replace(w.read("outwarden.yaml"), "pin_dir:", "listen: [25001], pin_dir:", 1))
 	if ill := w.doctor(); len(ill) != 0 {
 		t.Errorf("before the first start: %+v", ill)
+	}
+	if ill := w.doctor("unshare", "--pid", "--fork"); len(ill) != 1 || len(ill["processes"]) != 1 || !strings.Contains(ill["processes"][0].What, "not the first PID namespace") {
+		t.Errorf("in another PID namespace: %+v", ill)
 	}
 	d := w.daemon()
 	if ill := w.doctor(); len(ill) != 0 {
