@@ -863,17 +863,16 @@ static __always_inline struct decision judge(struct __sk_buff *skb, struct bpf_s
 
 /*
  * Whether who connects a socket that was made in scope is not in scope himself:
- * the connect hooks go by him. He is the current task while the first SYN is sent;
- * for one that is sent again, by a timer, holds what was found then.
+ * the connect hooks go by him. He is the current task while he sends the SYN; for
+ * one that a timer sends again holds what was found then.
  */
 static __always_inline int is_outsider(struct bpf_sock *sk)
 {
 	__u32 *seen = bpf_sk_storage_get(&noted, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
 
-	if (!seen || !tcp)
+	if (!seen)
 		return 0;
-	if (!tcp->total_retrans) {
+	if (is_sent_by_call(sk)) {
 		*seen &= ~OUTSIDER;
 		if (traced_scope((void *)bpf_get_current_task()) != SCOPE_INCLUDE)
 			*seen |= OUTSIDER;
@@ -908,7 +907,7 @@ static __always_inline void report_packet(struct __sk_buff *skb, struct bpf_sock
 	if (!e)
 		return;
 	e->flow.cookie = bpf_get_socket_cookie(skb);
-	identify_sender(&e->flow, bpf_skb_cgroup_id(skb));
+	identify_sender(&e->flow, sk, bpf_skb_cgroup_id(skb));
 	bpf_ringbuf_submit(e, 0);
 }
 

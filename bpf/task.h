@@ -100,7 +100,16 @@ struct ipv6_pinfo {
 	struct ipv6_txoptions *opt;
 };
 
+typedef struct {
+	int owned; /* by a system call */
+} socket_lock_t;
+
+struct sock {
+	socket_lock_t sk_lock;
+};
+
 struct inet_sock {
+	struct sock sk;
 	struct ip_options_rcu *inet_opt;
 	struct ipv6_pinfo *pinet6;
 };
@@ -176,18 +185,29 @@ static __always_inline void introduce(struct flow *f, struct task_struct *task)
 }
 
 /*
- * Fill in who sends a packet, by what a program of packets may ask. The current
- * task is the sender where a system call sends; whether it is one can be told
- * by its cgroup only, which must be the one that the socket was made in. Of
- * another nothing is said.
+ * Whether a packet is sent by a system call, so that the current task is who sends
+ * it. One of TCP holds the lock of its socket then; what a timer or an answer sends
+ * goes out within whatever runs. Nothing but system calls sends by other sockets.
  */
-static __always_inline void identify_sender(struct flow *f, __u64 cgroup)
+static __always_inline int is_sent_by_call(struct bpf_sock *sk)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+	return !tcp || tcp->inet_conn.icsk_inet.sk.sk_lock.owned;
+}
+
+/*
+ * Fill in who sends a packet, by what a program of packets may ask. Where the
+ * current task's cgroup is not the one that the socket was made in, it may be
+ * a thread of the kernel, which sends for somebody: nothing is said then.
+ */
+static __always_inline void identify_sender(struct flow *f, struct bpf_sock *sk, __u64 cgroup)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
 	f->at = bpf_ktime_get_boot_ns();
 	f->cgroup = cgroup;
-	if (BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) != cgroup)
+	if (!is_sent_by_call(sk) || BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) != cgroup)
 		return;
 	introduce(f, task);
 }

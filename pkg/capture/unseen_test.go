@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -126,4 +128,40 @@ func TestUnseenFailOpen(t *testing.T) {
 	if got := w.answer(w.cgroup, server4); !strings.HasPrefix(got, "direct") {
 		t.Errorf("%q", got)
 	}
+}
+
+// nowhere4 is an address of which nothing comes back.
+const nowhere4 = "198.51.100.77:443"
+
+// TestUnseenByTimer: a SYN that a timer sends again goes out within whatever runs,
+// which may be another process of the same cgroup. Nothing is said of who it is.
+func TestUnseenByTimer(t *testing.T) {
+	w := newWorld(t, rewrite)
+	events := w.watch()
+	for range runtime.NumCPU() {
+		w.spin(w.outside)
+	}
+	connecting := []step{{Do: "socket"}, {Do: "nonblock"}, {Do: "connect", Addr: nowhere4}}
+	w.runIn(w.outside, func() {
+		if err := w.capture.AddScope(w.outside); err != nil {
+			t.Error(err)
+		}
+		e := <-events
+		if e.Flow.Reason != flow.ReasonConnectUnseen || e.Flow.Original.String() != nowhere4 || e.Flow.Caller.PID != 0 {
+			t.Errorf("event %+v, want %s to %s by nobody known", e, flow.ReasonConnectUnseen, nowhere4)
+		}
+	}, connecting, nil)
+}
+
+// spin keeps a processor busy from a cgroup until the test ends.
+func (w *world) spin(cgroup string) {
+	w.t.Helper()
+	cmd := exec.Command("sh", "-c", "while :; do :; done")
+	if err := w.host.Start(cmd, cgroup); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 }
