@@ -12,11 +12,12 @@
  * Written before the SYN (track_tuple). Read once by user space after accept,
  * which deletes it. Dies also when its socket is closed before the connection
  * was established, or by the sweeper of user space when nobody accepted it.
+ * It lives from the SYN to the accept, so there are few; they are allocated
+ * beforehand, as to do so within a connect() takes longer than all else here.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct tuple);
 	__type(value, struct flow);

@@ -54,6 +54,9 @@ func (e *farEnd) work(cgroup, addr string) *worker {
 	}
 	t.Cleanup(func() {
 		tell.Close()
+		if t.Failed() {
+			cmd.Process.Kill() // it may wait for what nobody will send
+		}
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
