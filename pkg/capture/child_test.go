@@ -101,8 +101,10 @@ func (c *child) do(s step, r *result) (err error) {
 		return c.disconnect()
 	case "device":
 		return unix.BindToDevice(c.fd, s.Addr)
-	case "drop":
+	case "drop": // all capabilities, of the calling thread alone
 		return dropCapabilities()
+	case "unraw": // what is executed next may send no frames
+		return unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_RAW, 0, 0, 0)
 	case "reuse":
 		return unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	case "thread": // moves the calling thread alone

@@ -40,33 +40,21 @@ func TestListeners(t *testing.T) {
 	check("a stranger", false)
 }
 
-// TestFrameSenders: who is in scope and may send frames, and nobody else, by the
-// pins as by the Capture.
+// TestFrameSenders: who is in scope and may send frames by any of its threads, and
+// nobody else, by the pins as by the Capture.
 func TestFrameSenders(t *testing.T) {
 	w := newWorld(t, rewrite)
-	pids := map[string]int{}
-	start := func(name, cgroup string, steps ...step) {
-		t.Helper()
-		in, goOn, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		exe, _ := os.Executable()
-		cmd, out, err := w.start(cgroup, exe, in, append(steps, step{Do: "self"}, step{Do: "pause"}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { goOn.Close(); in.Close(); cmd.Wait() })
-		for range len(steps) + 1 { // it is there once it has told who it is
-			if _, err := readResult(out); err != nil {
-				t.Fatal(err)
-			}
-		}
-		pids[name] = cmd.Process.Pid
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	start("in scope", w.cgroup)
-	start("in scope without the capability", w.cgroup, step{Do: "drop"})
-	start("out of scope", w.outside)
+	without := []step{{Do: "socket"}, {Do: "unraw"}, {Do: "exec", Addr: self}}
+	want := map[int]bool{
+		w.stay(w.cgroup):                   true,
+		w.stay(w.cgroup, step{Do: "drop"}): true, // its other threads have not
+		w.stay(w.cgroup, without...):       false,
+		w.stay(w.outside):                  false,
+	}
 	found, err := FrameSenders("", w.config.PinDir)
 	if err != nil {
 		t.Fatal(err)
@@ -74,10 +62,25 @@ func TestFrameSenders(t *testing.T) {
 	if same, err := w.capture.FrameSenders(); err != nil || !slices.Equal(same, found) {
 		t.Errorf("the Capture says %v, %v; the pins say %v", same, err, found)
 	}
-	for name, pid := range pids {
-		got := slices.ContainsFunc(found, func(p Workload) bool { return p.PID == pid })
-		if want := name == "in scope"; got != want {
-			t.Errorf("%s: listed %v, want %v", name, got, want)
+	for pid, want := range want {
+		if got := slices.ContainsFunc(found, func(p Workload) bool { return p.PID == pid }); got != want {
+			t.Errorf("process %d: listed %v, want %v", pid, got, want)
+		}
+	}
+}
+
+// stay starts a workload that has done these steps and stays until the test ends.
+func (w *world) stay(cgroup string, steps ...step) (pid int) {
+	w.t.Helper()
+	cmd, out, goOn := w.begin(cgroup, append(steps, step{Do: "self"}, step{Do: "pause"}))
+	w.t.Cleanup(func() { goOn.Close(); cmd.Wait() })
+	for {
+		r, err := readResult(out)
+		if err != nil || r.Err != "" {
+			w.t.Fatalf("%+v, %v", r, err)
+		}
+		if r.Do == "self" {
+			return cmd.Process.Pid
 		}
 	}
 }

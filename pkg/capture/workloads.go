@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,15 +110,21 @@ func (t *scopeTable) of(path string) bool {
 	return in
 }
 
-// mayNetRaw reads the effective capabilities of a process; one that has left has none.
+// mayNetRaw reports whether any thread of a process is permitted CAP_NET_RAW: each has
+// capabilities of its own, and may take up what it is permitted. One that has left has none.
 func mayNetRaw(proc string) bool {
-	f, err := os.Open(proc + "/status")
+	threads, _ := filepath.Glob(proc + "/task/*/status")
+	return slices.ContainsFunc(threads, permitsNetRaw)
+}
+
+func permitsNetRaw(status string) bool {
+	f, err := os.Open(status)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if digits, ok := strings.CutPrefix(lines.Text(), "CapEff:\t"); ok {
+		if digits, ok := strings.CutPrefix(lines.Text(), "CapPrm:\t"); ok {
 			mask, err := strconv.ParseUint(digits, 16, 64)
 			return err == nil && mask&(1<<unix.CAP_NET_RAW) != 0
 		}
