@@ -6,13 +6,11 @@ import (
 	"os"
 	"syscall"
 	"time"
-	"unique"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/relay"
-	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
 // passthrough copies bytes undecrypted between the workload and its destination.
@@ -74,12 +72,12 @@ func (c *conn) recordPassthrough(r relay.Result) {
 	}
 	e, now := entries.Get().(*entry), time.Now()
 	defer e.release()
-	e.Kind, e.Time, e.Flow = audit.KindConnection, now, c.flowID()
+	e.Kind, e.Time, e.Flow = audit.KindConnection, now, c.flow.ID()
 	e.Decision, e.Reason = policy.Passthrough.String(), c.decision.Reason.String()
 	e.BytesOut, e.BytesIn, e.DurationMS = r.Sent, r.Received, milliseconds(now.Sub(c.started))
 	c.say(e, topic{
 		process: c.process, guest: c.flow.GuestAddr(), original: c.flow.Original, sni: c.hello.ServerName, route: c.decision.Name, decision: e.Decision,
-		upstream: unique.Make(upstream.Peer{Remote: c.to, EgressIP: c.egressIP()}),
+		passed: passage{c.to, c.egressIP()},
 	}, nil)
 	c.write(&e.Record)
 }

@@ -135,6 +135,13 @@ type topic struct {
 	original                   netip.AddrPort
 	sni, host, route, decision string
 	upstream                   unique.Handle[upstream.Peer] // zero: none was reached
+	passed                     passage                      // zero: it was not passed through
+}
+
+// passage is where bytes go undecrypted.
+type passage struct {
+	to   netip.AddrPort
+	from netip.Addr // egress IP; zero: any
 }
 
 func (q *request) share(e *entry) { q.c.say(e, q.topic(e.Decision), q.applied.Credentials) }
@@ -178,10 +185,15 @@ func (t *topic) record(credentials []inject.Use) *audit.Record {
 	for _, u := range credentials {
 		r.Credentials = append(r.Credentials, audit.Credential{Name: u.Name, Version: u.Version, Form: u.Form})
 	}
-	if t.upstream == (unique.Handle[upstream.Peer]{}) {
+	var p upstream.Peer
+	switch {
+	case t.passed.to.IsValid():
+		p.Remote, p.EgressIP = t.passed.to, t.passed.from
+	case t.upstream != unique.Handle[upstream.Peer]{}:
+		p = t.upstream.Value()
+	default:
 		return r
 	}
-	p := t.upstream.Value()
 	r.Upstream = upstreamOf(&p)
 	if p.EgressIP.IsValid() {
 		r.EgressIP = p.EgressIP.String()
