@@ -58,7 +58,7 @@ func ownHint(err error) string {
 	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		return h.Hint()
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks the chain itself
 	case interface{ Unwrap() error }:
 		return ownHint(e.Unwrap())
 	case interface{ Unwrap() []error }:
@@ -78,7 +78,9 @@ func systemHint(err error) string {
 		where = e.Path
 	}
 	switch {
-	case errors.Is(err, config.ErrRead) && errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, new(config.Errors)):
+		return "mend it there; `outwarden check` looks at it and starts nothing"
+	case errors.Is(err, config.ErrRead) && !errors.Is(err, fs.ErrPermission):
 		return "name the file with --config; without, it is " + config.DefaultPath + ", which need not exist"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "the file system or the quota is full: make room where " + where + " is (df -h, df -i)"

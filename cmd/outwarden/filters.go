@@ -87,6 +87,9 @@ func (f *filters) query(changed func(string) bool, now time.Time) (audit.Query, 
 		}
 		q.Statuses = append(q.Statuses, r)
 	}
+	if err := q.Check(); err != nil {
+		return q, usageError{err, "see: outwarden flows --help"}
+	}
 	return q, nil
 }
 

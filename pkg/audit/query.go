@@ -84,6 +84,12 @@ type filter struct {
 	needles [][][]byte // a line that has none of a group's cannot fit, nor what it refers to
 }
 
+// Check says which pattern of the query is none.
+func (q Query) Check() error {
+	_, err := q.compile()
+	return err
+}
+
 // compile checks a query's patterns.
 func (q Query) compile() (*filter, error) {
 	f := &filter{Query: q}

@@ -56,7 +56,7 @@ func parseTree(r *report, file string, data []byte) *node {
 	tree, err := parseYAML(data)
 	if err != nil {
 		at, message := syntaxError(file, err)
-		r.fail(at, "", "%s", message)
+		r.fail(at, "this is no YAML: see how this line and the one before are indented and quoted", "%s", message)
 		return nil
 	}
 	if len(tree.Docs) > 1 {

@@ -19,11 +19,13 @@ func TestSystemRefused(t *testing.T) {
 		"other.example":      w.origin("other.example", "198.51.100.82", w.certify("other.example", tomorrow, false)),
 		"wrongname.example":  w.origin("wrongname.example", "198.51.100.83", w.certify("good.example", tomorrow, false)),
 		"expired.example":    w.origin("expired.example", "198.51.100.84", w.certify("expired.example", yesterday, false)),
+		"passed.example":     w.origin("passed.example", "198.51.100.86", w.certify("passed.example", tomorrow, false)),
 		"selfsigned.example": w.origin("selfsigned.example", "198.51.100.85", w.certify("selfsigned.example", tomorrow, true)),
 	}
 	s := w.standard()
 	s.from = "{exe: " + program("client") + "}"
 	s.to = "{host: [" + partnerName + ", good.example, wrongname.example, expired.example, selfsigned.example, gone.example], ports: [80, 443]}"
+	s.extra = "- name: passed\n  to: {host: passed.example}\n  action: passthrough\n"
 	w.configure(s)
 	w.hosts("gone.example", "198.51.100.89")
 	stranger := w.path("stranger")
@@ -67,7 +69,8 @@ func TestSystemRefused(t *testing.T) {
 			}
 		})
 	}
-	for name, want := range map[string]int{"good.example": 0, "other.example": 2, "wrongname.example": 0, "expired.example": 0, "selfsigned.example": 0} {
+	w.lies("passed.example", "198.51.100.86", "198.51.100.81")
+	for name, want := range map[string]int{"good.example": 0, "passed.example": 1, "other.example": 2, "wrongname.example": 0, "expired.example": 0, "selfsigned.example": 0} {
 		if got := origins[name].requests(t); got != want {
 			t.Errorf("%s got %d requests, want %d", name, got, want)
 		}
@@ -82,5 +85,19 @@ func TestSystemRefused(t *testing.T) {
 	}
 	if n := len(w.records(audit.KindCredential)); n != 1 {
 		t.Errorf("%d intents after the right request, want 1", n)
+	}
+}
+
+// lies has a workload say a name that a route passes on its way to another address: it
+// is taken to where the name leads.
+func (w *world) lies(name, addr, away string) {
+	w.t.Helper()
+	r := w.do(w.work, "curl", "-sk", "--resolve", name+":443:"+away, "https://"+name+"/x")
+	if !strings.Contains(r.stdout, "recorded") {
+		w.t.Errorf("the liar was told %v", r)
+	}
+	rec := w.find("a lie", func(r *audit.Record) bool { return r.SNI == name })
+	if rec.Reason != "address_replaced" || rec.Original.IP != away || rec.Upstream == nil || rec.Upstream.IP != addr {
+		w.t.Errorf("a lie: %s", rec.Line())
 	}
 }
