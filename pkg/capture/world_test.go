@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -252,7 +253,7 @@ func (w *world) redirect() {
 			to.IPv6 = append(to.IPv6, l.Port())
 		}
 	}
-	w.table, err = netfilter.Open(netfilter.Config{Name: "outwarden", Netns: ns, Local: to})
+	w.table, err = netfilter.Open(netfilter.Config{Name: filepath.Base(w.config.PinDir), Netns: ns, Local: to})
 	if err != nil {
 		w.t.Fatal(err)
 	}
