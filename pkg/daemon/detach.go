@@ -11,6 +11,8 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/netfilter"
+	"github.com/outwarden/outwarden/pkg/process"
 )
 
 // pinDir is where the hooks of a daemon are pinned. An ephemeral one has its
@@ -79,4 +81,57 @@ func removeRuns(c *config.Config) (removed []string, err error) {
 		removed = append(removed, "socket "+SocketPath(c))
 	}
 	return removed, errors.Join(err, removeIfThere(filepath.Join(c.RunDir, "daemon.log")))
+}
+
+// removeTables removes everything of a name, in our own network namespace and in
+// all others that somebody is in.
+func removeTables(pins string) (removed []string, err error) {
+	name := tableName(pins)
+	removed, err = netfilter.Remove(nil, name)
+	failed := []error{err}
+	failed = append(failed, eachNamespace(func(ns *os.File) error {
+		gone, err := netfilter.Remove(ns, name)
+		removed = append(removed, gone...)
+		return err
+	}))
+	return removed, errors.Join(failed...)
+}
+
+// eachNamespace opens the network namespace of every process, and those that a file
+// keeps though nobody is in them, each once and without our own.
+func eachNamespace(f func(*os.File) error) error {
+	r := process.NewResolver(process.Options{})
+	home, err := process.OwnNetns()
+	if err != nil {
+		return err
+	}
+	seen := map[process.Netns]bool{home: true}
+	var failed []error
+	visit := func(files []*os.File) {
+		for _, file := range files {
+			if ns, err := process.NetnsOf(file); err == nil && !seen[ns] {
+				seen[ns] = true
+				failed = append(failed, f(file))
+			}
+			failed = append(failed, file.Close())
+		}
+	}
+	mounted, err := r.MountedNetns()
+	failed = append(failed, err)
+	visit(mounted)
+	someone := map[process.Netns]uint32{}
+	err = r.Inhabitants(func(pid uint32, ns process.Netns) bool { someone[ns] = pid; return true })
+	failed = append(failed, err)
+	for ns, pid := range someone {
+		if seen[ns] {
+			continue
+		}
+		caller, err := r.Caller(pid)
+		if err != nil {
+			continue // it has left
+		}
+		files, _ := r.OpenNetns(pid, caller.Caller.Start, func(other process.Netns) bool { return other != ns })
+		visit(files)
+	}
+	return errors.Join(failed...)
 }
