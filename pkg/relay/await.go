@@ -68,12 +68,35 @@ func (c *conn) hear() {
 		c.leave(s.held)
 		return
 	}
-	s.shrink(&c.loop.spare)
 	c.judge, c.sides[far].socket = nil, to
 	c.ripe.Reset(c.connect)
-	if err := c.watch(unix.EPOLL_CTL_ADD, far); err != nil {
-		c.end(err)
+	if err = c.greet(); err == nil {
+		err = c.watch(unix.EPOLL_CTL_ADD, far)
 	}
+	switch {
+	case err != nil:
+		c.end(err)
+	case c.connected:
+		c.advance()
+	}
+}
+
+// greet says to the far end what the near one has said, if it can: one on this host is
+// connected by now. Else that has to wait.
+func (c *conn) greet() error {
+	s := &c.streams[near]
+	s.dst.writable = true
+	if err := s.write(); err != nil {
+		return err
+	}
+	c.connected = s.dst.writable
+	s.dst.wants = !c.connected
+	if s.pending() {
+		s.shrink(&c.loop.spare)
+		return nil
+	}
+	s.rest(&c.loop.spare)
+	return nil
 }
 
 // leave gives the near end back to the judge.

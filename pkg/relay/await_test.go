@@ -1,10 +1,12 @@
 package relay_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -13,9 +15,11 @@ import (
 
 // judge sends those to the world's server that say "go", and takes the rest back.
 type judge struct {
-	w    *world
-	left chan leaving
-	over chan relay.Result
+	w       *world
+	to      netip.AddrPort
+	connect time.Duration
+	left    chan leaving
+	over    chan relay.Result
 }
 
 type leaving struct {
@@ -23,13 +27,15 @@ type leaving struct {
 	said   string
 }
 
-func newJudge(w *world) *judge { return &judge{w, make(chan leaving, 1), make(chan relay.Result, 1)} }
+func newJudge(w *world) *judge {
+	return &judge{w, addrOf(w.server), patience, make(chan leaving, 1), make(chan relay.Result, 1)}
+}
 
 func (j *judge) Heard(said []byte) (far int, ok bool) {
-	if string(said) != "go" {
+	if !bytes.HasPrefix(said, []byte("go")) {
 		return 0, false
 	}
-	far, err := relay.Dial(netip.Addr{}, addrOf(j.w.server), true, nil)
+	far, err := relay.Dial(netip.Addr{}, j.to, true, nil)
 	return far, err == nil
 }
 
@@ -51,7 +57,7 @@ func (j *judge) await(silence time.Duration) *net.TCPConn {
 	if a.Remote != c.LocalAddr().(*net.TCPAddr).AddrPort() || a.Local != addrOf(j.w.front) {
 		t.Errorf("accepted %v at %v", a.Remote, a.Local)
 	}
-	must(t, j.w.relay.Await(a.Socket, silence, patience, j))
+	must(t, j.w.relay.Await(a.Socket, silence, j.connect, j))
 	return c.(*net.TCPConn)
 }
 
@@ -80,6 +86,48 @@ func TestAwaitCarries(t *testing.T) {
 	if r := <-j.over; r.Err != nil || !r.Connected || r.Sent != 5 || r.Received != 5 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestAwaitCarriesAll: also what comes at once, with more than one read and the end.
+func TestAwaitCarriesAll(t *testing.T) {
+	for _, n := range []int{0, 3 << 20} {
+		w := newWorld(t)
+		j := newJudge(w)
+		c := j.await(patience)
+		all := append([]byte("go"), noise(n)...)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := c.Write(all)
+			sent <- errors.Join(err, c.CloseWrite())
+		}()
+		server, err := w.server.AcceptTCP()
+		must(t, err)
+		must(t, server.SetDeadline(time.Now().Add(patience)))
+		if got, err := io.ReadAll(server); !bytes.Equal(got, all) || err != nil {
+			t.Errorf("%d bytes of %d, %v", len(got), len(all), err)
+		}
+		must(t, <-sent)
+		must(t, server.Close())
+		if r := <-j.over; r.Err != nil || r.Sent != int64(len(all)) {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// TestAwaitNoAnswer: the far end has its time to connect, after the near one has spoken.
+func TestAwaitNoAnswer(t *testing.T) {
+	w := newWorld(t)
+	j := newJudge(w)
+	to, full := silentServer(t)
+	defer full()
+	j.to, j.connect = to, 100*time.Millisecond
+	c := j.await(patience)
+	_, err := io.WriteString(c, "go")
+	must(t, err)
+	if r := <-j.over; !errors.Is(r.Err, os.ErrDeadlineExceeded) || r.Connected || r.Sent > 0 {
+		t.Errorf("%+v", r)
+	}
+	wantBroken(t, c)
 }
 
 // TestAwaitLeaves: who says something else, nothing for too long, or goes, is given

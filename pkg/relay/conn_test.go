@@ -65,6 +65,20 @@ func TestGoneAfterItsEnd(t *testing.T) {
 	}
 }
 
+// TestGoneUnseen: the same for a side whose leave shows only by its answer to what the
+// other says.
+func TestGoneUnseen(t *testing.T) {
+	w := newWorld(t)
+	p := w.connect("")
+	must(t, p.server.Close())
+	if _, err := p.workload.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("read %v, want the end", err)
+	}
+	_, err := p.workload.Write([]byte("goodbye"))
+	must(t, err)
+	p.want(t, 7, 0)
+}
+
 // TestNoServer: refused, or no answer in time; the workload is reset.
 func TestNoServer(t *testing.T) {
 	silent, full := silentServer(t)

@@ -110,8 +110,10 @@ func connected(socket int) (done bool, err error) {
 }
 
 func socketError(socket int) error {
-	errno, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_ERROR)
-	return cmp.Or(err, failure("connect", unix.Errno(errno)))
+	var errno int32
+	size := uint32(unsafe.Sizeof(errno))
+	_, _, failed := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(socket), unix.SOL_SOCKET, unix.SO_ERROR, uintptr(unsafe.Pointer(&errno)), uintptr(unsafe.Pointer(&size)), 0)
+	return failure("connect", cmp.Or(failed, unix.Errno(errno)))
 }
 
 // bind takes the address alone, so that connections to different peers may share
