@@ -143,7 +143,7 @@ func (c *conn) reached(which int32, events uint32) bool {
 // have ended.
 func (c *conn) advance() {
 	for i := range c.streams {
-		s, before := &c.streams[i], c.streams[i].moved
+		s := &c.streams[i]
 		more, err := s.move(&c.loop.spare)
 		if err == nil && more {
 			err = c.watch(unix.EPOLL_CTL_MOD, int32(i))
@@ -154,10 +154,6 @@ func (c *conn) advance() {
 		}
 		if err != nil {
 			c.end(err)
-			return
-		}
-		if s.moved != before && c.unheard(1-i) {
-			c.end(nil)
 			return
 		}
 	}
@@ -173,12 +169,6 @@ func (c *conn) advance() {
 // the other still says has nowhere to go; once its socket is closed, its kernel hears
 // so when it does.
 func (c *conn) deaf(which int32) bool { return c.sides[which].broken && c.streams[which].told }
-
-// unheard reports whether a side is deaf to what was just written to it: one on this
-// host has said so by now.
-func (c *conn) unheard(which int) bool {
-	return c.streams[which].told && socketError(c.sides[which].socket) != nil
-}
 
 // ripen is called when the time to speak, or then that to connect, is over. A
 // connection that has lasted so long may stay, and gets probes on its way: the far
