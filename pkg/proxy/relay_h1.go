@@ -196,7 +196,7 @@ func (x *exchange) sayLast(p []byte) *failure {
 		return f
 	}
 	x.c.closeNotify()
-	if x.c.wire.Release() != nil {
+	if x.c.wire.End() != nil {
 		return refusal(flow.ReasonWorkloadClosed, "")
 	}
 	return nil

@@ -50,17 +50,21 @@ type turn struct {
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// beginHTTP1 says what is asked of upstreams, and serves.
+// beginHTTP1 says what is asked of upstreams, and serves the first request. That is
+// done where the handshake was, as many connections are for one request alone.
 func (c *conn) beginHTTP1() stage {
 	if c.proto == protoHTTP1 || len(offeredHTTP(c.hello.ALPN)) > 0 {
 		c.offer = onlyHTTP1
 	}
-	return c.serveHTTP1()
+	return c.serve(true)
 }
 
-// serveHTTP1 serves requests one after the other until either side has enough, or
-// the workload rests.
-func (c *conn) serveHTTP1() stage {
+// serveHTTP1 serves those that follow.
+func (c *conn) serveHTTP1() stage { return c.serve(false) }
+
+// serve serves requests one after the other until either side has enough, or the
+// workload rests; brief: or no other one is here yet.
+func (c *conn) serve(brief bool) stage {
 	var in window
 	defer in.release()
 	for {
@@ -74,6 +78,9 @@ func (c *conn) serveHTTP1() stage {
 			return c.endHTTP1()
 		}
 		in.rest()
+		if brief && len(in.bytes()) == 0 {
+			return (*conn).serveHTTP1
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func (c *conn) intercept() stage {
 	switch c.proto {
 	case protoHTTP1:
 		c.client = c.peek
-		return (*conn).beginHTTP1
+		return c.beginHTTP1()
 	case protoHTTP2:
 		c.client, c.alpn = c.peek, alpnHTTP2
 		return (*conn).serveHTTP2
@@ -40,7 +40,7 @@ func (c *conn) intercept() stage {
 		return nil
 	}
 	if c.alpn != alpnHTTP2 {
-		return (*conn).beginHTTP1
+		return c.beginHTTP1()
 	}
 	if c.wire.Release() != nil {
 		c.recordSilence(flow.ReasonWorkloadClosed)

@@ -15,6 +15,7 @@ type outbox struct {
 
 	push func(fd uintptr) bool // made once, so that a call does not allocate
 	rest []byte                // what push has still to send
+	last bool                  // and our end behind it
 	flaw error                 // why it does not
 }
 
@@ -82,10 +83,13 @@ func (c *Conn) transmit(p []byte) (int, error) {
 
 // pushRest reports false where the socket has no room.
 func (o *outbox) pushRest(fd uintptr) bool {
-	n, err := send(fd, o.rest)
+	n, err := send(fd, o.rest, o.last)
 	o.rest = o.rest[n:]
 	if errors.Is(err, errWouldBlock) {
 		return false
+	}
+	if o.last && err == nil {
+		err = endWrites(fd)
 	}
 	o.flaw = err
 	return true
@@ -104,5 +108,19 @@ func (c *Conn) Release() error {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.out.open = false
+	return c.send()
+}
+
+// End is Release with CloseWrite behind it. The end travels in the packet of what
+// was gathered last, so that the peer is not woken for it a second time. Nothing may
+// be written any more.
+func (c *Conn) End() error {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.open = false; o.whole == nil {
+		return c.tcp.CloseWrite()
+	}
+	o.last = true
 	return c.send()
 }

@@ -30,10 +30,15 @@ func recv(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-// send writes what the socket has room for.
-func send(fd uintptr, p []byte) (n int, err error) {
+// send writes what the socket has room for. more: the last packet waits for what
+// comes next on the socket (MSG_MORE of send(2)), which must come at once.
+func send(fd uintptr, p []byte, more bool) (n int, err error) {
+	flags := uintptr(unix.MSG_NOSIGNAL)
+	if more {
+		flags |= unix.MSG_MORE
+	}
 	for n < len(p) {
-		m, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n), unix.MSG_NOSIGNAL, 0, 0)
+		m, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n), flags, 0, 0)
 		switch {
 		case errno == unix.EINTR:
 		case errno != 0:
@@ -43,6 +48,14 @@ func send(fd uintptr, p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// endWrites is shutdown(2) of our direction.
+func endWrites(fd uintptr) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func failed(errno unix.Errno) error {
