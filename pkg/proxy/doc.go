@@ -7,7 +7,8 @@
 //	             await.go      by the relay, for what it will probably carry on; the rest comes back
 //	4 decide     decide.go     the connection-level decision: intercept, passthrough, deny
 //	             destination.go  where what is passed through by its name really leads
-//	5 terminate  terminate.go  reach an unknown upstream, mirror its ALPN, and the client's handshake
+//	5 terminate  terminate.go  the client's handshake
+//	             reach.go      an unknown upstream: first, to mirror its ALPN, or beside the handshake
 //	6 serve      per request decide, strip, inject, sign, forward, scrub
 //	             HTTP/1: serve_h1.go, then head, body, message, relay, scrub, upload, upgrade
 //	             HTTP/2: serve_h2.go, stream_h2.go, then reach, body, message, relay, scrub, broken
