@@ -37,11 +37,7 @@ func newCAShowCmd(e *env) *cobra.Command {
 		Example: "  outwarden ca show\n  outwarden ca show -o json | jq -r .sha256",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := e.loadConfig()
-			if err != nil {
-				return err
-			}
-			info, err := inspectCA(cfg)
+			cfg, info, err := e.inspectCA()
 			if err != nil {
 				return err
 			}
@@ -60,11 +56,7 @@ under ` + "`outwarden run`" + ` need none of this: they find the root where they
   outwarden ca export | openssl x509 -noout -text`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := e.loadConfig()
-			if err != nil {
-				return err
-			}
-			info, err := inspectCA(cfg)
+			_, info, err := e.inspectCA()
 			if err != nil {
 				return err
 			}
@@ -140,9 +132,14 @@ func removeCA(ctx context.Context, e *env, cfg *config.Config, yes bool) error {
 	return nil
 }
 
-func inspectCA(cfg *config.Config) (authority.Info, error) {
+// inspectCA is the authority of the configuration that the command was given.
+func (e *env) inspectCA() (*config.Config, authority.Info, error) {
+	cfg, err := e.loadConfig()
+	if err != nil {
+		return nil, authority.Info{}, err
+	}
 	info, err := daemon.InspectAuthority(cfg)
-	return info, caError(err)
+	return cfg, info, caError(err)
 }
 
 // caError adds what helps with what can be helped.
