@@ -18,7 +18,7 @@ import (
 
 // impatient are timeouts that the slow run into while a test waits.
 var impatient = proxy.Timeouts{
-	Silence: 500 * time.Millisecond, Hello: time.Second, Head: time.Second, Idle: time.Second, Response: 5 * time.Second,
+	Silence: 500 * time.Millisecond, Hello: 3 * time.Second, Head: time.Second, Idle: time.Second, Response: 5 * time.Second,
 	BodyStall: time.Second, Drain: 300 * time.Millisecond,
 }
 
