@@ -1,8 +1,9 @@
 package daemon_test
 
 import (
-	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -76,8 +77,8 @@ func TestSystemStarved(t *testing.T) {
 func TestSystemOutOfMemory(t *testing.T) {
 	w, dir, d := confined(t, "memory")
 	load := w.loadOf("4")
-	squeeze(t, dir)
 	more := w.begin(w.work, program("client"), "dial", "100", partnerAddr, partnerName, "1m")
+	exhaust(t, dir, d.Process.Pid)
 	if code := d.end(); code != 128+int(syscall.SIGKILL) {
 		t.Errorf("the daemon ended with %d, want it killed", code)
 	}
@@ -130,24 +131,20 @@ func (w *world) loadOf(workers string) *process {
 	return load
 }
 
-// squeeze limits a cgroup to the memory that it cannot do without now, and to 64 MiB
-// in any case.
-func squeeze(t *testing.T, dir string) {
+// exhaust limits a cgroup to 64 MiB and has somebody else in it take all of them. The
+// kernel is told whom to kill for that first.
+func exhaust(t *testing.T, dir string, first int) {
 	t.Helper()
-	const most, step = 64 << 20, 1 << 20
 	file := filepath.Join(dir, "memory.limit_in_bytes")
 	if _, err := os.Stat(file); err != nil {
 		file = filepath.Join(dir, "memory.max")
 	}
-	for limit := 16 << 20; limit <= most; limit += step {
-		err := os.WriteFile(file, []byte(strconv.Itoa(limit)), 0o644)
-		if err == nil {
-			t.Logf("limited to %d MiB", limit>>20)
-			return
-		}
-		if !errors.Is(err, syscall.EBUSY) {
-			t.Fatal(err)
-		}
-	}
-	t.Fatalf("the daemon cannot do with %d MiB", most>>20)
+	must(t, os.WriteFile(file, []byte(strconv.Itoa(64<<20)), 0o644))
+	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", first), []byte("1000"), 0o644))
+	glutton := exec.Command("sh", "-c", "echo $$ >"+dir+"/cgroup.procs; exec tail /dev/zero") // which waits for a line to end
+	must(t, glutton.Start())
+	t.Cleanup(func() {
+		_ = glutton.Process.Kill() // its turn comes second
+		_ = glutton.Wait()
+	})
 }
