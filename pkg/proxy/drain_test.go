@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -172,6 +173,8 @@ func TestDrainHTTP2(t *testing.T) {
 func TestSettle(t *testing.T) {
 	w := newWorld(t)
 	begun, finish := make(chan struct{}, 1), make(chan struct{})
+	end := sync.OnceFunc(func() { close(finish) })
+	defer end()
 	o := w.originFor(func(c net.Conn) {
 		for r := newReader(c); r.request(); {
 			if strings.Contains(string(r.req.Target), "slow") {
@@ -185,8 +188,14 @@ func TestSettle(t *testing.T) {
 	slow := w.tls(as{original: o.addr}, host)
 	_, _ = io.WriteString(slow, strings.Replace(plainGet, "GET ", "GET /slow", 1))
 	<-begun
+	idle := w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(idle, plainGet)
+	expectRead(t, idle, okResponse)
 	settled := make(chan struct{})
 	go func() { w.proxy.Settle(t.Context()); close(settled) }()
+	if _, err := idle.Read(make([]byte, 1)); err != io.EOF { // it has begun
+		t.Fatal(err)
+	}
 	fresh := w.tls(as{original: o.addr}, host)
 	for range 2 {
 		_, _ = io.WriteString(fresh, plainGet)
@@ -197,7 +206,7 @@ func TestSettle(t *testing.T) {
 		t.Error("it did not wait")
 	default:
 	}
-	close(finish)
+	end()
 	if got, err := io.ReadAll(slow); err != nil || !strings.Contains(string(got), "Connection: close") {
 		t.Errorf("the connection of before: %q, %v", got, err)
 	}
