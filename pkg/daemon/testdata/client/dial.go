@@ -42,7 +42,7 @@ func dial(n, addr, name string, patience ...string) error {
 				case errors.Is(err, os.ErrDeadlineExceeded):
 					fmt.Println("hung:", err)
 					hung.Add(1)
-				case reached:
+				case reached, errors.Is(err, syscall.EPIPE): // it stood, and had ended in both directions before connect(2) told so
 					broke.Add(1)
 				case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNABORTED):
 					refused.Add(1)
