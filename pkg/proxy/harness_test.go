@@ -1,15 +1,12 @@
 package proxy_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,16 +16,9 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
-	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/authority"
 	"github.com/outwarden/outwarden/pkg/flow"
-	"github.com/outwarden/outwarden/pkg/inject"
-	"github.com/outwarden/outwarden/pkg/match"
-	"github.com/outwarden/outwarden/pkg/policy"
-	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
-	"github.com/outwarden/outwarden/pkg/relay"
-	"github.com/outwarden/outwarden/pkg/secret"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -142,93 +132,6 @@ func (w *world) listen() {
 	})
 }
 
-// rule is a route with its plan.
-type rule struct {
-	route policy.Route
-	plan  proxy.Plan
-}
-
-// use loads a configuration.
-func (w *world) use(def policy.Action, rules ...rule) *proxy.Snapshot {
-	s := w.snapshot(def, rules...)
-	w.proxy.SetSnapshot(s)
-	return s
-}
-
-func (w *world) snapshot(def policy.Action, rules ...rule) *proxy.Snapshot {
-	s := &proxy.Snapshot{Upstream: inject.Over(w.pool), Default: w.profile("default")}
-	var routes []policy.Route
-	for _, r := range rules {
-		routes = append(routes, r.route)
-		r.plan.Hosts = r.route.To.Hosts
-		s.Plans = append(s.Plans, r.plan)
-	}
-	s.Policy = policy.New(routes, def)
-	return s
-}
-
-func (w *world) profile(name string) *upstream.Profile {
-	return &upstream.Profile{Name: name, Roots: w.partner.pool(), AllowPrivate: true, Version: "1"}
-}
-
-// partnerRoute gives the application the canary as a bearer token for host.
-func (w *world) partnerRoute(change ...func(*rule)) rule {
-	w.t.Helper()
-	r := rule{
-		route: policy.Route{
-			Name: "partner", Action: policy.Intercept, To: policy.To{Hosts: hosts(w.t, host)},
-			From: policy.From{Exe: globs(w.t, "/opt/app/*")},
-		},
-		plan: proxy.Plan{Inject: bearer(w.t), Upstream: w.profile("partner"), SignedBody: 1 << 20},
-	}
-	for _, f := range change {
-		f(&r)
-	}
-	return r
-}
-
-func bearer(t testing.TB) *inject.Plan {
-	t.Helper()
-	return credentials(t, inject.Credential{Name: "token", Version: "1", Form: inject.Bearer, Value: secret.New([]byte(canary))})
-}
-
-func credentials(t testing.TB, c ...inject.Credential) *inject.Plan {
-	t.Helper()
-	p, err := inject.NewPlan(c, nil)
-	must(t, err)
-	return p
-}
-
-func hosts(t testing.TB, patterns ...string) (out []match.Host) {
-	t.Helper()
-	for _, p := range patterns {
-		h, err := match.ParseHost(p)
-		must(t, err)
-		out = append(out, h)
-	}
-	return out
-}
-
-func globs(t testing.TB, patterns ...string) (out []match.Glob) {
-	t.Helper()
-	for _, p := range patterns {
-		g, err := match.ParseGlob(p)
-		must(t, err)
-		out = append(out, g)
-	}
-	return out
-}
-
-func paths(t testing.TB, patterns ...string) (out []match.Path) {
-	t.Helper()
-	for _, s := range patterns {
-		p, err := match.ParsePath(s)
-		must(t, err)
-		out = append(out, p)
-	}
-	return out
-}
-
 // originFor starts a TLS origin with a good certificate for the names, which
 // resolve to it. nil serve answers "ok".
 func (w *world) originFor(serve func(net.Conn), serverNames ...string) *origin {
@@ -333,152 +236,6 @@ func talk(t testing.TB, c net.Conn, request string) string {
 	return string(got)
 }
 
-// names is a resolver: host to addresses.
-type names map[string][]netip.Addr
-
-func (n names) Lookup(_ context.Context, name string) ([]netip.Addr, error) {
-	if addrs := n[name]; len(addrs) > 0 {
-		return addrs, nil
-	}
-	return nil, errors.New("no such host: " + name)
-}
-
-// Knows says what Lookup would.
-func (n names) Knows(name string, a netip.Addr) bool { return slices.Contains(n[name], a) }
-
-// flows are the kernel's records: each is given out once.
-type flows struct {
-	mu sync.Mutex
-	m  map[netip.AddrPort]flow.Flow
-}
-
-func newFlows() *flows { return &flows{m: make(map[netip.AddrPort]flow.Flow)} }
-
-func (f *flows) add(r flow.Flow) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.m[r.Source] = r
-}
-
-func (f *flows) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	r, ok := f.m[remote]
-	delete(f.m, remote)
-	return r, ok
-}
-
-// Reaches holds but for the documentation's third network.
-func (f *flows) Reaches(_ uint64, to netip.Addr) bool {
-	return !netip.MustParsePrefix("203.0.113.0/24").Contains(to)
-}
-
-// processes knows the two pids of the tests.
-type processes struct{}
-
-var identities = map[uint32]*process.Identity{
-	appPID:   {PID: appPID, Exe: "/opt/app/client", UID: 1000},
-	otherPID: {PID: otherPID, Exe: "/usr/bin/other", UID: 1000},
-}
-
-func (processes) Known(f *flow.Flow) *process.Identity { return identities[f.Caller.PID] }
-
-func (processes) Resolve(f *flow.Flow) (*process.Identity, error) {
-	return identities[f.Caller.PID], nil
-}
-
-// defects are what the interceptor reports of itself.
-type defects struct {
-	mu  sync.Mutex
-	all []error
-}
-
-func (d *defects) add(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.all = append(d.all, err)
-}
-
-func (d *defects) has(err error) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.ContainsFunc(d.all, func(is error) bool { return errors.Is(is, err) })
-}
-
-// records is a trail in memory.
-type records struct {
-	mu   sync.Mutex
-	all  []audit.Record
-	fail error // what Append returns
-}
-
-func (*records) Waits() bool { return false }
-
-func (r *records) Append(rec *audit.Record) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fail != nil {
-		return r.fail
-	}
-	var copied audit.Record // what a reader of the trail sees
-	if err := json.Unmarshal(rec.Line(), &copied); err != nil {
-		return err
-	}
-	r.all = append(r.all, copied)
-	return nil
-}
-
-func (r *records) of(kind string) (out []audit.Record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, rec := range r.all {
-		if rec.Kind == kind {
-			out = append(out, rec)
-		}
-	}
-	return out
-}
-
-func (r *records) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = nil
-}
-
-func (r *records) breakWith(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.fail = err
-}
-
-// awaitKind returns the records of a kind once there are n, and fails if there
-// are not within some seconds, or more.
-func (w *world) awaitKind(kind string, n int) []audit.Record {
-	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if got := w.records.of(kind); len(got) >= n {
-			if len(got) > n {
-				w.t.Errorf("%d %s records, want %d: %+v", len(got), kind, n, got)
-			}
-			return got
-		}
-	}
-	w.t.Fatalf("%s records: %+v; want %d", kind, w.records.of(kind), n)
-	return nil
-}
-
-// request is the record of the only request there was.
-func (w *world) request() audit.Record {
-	w.t.Helper()
-	return w.awaitKind(audit.KindRequest, 1)[0]
-}
-
-// connection is the record of the only connection without a request.
-func (w *world) connection() audit.Record {
-	w.t.Helper()
-	return w.awaitKind(audit.KindConnection, 1)[0]
-}
-
 // quiet waits until no flow is served any more, so that every record is there.
 func (w *world) quiet() {
 	w.t.Helper()
@@ -487,8 +244,4 @@ func (w *world) quiet() {
 			w.t.Fatalf("%d flows are still served", w.proxy.Open())
 		}
 	}
-}
-
-func dialPlain(from netip.Addr, to netip.AddrPort, speaks bool) (int, error) {
-	return relay.Dial(from, to, speaks, nil)
 }
