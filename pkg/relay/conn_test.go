@@ -18,13 +18,7 @@ import (
 
 // TestBrokenSide: a reset is passed on as one, also behind bytes that look whole.
 func TestBrokenSide(t *testing.T) {
-	for _, workload := range []bool{true, false} {
-		w := newWorld(t)
-		p := w.connect("")
-		broken, other := p.workload, p.server
-		if !workload {
-			broken, other = other, broken
-		}
+	byEither(t, func(t *testing.T, p *pair, broken, other *net.TCPConn) {
 		_, err := broken.Write([]byte("half a mess"))
 		must(t, err)
 		_, err = io.ReadFull(other, make([]byte, 11))
@@ -35,19 +29,13 @@ func TestBrokenSide(t *testing.T) {
 		if r := <-p.result; !errors.Is(r.Err, syscall.ECONNRESET) || r.Sent+r.Received != 11 {
 			t.Errorf("%+v", r)
 		}
-	}
+	})
 }
 
 // TestGoneAfterItsEnd: a side that has said all and is gone ends the connection. The
 // other hears of it when it says something more.
 func TestGoneAfterItsEnd(t *testing.T) {
-	for _, workload := range []bool{true, false} {
-		w := newWorld(t)
-		p := w.connect("")
-		gone, other := p.workload, p.server
-		if !workload {
-			gone, other = other, gone
-		}
+	byEither(t, func(t *testing.T, p *pair, gone, other *net.TCPConn) {
 		must(t, gone.CloseWrite())
 		if _, err := other.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("read %v, want the end", err)
@@ -62,7 +50,7 @@ func TestGoneAfterItsEnd(t *testing.T) {
 		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("wrote %v, want a reset", err)
 		}
-	}
+	})
 }
 
 // TestGoneUnseen: the same for a side whose leave shows only by its answer to what the

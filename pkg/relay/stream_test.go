@@ -65,13 +65,7 @@ func TestConversation(t *testing.T) {
 // TestHalfClose: a side that has ended still hears what the other says, whichever
 // of them ends first.
 func TestHalfClose(t *testing.T) {
-	for _, workloadFirst := range []bool{true, false} {
-		w := newWorld(t)
-		p := w.connect("")
-		first, second := p.workload, p.server
-		if !workloadFirst {
-			first, second = second, first
-		}
+	byEither(t, func(t *testing.T, p *pair, first, second *net.TCPConn) {
 		must(t, first.CloseWrite())
 		if _, err := second.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("read %v, want the end", err)
@@ -88,12 +82,12 @@ func TestHalfClose(t *testing.T) {
 		if _, err := first.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("read %v, want the end", err)
 		}
-		if workloadFirst {
+		if first == p.workload {
 			p.want(t, 0, 12)
 		} else {
 			p.want(t, 12, 0)
 		}
-	}
+	})
 }
 
 // TestSlowReader: what a reader does not take stays with the writer.

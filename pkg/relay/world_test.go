@@ -116,6 +116,12 @@ func (p *pair) want(t testing.TB, sent, received int64) {
 	}
 }
 
+// byEither runs a test twice: the workload is who does something first, and the server.
+func byEither(t *testing.T, f func(t *testing.T, p *pair, first, second *net.TCPConn)) {
+	t.Run("workload", func(t *testing.T) { p := newWorld(t).connect(""); f(t, p, p.workload, p.server) })
+	t.Run("server", func(t *testing.T) { p := newWorld(t).connect(""); f(t, p, p.server, p.workload) })
+}
+
 // wantBroken reads the end of what broke: a reset, never a clean end.
 func wantBroken(t testing.TB, c net.Conn) {
 	t.Helper()
