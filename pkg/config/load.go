@@ -22,25 +22,34 @@ var ErrRead = errors.New("read configuration")
 // The error is Errors where files could be read but not used. Warnings come only
 // with a configuration.
 func Load(path string) (*Config, []Warning, error) {
-	if path == "" {
-		path = DefaultPath
+	main, err := readMain(path)
+	if err != nil {
+		return nil, nil, err
 	}
-	main, err := os.ReadFile(path)
-	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, nil, fmt.Errorf("%w: %w", ErrRead, err)
-	}
-	files := []source{{path, main}}
-	more, err := readRoutes(filepath.Join(filepath.Dir(path), routesDir))
+	more, err := readRoutes(filepath.Join(filepath.Dir(main.path), routesDir))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read routes: %w", err)
 	}
-	return load(append(files, more...))
+	return load(append([]source{main}, more...))
 }
 
 // source is one file that was read.
 type source struct {
 	path string
 	data []byte
+}
+
+// readMain reads the main file: at DefaultPath if path is empty, where there need not
+// be one.
+func readMain(path string) (source, error) {
+	if path == "" {
+		path = DefaultPath
+	}
+	data, err := os.ReadFile(path)
+	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
+		return source{}, fmt.Errorf("%w: %w", ErrRead, err)
+	}
+	return source{path, data}, nil
 }
 
 func readRoutes(dir string) ([]source, error) {

@@ -1,28 +1,18 @@
 package config
 
-import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-)
-
 // LoadPlaces reads only where a daemon keeps things: StateDir, RunDir and
 // Capture.PinDir, with nothing else set. It is for those who must find a daemon,
 // or what it left, while the rest of the file is wrong. A file that can't be
 // parsed, or is wrong about these, is an error: to guess would find another
 // daemon. An empty path means what it does to Load.
 func LoadPlaces(path string) (*Config, error) {
-	if path == "" {
-		path = DefaultPath
-	}
-	data, err := os.ReadFile(path)
-	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, fmt.Errorf("%w: %w", ErrRead, err)
+	main, err := readMain(path)
+	if err != nil {
+		return nil, err
 	}
 	b := newBuilder()
 	var doc document
-	if tree := parseTree(&b.report, path, data); tree != nil && tree.kind != nodeNull {
+	if tree := parseTree(&b.report, main.path, main.data); tree != nil && tree.kind != nodeNull {
 		(&decoder{new(report)}).into(&doc, tree) // what else is wrong does not matter here
 	}
 	if doc.Capture == nil {
@@ -42,10 +32,10 @@ func LoadPlaces(path string) (*Config, error) {
 		}
 		b.path(p.text, p.to)
 	}
-	if _, err := b.result([]string{path}); err != nil {
+	if _, err := b.result([]string{main.path}); err != nil {
 		return nil, err
 	}
 	return &Config{
-		Files: []string{path}, StateDir: b.config.StateDir, RunDir: b.config.RunDir, Capture: Capture{PinDir: b.config.Capture.PinDir},
+		Files: []string{main.path}, StateDir: b.config.StateDir, RunDir: b.config.RunDir, Capture: Capture{PinDir: b.config.Capture.PinDir},
 	}, nil
 }
