@@ -7,10 +7,10 @@ import (
 )
 
 // stray are the connections that began while the table was gone, or unmarked while
-// the connect hook was. conntrack knows them as not to be translated and would keep to that for every SYN that is sent
-// again, or comes from the same port, so that the connect would hang; forgotten, the
-// next one is redirected.
-// Nobody has answered any of them, so none is lost.
+// the connect hook was. conntrack knows them as not to be translated and would keep
+// to that for every SYN that is sent again, or comes from the same port, so that the
+// connect would hang; forgotten, the next one is redirected. Nobody has answered any
+// of them, so none is lost.
 type stray struct{}
 
 // MatchConntrackFlow reports whether nobody has answered a connection yet.
