@@ -117,8 +117,22 @@ func readWritten(path string) ([]byte, error) {
 		return nil, err
 	}
 	data := make([]byte, writtenEnd(f, info.Size()))
-	_, err = io.ReadFull(io.NewSectionReader(f, 0, int64(len(data))), data)
-	return data, err
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(data))), data); err != nil {
+		return data, err
+	}
+	return data, readGap(f, data)
+}
+
+// readGap reads again what was zero in front of something that was not. A file is
+// read page by page, and its writer goes on meanwhile, from front to back: what is
+// zero still was not written before what follows it.
+func readGap(f io.ReaderAt, data []byte) error {
+	from, to := bytes.IndexByte(data, 0), len(bytes.TrimRight(data, "\x00"))
+	if from < 0 || from >= to {
+		return nil
+	}
+	_, err := f.ReadAt(data[from:to], int64(from))
+	return err
 }
 
 // writtenEnd is where the last hole of a file begins, to which its file system

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,23 @@ func TestReadWritten(t *testing.T) {
 	}
 	if _, err := readWritten(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// TestReadGap: a page that was read before it was written, while the one behind it
+// was read afterwards, is read again; a gap that is there stays.
+func TestReadGap(t *testing.T) {
+	for name, c := range map[string]struct{ read, there, want string }{
+		"whole":            {"{one}\n{two}\n", "", "{one}\n{two}\n"},
+		"room behind":      {"{one}\n\x00\x00", "", "{one}\n\x00\x00"},
+		"written since":    {"{one}\n\x00\x00wo}\n\x00", "{one}\n{two}\n{", "{one}\n{two}\n\x00"},
+		"half a record":    {"{on\x00\x00\x00{two}\n", "{one}\n{two}\n", "{one}\n{two}\n"},
+		"a gap that stays": {"{one}\n\x00\x00wo}\n", "{one}\n\x00\x00wo}\n", "{one}\n\x00\x00wo}\n"},
+	} {
+		data := []byte(c.read)
+		if err := readGap(strings.NewReader(c.there), data); err != nil || string(data) != c.want {
+			t.Errorf("%s: %q, %v; want %q", name, data, err, c.want)
+		}
 	}
 }
 

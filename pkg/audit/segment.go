@@ -205,7 +205,7 @@ func readPlain(path string) ([]byte, error) {
 		n, err := io.ReadFull(f, b[at:])
 		b = b[:at+n]
 		if err == io.EOF || err == io.ErrUnexpectedEOF || n > 0 && b[len(b)-1] == 0 {
-			return b, nil
+			return b, readGap(f, b)
 		}
 		if err != nil {
 			return nil, err

@@ -14,7 +14,7 @@ import (
 // lock, and a trail may be verified while it is written.
 func Verify(dir string, anchors ...Anchor) (Report, error) {
 	r, err := verify(dir, anchors)
-	if err == nil && !r.OK() && !r.Live && beingWritten(dir) {
+	if (err != nil || !r.OK()) && !r.Live && beingWritten(dir) {
 		return verify(dir, anchors) // a writer started meanwhile, and mended what a crash left
 	}
 	return r, err
