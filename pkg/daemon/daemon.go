@@ -105,6 +105,8 @@ func newDaemon(o Options) *Daemon {
 // next.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
 	d := newDaemon(o)
+	starter := handover.TakeStarter()
+	defer starter.Close()
 	steps := []func(context.Context) error{
 		d.loadConfig, d.inherit, d.takeLock, d.openAuthority, d.prepareTrust, d.openUpstreams, d.buildProxy, d.listenGuests, d.openListeners,
 		d.openNamespaces, d.relieve, d.openTrail, d.openReplays, d.openScopes, d.openControl, d.openHandover, d.confirm,
@@ -113,6 +115,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		if err := step(ctx); err != nil {
 			d.apologize(err)
 			d.unwind()
+			starter.Tell(err)
 			return nil, err
 		}
 	}

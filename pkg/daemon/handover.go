@@ -47,6 +47,7 @@ func (d *Daemon) handOver(s *handover.Successor) (relieved bool, err error) {
 		err = s.Offer(files)
 	}
 	if err != nil {
+		d.failHandover(err)
 		d.handoverFailed(s, err)
 		d.watchNamespaces()
 		return false, nil
@@ -54,6 +55,7 @@ func (d *Daemon) handOver(s *handover.Successor) (relieved bool, err error) {
 	d.leaveDuties()
 	next, err := s.Yield(func() { d.notify(fmt.Sprintf("MAINPID=%d", s.PID)) })
 	if err != nil {
+		d.failHandover(err) // before it has ended, which the one who asked waits for
 		s.End(err)
 		d.inherited.Regain(files)
 		d.handoverFailed(s, err)
@@ -100,7 +102,6 @@ func (d *Daemon) offer() (*handover.Files, error) {
 // handoverFailed says so, here and to whoever asked for the upgrade.
 func (d *Daemon) handoverFailed(s *handover.Successor, err error) {
 	d.tables.hold(false)
-	d.failHandover(err) // before the successor ends, which the one who asked waits for
 	s.Refuse(err)
 	d.report("hand over", d.restorePorts())
 	d.o.Log.WithError(err).WithField("pid", s.PID).Error("the successor did not take over; we go on")

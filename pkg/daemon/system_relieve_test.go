@@ -49,6 +49,11 @@ func TestSystemUpgradeFails(t *testing.T) {
 	fails("layout this version does not know")
 	w.setLayout(older)
 
+	closed := w.read("outwarden.yaml")
+	w.write("outwarden.yaml", strings.Replace(closed, "fail: closed", "fail: open", 1))
+	fails("takes a restart")
+	w.write("outwarden.yaml", closed)
+
 	for _, stop := range []string{"terms", "ready", "serving"} {
 		ports, err := ebpf.LoadPinnedMap(w.pins+"/ports", nil)
 		must(t, err)

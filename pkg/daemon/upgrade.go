@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/handover"
 )
 
 // Upgrade starts our successor where we are, in our cgroup and under our service,
@@ -27,11 +28,10 @@ func (d *Daemon) Upgrade(ctx context.Context) (*control.Upgraded, error) {
 	cmd := exec.Command(d.o.Successor[0], d.o.Successor[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // not a pipe: it outlives us
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") })
-	if err := cmd.Start(); err != nil {
+	ended, err := handover.StartSuccessor(cmd)
+	if err != nil {
 		return nil, fmt.Errorf("start the successor: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	select {
 	case next := <-d.heirs:
 		return &control.Upgraded{PID: next.PID, Version: next.Version, Before: d.o.Version}, nil
@@ -42,15 +42,13 @@ func (d *Daemon) Upgrade(ctx context.Context) (*control.Upgraded, error) {
 	}
 }
 
-// explainEnd says why a successor ended before it served.
+// explainEnd says why a successor ended before it served: in its own words or, where
+// we ended it, in ours.
 func (d *Daemon) explainEnd(ended error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.handoverError != nil {
+	if _, mute := errors.AsType[*exec.ExitError](ended); mute && d.handoverError != nil {
 		ended = d.handoverError
-	}
-	if ended == nil {
-		ended = errors.New("it ended")
 	}
 	return &control.Error{
 		Status: http.StatusUnprocessableEntity, Message: fmt.Sprintf("the successor did not take over: %v", ended),

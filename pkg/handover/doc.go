@@ -25,6 +25,9 @@
 // way there is no failure once a successor is Ready: a daemon that ends while it is
 // relieved owes no step any more, which is ErrGone and no reason to stop.
 //
+// A successor that the daemon itself started has one way more, to say why it ends
+// even before it comes to the door (StartSuccessor, Starter).
+//
 // The service manager is the other way from one daemon to the next: what is given
 // to it by Store, the next takes by TakeStored.
 //
