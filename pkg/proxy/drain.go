@@ -63,7 +63,7 @@ func (p *Proxy) Settle(ctx context.Context) {
 
 // Close waits for established flows to end, at most Timeouts.Drain; ends what has
 // no end of its own, such as a WebSocket; and then resets what is left. Listeners
-// belong to their opener, who closes them first.
+// belong to their opener, who closes them first: Close waits for Serve too.
 func (p *Proxy) Close() error {
 	if !p.closing.Swap(true) {
 		close(p.dismissed)

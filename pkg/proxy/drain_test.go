@@ -7,13 +7,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
+	"github.com/outwarden/outwarden/pkg/proxy"
 )
 
 // leave begins to close the proxy; the result is closed when that is.
@@ -84,6 +87,48 @@ func TestDrainFresh(t *testing.T) {
 	if got, err := io.ReadAll(fresh); err != nil || !strings.HasSuffix(string(got), "\r\n\r\nhalf") {
 		t.Errorf("the fresh one: %q, %v; want its answer", got, err)
 	}
+}
+
+// lookups are those of flows that wait until they are let go.
+type lookups struct {
+	proxy.Flows
+	begun, goOn chan struct{}
+}
+
+func (l lookups) Lookup(netns uint64, local, remote netip.AddrPort) (flow.Flow, bool) {
+	l.begun <- struct{}{}
+	<-l.goOn
+	return l.Flows.Lookup(netns, local, remote)
+}
+
+// TestDrainAccepted: a connection that is accepted as the proxy begins to close is
+// served: it is in no queue any more, where who comes after us would find it.
+func TestDrainAccepted(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, func(o *options) { o.Flows = lookups{o.Flows, begun, goOn} })
+	o := w.originFor(nil, host)
+	w.use(policy.Intercept, w.openRoute())
+	answer := make(chan string, 1)
+	go func() {
+		c, err := w.tryTLS(as{original: o.addr}, host)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		answer <- talk(t, c, plainGet)
+	}()
+	<-begun
+	closed := w.leave()
+	select {
+	case <-closed:
+		t.Error("the proxy is closed, and a connection is not served")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(goOn)
+	if got := <-answer; !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") {
+		t.Errorf("the answer is %q", got)
+	}
+	<-closed
 }
 
 // TestDrainNext: who could not know that the connection is to end, as it had its

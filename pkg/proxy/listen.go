@@ -32,6 +32,8 @@ func (p *Proxy) Serve(l *net.TCPListener, netns uint64, closed <-chan struct{}) 
 	if addr, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
 		p.ours.Store(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), struct{}{})
 	}
+	p.conns.Add(1) // what it has just accepted is none yet, and in no queue any more
+	defer p.conns.Done()
 	f := &front{p: p, l: l, netns: netns, closed: closed}
 	defer f.shut()
 	var backoff time.Duration
