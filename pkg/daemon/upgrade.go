@@ -28,7 +28,7 @@ func (d *Daemon) Upgrade(ctx context.Context) (*control.Upgraded, error) {
 	cmd := exec.Command(d.o.Successor[0], d.o.Successor[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // not a pipe: it outlives us
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") })
-	ended, err := handover.StartSuccessor(cmd)
+	ended, err := handover.StartSuccessor(cmd, d.manager() != "")
 	if err != nil {
 		return nil, fmt.Errorf("start the successor: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +20,10 @@ const longestWhy = 16 << 10
 
 // StartSuccessor starts cmd, which is to take over, and gives why it ended: in its
 // own words, if it said any to its Starter, as it may not have come as far as our
-// door.
-func StartSuccessor(cmd *exec.Cmd) (<-chan error, error) {
+// door. Where a service manager is our parent, the successor has to be its child
+// too, a sibling of ours: of a main process that is another's child it does not
+// await the end, and kills what it was told to stop.
+func StartSuccessor(cmd *exec.Cmd, sibling bool) (<-chan error, error) {
 	words, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -28,6 +31,12 @@ func StartSuccessor(cmd *exec.Cmd) (<-chan error, error) {
 	defer theirs.Close()
 	cmd.Env = append(cmd.Environ(), fmt.Sprintf("%s=%d", starterEnv, 3+len(cmd.ExtraFiles)))
 	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
+	wait := cmd.Wait
+	if sibling {
+		pidfd := -1
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, PidFD: &pidfd}
+		wait = func() error { return awaitEnd(pidfd) }
+	}
 	if err := cmd.Start(); err != nil {
 		words.Close()
 		return nil, err
@@ -36,9 +45,21 @@ func StartSuccessor(cmd *exec.Cmd) (<-chan error, error) {
 	go func() {
 		why, _ := io.ReadAll(io.LimitReader(words, longestWhy)) // until it ends, or serves
 		words.Close()
-		ended <- whyItEnded(string(why), cmd.Wait())
+		ended <- whyItEnded(string(why), wait())
 	}()
 	return ended, nil
+}
+
+// awaitEnd waits for the end of a process that is not our child, and closes pidfd. How
+// it ended its parent alone is told.
+func awaitEnd(pidfd int) error {
+	defer unix.Close(pidfd)
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+		if !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("poll", err)
+		}
+	}
 }
 
 func whyItEnded(why string, err error) error {

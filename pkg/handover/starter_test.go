@@ -2,6 +2,7 @@ package handover
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ func TestStartSuccessor(t *testing.T) {
 		`exec 3>&-; exec sh -c "exit 5"`: "exit status 5", // it served
 		`yes >&$OUTWARDEN_STARTER_FD`:    strings.Repeat("y\n", longestWhy/2),
 	} {
-		ended, err := StartSuccessor(exec.Command("/bin/sh", "-c", script))
+		ended, err := StartSuccessor(exec.Command("/bin/sh", "-c", script), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,8 +32,41 @@ func TestStartSuccessor(t *testing.T) {
 			t.Errorf("%s: %.40q, want %.40q", script, why, want)
 		}
 	}
-	if _, err := StartSuccessor(exec.Command("/nonexistent")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := StartSuccessor(exec.Command("/nonexistent"), false); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no program: %v", err)
+	}
+}
+
+// TestSibling: a successor may be the child of our parent; its end is awaited all the
+// same, and no sooner.
+func TestSibling(t *testing.T) {
+	stdin, goOn, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	cmd := exec.Command("/bin/sh", "-c", `exec 3>&-; echo $PPID; read line`)
+	cmd.Stdin, cmd.Stdout = stdin, stdout
+	ended, err := StartSuccessor(cmd, true)
+	if err := errors.Join(err, stdin.Close(), stdout.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var parent int
+	if _, err := fmt.Fscan(said, &parent); err != nil || parent != os.Getppid() {
+		t.Errorf("its parent is %d, %v; want ours, %d", parent, err, os.Getppid())
+	}
+	select {
+	case why := <-ended:
+		t.Errorf("it lives, and ended: %v", why)
+	default:
+	}
+	goOn.Close()
+	if why := <-ended; why.Error() != "it ended" {
+		t.Errorf("it ended: %v", why)
 	}
 }
 
