@@ -4,8 +4,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/control"
 )
@@ -119,11 +120,17 @@ func (w *world) handedOn(first, load *process) {
 	sound(w.t, w.read("daemon.log"))
 }
 
-// end stops a daemon that another one started.
+// end stops a daemon that another one started. Under a manager, which we are then, it
+// is our child.
 func (w *world) end(s *control.Status) {
 	w.t.Helper()
-	p, err := os.FindProcess(s.PID)
+	fd, err := unix.PidfdOpen(s.PID, 0)
 	must(w.t, err)
-	must(w.t, p.Signal(os.Interrupt))
-	w.await("the daemon has left", func() bool { return p.Signal(syscall.Signal(0)) != nil })
+	defer unix.Close(fd)
+	must(w.t, unix.PidfdSendSignal(fd, unix.SIGINT, nil, 0))
+	w.await("the daemon has left", func() bool {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0
+	})
+	_, _ = unix.Wait4(s.PID, nil, 0, nil)
 }
