@@ -20,6 +20,7 @@ func BenchmarkStream(b *testing.B) {
 	bodies := map[string]string{
 		"random": string(random),
 		"json":   strings.Repeat(`{"id":"8f14e45f-ceea-467f-a0e6-1c1b2f6d2a11","amount":1099,"currency":"eur","note":"a \"quoted\" word\n"},`, 320)[:32<<10],
+		"same":   strings.Repeat("a", 32<<10),
 		"escape": strings.Repeat(`%20\u0041&#65;`, 3000)[:32<<10],
 		"event":  "data: {\"id\":1234,\"text\":\"hello\"}\n\n",
 	}

@@ -16,7 +16,14 @@ func slotOf(g uint32) uint32 {
 
 func (s *grams) add(g uint32) { slot := slotOf(g); s[slot/64] |= 1 << (slot % 64) }
 
-func (s *grams) has(g uint32) bool { slot := slotOf(g); return s[slot/64]>>(slot%64)&1 != 0 }
+// has reports whether four bytes begin with a gram of the set.
+func (s *grams) has(b []byte) bool { return s.bit(b)&1 != 0 }
+
+// bit has it as its lowest bit; the others say nothing.
+func (s *grams) bit(b []byte) uint64 {
+	slot := slotOf(binary.LittleEndian.Uint32(b))
+	return s[slot/64] >> (slot % 64)
+}
 
 // widest bounds how far is skipped at once, and so how many grams are in the set.
 const widest = 32
@@ -75,15 +82,17 @@ func (f *form) collect(text string, to int, g uint32, have int, visit func(uint3
 // stand in no form, none begins in the window in front of the last two.
 func (c *compiled) next(text []byte, i int, u until) int {
 	window := c.window
-	for ; i+window < len(text); i++ {
-		last := i + window - gram
-		if !c.inner.has(binary.LittleEndian.Uint32(text[last:])) {
-			i = last
+	for i+window < len(text) {
+		if last := i + window - gram; !c.inner.has(text[last:]) {
+			if i = last + 1; len(text)-i >= block {
+				i += c.inner.leap(text[i:], window)
+			}
 			continue
 		}
-		if c.first.has(binary.LittleEndian.Uint32(text[i:])) {
+		if c.first.has(text[i:]) {
 			return i
 		}
+		i++
 	}
 	if u == end && i+window > len(text) {
 		return len(text) // a form would not fit
@@ -94,4 +103,29 @@ func (c *compiled) next(text []byte, i int, u until) int {
 		}
 	}
 	return i
+}
+
+// block is what four of the widest windows in a row reach over at most, with the
+// byte that is loaded behind a gram.
+const block = 4*widest + gram
+
+// leap returns how many bytes may be passed over because the last gram of no window
+// in them is in a form. It looks at four windows at a time without a branch in
+// between. The masks change nothing: by them the compiler knows that no place lies
+// outside of the block.
+func (s *grams) leap(text []byte, window int) int {
+	const inside = 4*widest - 1
+	whole, stride := len(text), window-gram+1
+	one, two, three, four := (stride-1)&inside, (2*stride-1)&inside, (3*stride-1)&inside, (4*stride-1)&inside
+	for len(text) >= block {
+		b := (*[block]byte)(text)
+		if (s.bit(b[one:])|s.bit(b[two:])|s.bit(b[three:])|s.bit(b[four:]))&1 != 0 {
+			break
+		}
+		text = text[four+1:]
+	}
+	for len(text) > window && !s.has(text[stride-1:]) {
+		text = text[stride:]
+	}
+	return whole - len(text)
 }

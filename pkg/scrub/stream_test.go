@@ -1,7 +1,10 @@
 package scrub
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,6 +150,39 @@ func TestHoldsOnlyPrefixes(t *testing.T) {
 		s.Next([]byte(text))
 		if s.Held() != held {
 			t.Errorf("%q: %d held, want %d", text, s.Held(), held)
+		}
+	}
+}
+
+// TestEveryPlaceInALongText: where long stretches are passed over at once, a secret is
+// still found wherever it stands in them, and beside what looks like a part of it.
+func TestEveryPlaceInALongText(t *testing.T) {
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	for _, length := range []int{MinLength, 12, 17, 23, len(canary), 40, 100} {
+		value := strings.Repeat(canary, 4)[:length]
+		f := filterOf(map[string]string{"token": value})
+		for _, name := range slices.Sorted(maps.Keys(encodings)) {
+			coded := encodings[name](value)
+			for at := 0; at <= 2*block; at += step {
+				before, after := strings.Repeat("~", at), strings.Repeat("~", 2*block-at)
+				part := coded[:len(coded)/2]
+				for _, text := range []string{before + coded + after, before + part + "~" + coded + after, part + before + coded + after} {
+					if !f.Has([]byte(text)) {
+						t.Fatalf("%s of %q at %d is not found", name, value, at)
+					}
+					var tally Tally
+					got := f.Clean([]byte(text), Options{}, &tally)
+					if len(tally) != 1 || tally[0] != (Found{"token", 1}) || !bytes.HasSuffix(got, []byte(after)) {
+						t.Fatalf("%s of %q at %d: %q, tally %v", name, value, at, got, tally)
+					}
+				}
+			}
+			if text := strings.Repeat("~", 3*block) + coded[:len(coded)/2]; f.Has([]byte(text)) {
+				t.Fatalf("%s of %q is found in %q", name, value, text)
+			}
 		}
 	}
 }
