@@ -144,7 +144,9 @@ func (c *conn) reached(which int32, events uint32) bool {
 func (c *conn) advance() {
 	for i := range c.streams {
 		s := &c.streams[i]
+		before := s.moved
 		more, err := s.move(&c.loop.spare)
+		c.loop.surge.note(s.moved - before)
 		if err == nil && more {
 			err = c.watch(unix.EPOLL_CTL_MOD, int32(i))
 		}

@@ -24,6 +24,7 @@ type loop struct {
 	done   chan struct{}
 	spare  spare
 	events [batch]unix.EpollEvent
+	surge  surge
 
 	mu     sync.Mutex
 	last   uint32
@@ -64,6 +65,8 @@ func (l *loop) start() error {
 // turn handles what has happened so far. Whatever happens from then on wakes the
 // goroutine anew, as the set becomes readable again.
 func (l *loop) turn() {
+	l.surge.begin()
+	defer l.surge.end()
 	for {
 		n := epollWait(l.epoll, l.events[:])
 		for _, e := range l.events[:n] {
