@@ -25,7 +25,6 @@ type (
 	costState struct {
 		name     string
 		programs []attachment
-		ours     bool // the programs are Outwarden's
 		arms     []arm
 	}
 	// arm is one workload that does one kind of slice.
@@ -98,13 +97,13 @@ func newCost(b *testing.B) *cost {
 	out, in, recorded, mark := plain.work(outside, server4), plain.work(scoped, server4), plain.work(scoped, other4), nat.work(marked, server4)
 	hooks, natHooks := plain.programs(scoped), nat.programs(marked)
 	c.states = []costState{
-		{"none", nil, false, slices.Concat(
+		{"none", nil, slices.Concat(
 			connecting("no outwarden", out, false), connecting("nftables redirect alone", mark, false), []arm{{"packet, no outwarden", out, packets, false}})},
-		{"empty", emptied(b, hooks), false, connecting("programs that do nothing", out, false)},
-		{"rewrite", hooks, true, slices.Concat(
+		{"empty", emptied(b, hooks), connecting("programs that do nothing", out, false)},
+		{"rewrite", hooks, slices.Concat(
 			connecting("out of scope", out, false), connecting("in scope, only recorded", recorded, false), connecting("in scope, redirected", in, true),
 			[]arm{{"packet, out of scope", out, packets, false}, {"packet, in scope", in, packets, false}})},
-		{"nft", natHooks, true, connecting("in scope, backend nft", mark, true)},
+		{"nft", natHooks, connecting("in scope, backend nft", mark, true)},
 	}
 	return c
 }
