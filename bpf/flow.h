@@ -63,6 +63,8 @@ enum scope {
 	SCOPE_EXCLUDE,
 };
 
+#define SIEVE 4096 /* elements of the sieve; a power of two */
+
 struct addr {
 	__u32 word[4];
 };

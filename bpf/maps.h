@@ -92,6 +92,21 @@ struct {
 } scopes SEC(".maps");
 
 /*
+ * sieve: the low bits of a cgroup id -> 1, if the scopes have one that ends so, or
+ * have had. Every connect() asks about each cgroup from its own to the root, of
+ * which most have no scope: a load tells so, where a lookup in a hash takes
+ * a hundred nanoseconds. Who writes the scopes writes here first; nobody clears, as
+ * what is set in vain costs that lookup and no more.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SIEVE);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u8);
+} sieve SEC(".maps");
+
+/*
  * awaited: name of a cgroup -> enum scope, which one of that name gets as it is
  * made. A path is one cgroup's; a unit's name is that of any among slices.
  * Written by user space, read by on_mkdir, which writes the scopes.

@@ -760,7 +760,7 @@ static __always_inline __u32 socket_scope(struct __sk_buff *skb)
 
 		if (!id)
 			break;
-		said = bpf_map_lookup_elem(&scopes, &id);
+		said = scope_of(id);
 		if (said)
 			scope = *said;
 	}
@@ -1204,7 +1204,8 @@ int on_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct cgroup *cgroup = (void *)ctx->args[0];
 	struct event *e;
-	__u32 *said, scope;
+	__u32 *said, scope, low;
+	__u8 one = 1;
 	__u64 id;
 
 	if (BPF_CORE_READ(cgroup, root, hierarchy_id))
@@ -1217,6 +1218,8 @@ int on_mkdir(struct bpf_raw_tracepoint_args *ctx)
 	}
 	id = BPF_CORE_READ(cgroup, kn, id);
 	scope = *said;
+	low = id & (SIEVE - 1);
+	bpf_map_update_elem(&sieve, &low, &one, BPF_ANY);
 	bpf_map_update_elem(&scopes, &id, &scope, BPF_ANY);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {

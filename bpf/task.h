@@ -212,6 +212,15 @@ static __always_inline void identify_sender(struct flow *f, struct bpf_sock *sk,
 	introduce(f, task);
 }
 
+/* What was said of a cgroup; null where nothing was. */
+static __always_inline __u32 *scope_of(__u64 id)
+{
+	__u32 low = id & (SIEVE - 1);
+	__u8 *any = bpf_map_lookup_elem(&sieve, &low);
+
+	return any && *any ? bpf_map_lookup_elem(&scopes, &id) : 0;
+}
+
 /*
  * The scope of a task that the verifier knows for one: from its cgroup up, the
  * first one said wins.
@@ -221,8 +230,7 @@ static __always_inline __u32 direct_scope(struct task_struct *task)
 	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
 
 	for (int level = 0; level < MAX_DEPTH && cgroup; level++) {
-		__u64 id = cgroup->kn->id;
-		__u32 *said = bpf_map_lookup_elem(&scopes, &id);
+		__u32 *said = scope_of(cgroup->kn->id);
 		struct cgroup_subsys_state *parent = cgroup->self.parent;
 
 		if (said)
@@ -245,7 +253,7 @@ static __always_inline __u32 current_scope(void)
 
 		if (!id)
 			break;
-		said = bpf_map_lookup_elem(&scopes, &id);
+		said = scope_of(id);
 		if (said)
 			scope = *said;
 	}
@@ -261,8 +269,7 @@ static __always_inline __u32 traced_scope(struct task_struct *task)
 	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 
 	for (int level = 0; level < MAX_DEPTH && cgroup; level++) {
-		__u64 id = BPF_CORE_READ(cgroup, kn, id);
-		__u32 *said = bpf_map_lookup_elem(&scopes, &id);
+		__u32 *said = scope_of(BPF_CORE_READ(cgroup, kn, id));
 
 		if (said)
 			return *said;

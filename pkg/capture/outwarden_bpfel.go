@@ -111,6 +111,7 @@ const (
 	outwardenMapPorts         = "ports"
 	outwardenMapRoutes        = "routes"
 	outwardenMapScopes        = "scopes"
+	outwardenMapSieve         = "sieve"
 	outwardenMapSockets       = "sockets"
 	outwardenMapState         = "state"
 	outwardenMapTags          = "tags"
@@ -221,6 +222,7 @@ type outwardenMapSpecs struct {
 	Ports    *ebpf.MapSpec `ebpf:"ports"`
 	Routes   *ebpf.MapSpec `ebpf:"routes"`
 	Scopes   *ebpf.MapSpec `ebpf:"scopes"`
+	Sieve    *ebpf.MapSpec `ebpf:"sieve"`
 	Sockets  *ebpf.MapSpec `ebpf:"sockets"`
 	State    *ebpf.MapSpec `ebpf:"state"`
 	Tags     *ebpf.MapSpec `ebpf:"tags"`
@@ -273,6 +275,7 @@ type outwardenMaps struct {
 	Ports    *ebpf.Map `ebpf:"ports"`
 	Routes   *ebpf.Map `ebpf:"routes"`
 	Scopes   *ebpf.Map `ebpf:"scopes"`
+	Sieve    *ebpf.Map `ebpf:"sieve"`
 	Sockets  *ebpf.Map `ebpf:"sockets"`
 	State    *ebpf.Map `ebpf:"state"`
 	Tags     *ebpf.Map `ebpf:"tags"`
@@ -289,6 +292,7 @@ func (m *outwardenMaps) Close() error {
 		m.Ports,
 		m.Routes,
 		m.Scopes,
+		m.Sieve,
 		m.Sockets,
 		m.State,
 		m.Tags,

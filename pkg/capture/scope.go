@@ -112,11 +112,26 @@ func (c *Capture) rescope(next map[uint64]scope, write func() error) error {
 	if err := c.raiseFences(want); err != nil {
 		return err
 	}
+	if err := c.sift(next); err != nil {
+		return err
+	}
 	if err := write(); err != nil {
 		return err
 	}
 	c.scopes = next
 	return c.dropFences(want)
+}
+
+// sift lets the hooks look for scopes at all; without it they take a cgroup for
+// one of which nothing is said.
+func (c *Capture) sift(scopes map[uint64]scope) error {
+	size := uint64(c.maps.Sieve.MaxEntries())
+	for id, s := range scopes {
+		if err := c.maps.Sieve.Put(uint32(id%size), uint8(1)); err != nil {
+			return fmt.Errorf("sift scope %s: %v", s.dir, err)
+		}
+	}
+	return nil
 }
 
 // SetPorts makes the redirected TCP destination ports exactly these.
