@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// pieceSize is what is read ahead and gathered at most: eight full TLS records with
+// pieceSize is what is read ahead and gathered at most: sixteen full TLS records with
 // their headers and tags.
-const pieceSize = 8 * (16<<10 + 32)
+const pieceSize = 16 * (16<<10 + 32)
 
 // aMessage is what a burst is more than. What was read as less is sent before it is
 // known whether more has come, since somebody may wait for it.

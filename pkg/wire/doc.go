@@ -4,7 +4,7 @@
 //
 // Feeding. crypto/tls reads and writes one record of 16 KiB at a time, and each
 // takes its own way through the kernel, as do the acknowledgements of it. While one
-// connection feeds another (Feed), it reads ahead in pieces of 128 KiB, and the
+// connection feeds another (Feed), it reads ahead in pieces of 256 KiB, and the
 // other gathers what is written to it until the first has nothing to read: then,
 // before it waits, all that was gathered leaves at once. So nothing is ever held
 // while anybody waits for it, an event stream included.

@@ -96,7 +96,7 @@ func (o *outbox) pushRest(fd uintptr) bool {
 }
 
 // Gather has what is written kept, for who is going to write many records, until
-// Release sends it. There is room for 128 KiB; what is more is sent before.
+// Release sends it. There is room for 256 KiB; what is more is sent before.
 func (c *Conn) Gather() {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
