@@ -55,9 +55,10 @@ type (
 // The programs are attached to the root and detached again in every round, so
 // that what drifts meets all arms alike, and nothing of them is left in the
 // base. One state has empty programs at the same hooks: less than they cost no
-// capture can, as it is the kernel's calling them. Of the operations of a slice the first quartile counts; reported are
-// the median over the rounds, that of the ratio to the base of the same round,
-// and the interval in which this lies with a probability of 95 %.
+// capture can, as it is the kernel's calling them. Of the operations of a slice
+// the first quartile counts; reported are the median over the rounds, that of the
+// ratio to the base of the same round, and the interval in which this lies with a
+// probability of 95 %.
 func BenchmarkCost(b *testing.B) {
 	c := newCost(b)
 	reportOthers(b)
