@@ -90,7 +90,7 @@ type uringParams struct {
 // Where in Submission and Completion an offset stands.
 const (
 	submissionTail, submissionArray = 1, 6
-	completionHead, completionRing  = 0, 5
+	completionTail, completionRing  = 1, 5
 )
 
 func newURing() (*uring, error) {
@@ -125,13 +125,13 @@ func (r *uring) connect(socket int, addr []byte, async bool) error {
 	binary.NativeEndian.PutUint64(e[16:], uint64(uintptr(unsafe.Pointer(&addr[0]))))
 	binary.NativeEndian.PutUint32(r.submission[r.params.Submission[submissionArray]:], 0)
 	binary.NativeEndian.PutUint32(r.submission[r.params.Submission[submissionTail]:], 1) // the system call orders it
-	for {
-		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, wait, 0, 0)
-		if errno == 0 {
-			break
-		}
-		if errno != unix.EINTR {
+	for toSubmit := uintptr(1); binary.NativeEndian.Uint32(r.completion[r.params.Completion[completionTail]:]) == 0; {
+		n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), toSubmit, 1, wait, 0, 0)
+		if errno != 0 && errno != unix.EINTR {
 			return errno
+		}
+		if errno == 0 { // a signal may have ended the wait all the same
+			toSubmit -= n
 		}
 	}
 	runtime.KeepAlive(addr)

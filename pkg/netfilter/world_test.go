@@ -141,7 +141,10 @@ func dialAndRead(addr string, mark uint32) string {
 	if err != nil {
 		return err.Error()
 	}
-	if err := unix.Connect(fd, sa); err != nil {
+	for err = unix.EINTR; err == unix.EINTR; { // by the scheduler's signal; the next call waits on
+		err = unix.Connect(fd, sa)
+	}
+	if err != nil {
 		return err.Error()
 	}
 	answer, err := io.ReadAll(f)
