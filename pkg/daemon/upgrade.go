@@ -47,7 +47,7 @@ func (d *Daemon) Upgrade(ctx context.Context) (*control.Upgraded, error) {
 func (d *Daemon) explainEnd(ended error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, mute := errors.AsType[*exec.ExitError](ended); mute && d.handoverError != nil {
+	if _, said := errors.AsType[handover.Words](ended); !said && d.handoverError != nil {
 		ended = d.handoverError
 	}
 	return &control.Error{

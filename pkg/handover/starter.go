@@ -18,11 +18,11 @@ const starterEnv = "OUTWARDEN_STARTER_FD"
 // longestWhy is how much of that is listened to, in bytes.
 const longestWhy = 16 << 10
 
-// StartSuccessor starts cmd, which is to take over, and gives why it ended: in its
-// own words, if it said any to its Starter, as it may not have come as far as our
-// door. Where a service manager is our parent, the successor has to be its child
-// too, a sibling of ours: of a main process that is another's child it does not
-// await the end, and kills what it was told to stop.
+// StartSuccessor starts cmd, which is to take over, and gives why it ended: Words, if
+// it said any to its Starter, as it may not have come as far as our door. Where a
+// service manager is our parent, the successor has to be its child too, a sibling of
+// ours: of a main process that is another's child it does not await the end, and
+// kills what it was told to stop.
 func StartSuccessor(cmd *exec.Cmd, sibling bool) (<-chan error, error) {
 	words, theirs, err := os.Pipe()
 	if err != nil {
@@ -62,9 +62,14 @@ func awaitEnd(pidfd int) error {
 	}
 }
 
+// Words are why a successor ended, as it said itself.
+type Words string
+
+func (w Words) Error() string { return string(w) }
+
 func whyItEnded(why string, err error) error {
 	if why != "" {
-		return errors.New(why)
+		return Words(why)
 	}
 	if err == nil {
 		return errors.New("it ended")
