@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -11,20 +12,21 @@ import (
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
-// How much is measured: in a round each state of the kernel comes once, and in
-// it each arm has one slice of this many operations, some milliseconds long.
-// OUTWARDEN_COST_ROUNDS says otherwise how many rounds there are.
+// How much is measured: in a round each arm has one slice of this many operations,
+// some milliseconds long. OUTWARDEN_COST_ROUNDS says otherwise how many rounds there are.
 const (
-	costRounds   = 150
-	costConnects = 100
-	costPackets  = 1000
+	costRounds   = 600
+	costConnects = 25
+	costPackets  = 400
 )
 
 type (
-	// costState is what is attached while its arms are measured; no programs: as without Outwarden.
-	costState struct {
-		name     string
+	// tree is a cgroup with programs of its own and what is measured beneath it;
+	// no programs: as without Outwarden.
+	tree struct {
+		end      *farEnd
 		programs []attachment
+		idle     bool // they do nothing
 		arms     []arm
 	}
 	// arm is one workload that does one kind of slice.
@@ -38,7 +40,7 @@ type (
 
 // BenchmarkCost tells what the hooks cost a workload, compared with the same
 // work done without Outwarden. `make bench-capture` runs it once; the rounds
-// are its own. All arms connect to one address that is this host's own, so the
+// are its own. All arms connect to one address that is their host's own, so the
 // base is a connect() over loopback too, and out of scope the hooks go the
 // whole way that a connect() to the internet takes.
 //
@@ -52,27 +54,30 @@ type (
 //     one end and at the other.
 //   - "packet" is one small datagram.
 //
-// The programs are attached to the root and detached again in every round, so
-// that what drifts meets all arms alike, and nothing of them is left in the
-// base. One state has empty programs at the same hooks: less than they cost no
-// capture can, as it is the kernel's calling them. Of the operations of a slice
-// the first quartile counts; reported are the median over the rounds, that of the
-// ratio to the base of the same round, and the interval in which this lies with a
-// probability of 95 %.
+// The programs stand at a cgroup of many, where the product has them at the root, with
+// both ends of its arms beneath. So all arms take turns within milliseconds, and nothing
+// is attached meanwhile, which costs whoever runs next more than any hook does. What a
+// kernel without a single program would save the base is a branch at each hook. Two
+// arms say what the figures are worth: the base once more, which is another workload in
+// another cgroup and is to cost nothing, and empty programs at the same hooks: less than
+// they no capture can cost, as it is the kernel's calling them.
+//
+// Of the operations of a slice the first quartile counts; reported are the median over
+// the rounds, that of the ratio to the base of the same round, and the interval in
+// which this lies with a probability of 95 %.
 func BenchmarkCost(b *testing.B) {
 	c := newCost(b)
 	reportOthers(b)
+	arms := c.arms()
 	for range c.rounds {
-		for _, s := range c.states {
-			c.in(s, func() {
-				s.arms[0].work.slice(whole) // what attaching disturbed settles
-				c.measure(s.arms)
-			})
+		rand.Shuffle(len(arms), func(i, j int) { arms[i], arms[j] = arms[j], arms[i] }) // an arm feels who ran before it
+		for _, a := range arms {
+			c.measure(a)
 		}
 	}
 	c.report(b)
 	c.reportPrograms(b)
-	reportMemory(b, c.ends[0])
+	reportMemory(b, c.trees[0].end)
 	b.ReportMetric(0, "ns/op") // of no meaning here
 }
 
@@ -80,8 +85,7 @@ func BenchmarkCost(b *testing.B) {
 type cost struct {
 	t      testing.TB
 	rounds int
-	states []costState
-	ends   []*farEnd
+	trees  []tree
 	took   map[string][]float64 // nanoseconds an operation, by arm, a value a round
 }
 
@@ -92,19 +96,23 @@ func newCost(b *testing.B) *cost {
 			b.Fatal(err)
 		}
 	}
-	outside, scoped, marked := netnstest.Cgroup(b), netnstest.Cgroup(b), netnstest.Cgroup(b)
-	plain, nat := newFarEnd(b, rewrite), newFarEnd(b, nft)
-	c.ends = []*farEnd{plain, nat}
-	out, in, recorded, mark := plain.work(outside, server4), plain.work(scoped, server4), plain.work(scoped, other4), nat.work(marked, server4)
-	hooks, natHooks := plain.programs(scoped), nat.programs(marked)
-	c.states = []costState{
-		{"none", nil, slices.Concat(
-			connecting("no outwarden", out, false), connecting("nftables redirect alone", mark, false), []arm{{"packet, no outwarden", out, packets, false}})},
-		{"empty", emptied(b, hooks), connecting("programs that do nothing", out, false)},
-		{"rewrite", hooks, slices.Concat(
+	none, again, redirect := newFarEnd(b, rewrite), newFarEnd(b, rewrite), newFarEnd(b, nft).bare()
+	empty, plain, nat := newFarEnd(b, rewrite), newFarEnd(b, rewrite), newFarEnd(b, nft)
+	hooks, natHooks := plain.capture(), nat.capture()
+	out, in := plain.work(plain.outside, server4), plain.work(plain.scoped, server4)
+	recorded, bare := plain.work(plain.scoped, other4), none.work(none.outside, server4)
+	c.trees = []tree{
+		{plain, hooks, false, slices.Concat(
 			connecting("out of scope", out, false), connecting("in scope, only recorded", recorded, false), connecting("in scope, redirected", in, true),
 			[]arm{{"packet, out of scope", out, packets, false}, {"packet, in scope", in, packets, false}})},
-		{"nft", natHooks, connecting("in scope, backend nft", mark, true)},
+		{none, nil, false, append(connecting("no outwarden", bare, false), arm{"packet, no outwarden", bare, packets, false})},
+		{again, nil, false, connecting("no outwarden, once more", again.work(again.outside, server4), false)},
+		{redirect, nil, false, connecting("nftables redirect alone", redirect.work(redirect.outside, server4), false)},
+		{empty, emptied(b, hooks, plain, empty), true, connecting("programs that do nothing", empty.work(empty.outside, server4), false)},
+		{nat, natHooks, false, connecting("in scope, backend nft", nat.work(nat.scoped, server4), true)},
+	}
+	for _, t := range c.trees {
+		attachAll(b, t.programs)
 	}
 	return c
 }
@@ -116,46 +124,37 @@ func connecting(how string, w *worker, redirected bool) []arm {
 	}
 }
 
-// in calls f while the programs of a state are attached.
-func (c *cost) in(s costState, f func()) {
-	c.t.Helper()
-	detach := attachAll(c.t, s.programs)
-	defer detach()
-	f()
+func (c *cost) arms() (all []arm) {
+	for _, t := range c.trees {
+		all = append(all, t.arms...)
+	}
+	return all
 }
 
-func (c *cost) measure(arms []arm) {
+func (c *cost) measure(a arm) {
 	c.t.Helper()
-	for _, a := range arms {
-		found := a.work.end.found
-		c.took[a.name] = append(c.took[a.name], a.work.slice(a.do))
-		if n := a.work.end.found - found; a.redirected && n != costConnects {
-			c.t.Fatalf("%s: %d records of %d connections", a.name, n, costConnects)
-		}
+	found := a.work.end.found
+	c.took[a.name] = append(c.took[a.name], a.work.slice(a.do))
+	if n := a.work.end.found - found; a.redirected && n != costConnects {
+		c.t.Fatalf("%s: %d records of %d connections", a.name, n, costConnects)
 	}
 }
 
 // report prints for each arm its median, and how much more than the base it took.
 func (c *cost) report(b *testing.B) {
-	base := map[string][]float64{}
-	for _, s := range c.states {
-		for _, a := range s.arms {
-			kind, _, _ := strings.Cut(a.name, ",")
-			took := c.took[a.name]
-			if base[kind] == nil {
-				base[kind] = took
-			}
-			more, percent := make([]float64, len(took)), make([]float64, len(took))
-			for i, t := range took {
-				more[i], percent[i] = t-base[kind][i], 100*(t/base[kind][i]-1)
-			}
-			low, high := interval(percent)
-			line := fmt.Sprintf("%-40s %7.0f ns %+6.0f ns %+6.1f %% (%+.1f to %+.1f)", a.name, quantile(took, 2), quantile(more, 2), quantile(percent, 2), low, high)
-			if a.do == whole {
-				line += fmt.Sprintf(", %.0f connections/s", 1e9/quantile(took, 2))
-			}
-			b.Log(line)
+	for _, a := range c.arms() {
+		kind, _, _ := strings.Cut(a.name, ",")
+		took, base := c.took[a.name], c.took[kind+", no outwarden"]
+		more, percent := make([]float64, len(took)), make([]float64, len(took))
+		for i, t := range took {
+			more[i], percent[i] = t-base[i], 100*(t/base[i]-1)
 		}
+		low, high := interval(percent)
+		line := fmt.Sprintf("%-40s %7.0f ns %+6.0f ns %+6.1f %% (%+.1f to %+.1f)", a.name, quantile(took, 2), quantile(more, 2), quantile(percent, 2), low, high)
+		if a.do == whole {
+			line += fmt.Sprintf(", %.0f connections/s", 1e9/quantile(took, 2))
+		}
+		b.Log(line)
 	}
 }
 

@@ -15,20 +15,24 @@ import (
 )
 
 // farEnd is a host whose workloads connect, and what accepts there: our
-// listeners, and plain ones at the addresses that workloads mean.
+// listeners, and plain ones at the addresses that workloads mean. Its sockets are
+// made in its tree, as those of its workloads are.
 type farEnd struct {
-	w     *world
-	fds   []unix.PollFd // the listeners; nobody waits for them but accept
-	netns uint64
-	found int // records
+	w                     *world
+	tree, scoped, outside string        // cgroups: the latter two are below the first
+	fds                   []unix.PollFd // the listeners; nobody waits for them but accept
+	netns                 uint64
+	found                 int // records
 }
 
 func newFarEnd(t testing.TB, how backend) *farEnd {
 	t.Helper()
 	w := &world{t: t, backend: how, host: netnstest.New(t)}
 	w.host.Address("lo", prefixes("203.0.113.10/32")...)
-	w.config = Config{PinDir: filepath.Join(bpffs, fmt.Sprintf("outwarden-cost-%d-%s", os.Getpid(), how)), Ports: []uint16{443}}
-	e := &farEnd{w: w}
+	e := &farEnd{w: w, tree: netnstest.Cgroup(t)}
+	e.scoped, e.outside = netnstest.Subgroup(t, e.tree, "scoped"), netnstest.Subgroup(t, e.tree, "outside")
+	netnstest.Join(t, e.outside)
+	w.config = Config{PinDir: filepath.Join(bpffs, fmt.Sprintf("outwarden-cost-%d-%s", os.Getpid(), filepath.Base(e.tree))), Ports: []uint16{443}}
 	for range 4 { // as many as the daemon has
 		l := listenIn(t, w.host, "127.0.0.1:0")
 		w.listeners, w.config.Listen = append(w.listeners, l), append(w.config.Listen, addrPort(l.Addr()))
@@ -82,9 +86,18 @@ func (e *farEnd) own(l *net.TCPListener) {
 	e.fds = append(e.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 }
 
-// programs opens the capture of a scope and gives what that attached, which is
+// bare has our listeners serve without a capture.
+func (e *farEnd) bare() *farEnd {
+	e.w.t.Helper()
+	for _, l := range e.w.listeners {
+		e.own(l)
+	}
+	return e
+}
+
+// capture opens one of the scoped cgroup and gives what it attached, which is
 // detached from then on.
-func (e *farEnd) programs(scope string) []attachment {
+func (e *farEnd) capture() []attachment {
 	t := e.w.t
 	t.Helper()
 	c, err := Open(e.w.config)
@@ -98,7 +111,7 @@ func (e *farEnd) programs(scope string) []attachment {
 		}
 		c.Close()
 	})
-	if err := c.AddScope(scope); err != nil {
+	if err := c.AddScope(e.scoped); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range e.w.listeners {
@@ -107,7 +120,7 @@ func (e *farEnd) programs(scope string) []attachment {
 		}
 		e.own(l)
 	}
-	return takeAttached(t, c)
+	return takeAttached(t, c, e.tree)
 }
 
 // accept takes connections until n have come; of n < 0 those that wait.

@@ -11,20 +11,18 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
-
-	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
-// attachment is a program and the cgroup where Open attached it.
+// attachment is a program and the cgroup where it stands.
 type attachment struct {
 	cgroup  string
 	at      ebpf.AttachType
 	program *ebpf.Program
 }
 
-// takeAttached detaches what a capture attached to cgroups and gives it.
-// Tracepoints, which have no part in a connection, stay.
-func takeAttached(t testing.TB, c *Capture) (all []attachment) {
+// takeAttached detaches what a capture attached to cgroups and gives it, with a
+// tree in the place of the root. Tracepoints, which have no part in a connection, stay.
+func takeAttached(t testing.TB, c *Capture, tree string) (all []attachment) {
 	t.Helper()
 	take := func(l link.Link, dir string) {
 		info, err := l.Info()
@@ -43,7 +41,7 @@ func takeAttached(t testing.TB, c *Capture) (all []attachment) {
 		all = append(all, attachment{dir, ebpf.AttachType(at.AttachType), program})
 	}
 	for _, l := range c.links {
-		take(l, c.config.CgroupRoot)
+		take(l, tree)
 	}
 	for id, l := range c.fences {
 		take(l, c.scopes[id].dir)
@@ -51,23 +49,19 @@ func takeAttached(t testing.TB, c *Capture) (all []attachment) {
 	return all
 }
 
-// attachAll attaches programs; the result detaches them.
-func attachAll(t testing.TB, all []attachment) (detach func()) {
+// attachAll attaches programs until the benchmark ends.
+func attachAll(t testing.TB, all []attachment) {
 	t.Helper()
-	var links []link.Link
 	for _, a := range all {
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: a.cgroup, Attach: a.at, Program: a.program})
 		if err != nil {
 			t.Fatal(err)
 		}
-		links = append(links, l)
-	}
-	return func() {
-		for _, l := range links {
+		t.Cleanup(func() {
 			if err := errors.Join(l.Detach(), l.Close()); err != nil {
 				t.Error(err)
 			}
-		}
+		})
 	}
 }
 
@@ -82,43 +76,44 @@ func (c *cost) reportPrograms(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer stats.Close()
-	clock := c.clock(b)
+	clock := c.clock()
 	b.Logf("the programs, in nanoseconds a run, less the clock's %.0f, awaited %.0f:", clock[connects], clock[awaited])
-	for _, s := range c.states {
-		if s.programs == nil {
-			continue
-		}
-		c.in(s, func() {
-			for _, a := range s.arms {
-				if a.do != whole {
-					b.Log(describeRuns(s.programs, countRuns(s.programs, a), a, clock[a.do]))
-				}
+	for _, t := range c.trees {
+		for _, a := range t.arms {
+			if t.programs != nil && a.do != whole {
+				b.Log(describeRuns(t.programs, countRuns(t.programs, a), a, clock[a.do]))
 			}
-		})
+		}
 	}
 }
 
 // clock is the nanoseconds that a program seems to run which does nothing, by
 // kind of slice. It is one of sockops, as that runs for a connection as often as ours.
-func (c *cost) clock(b *testing.B) map[slice]float64 {
-	b.Helper()
-	empty := costState{programs: []attachment{emptyProgram(b, netnstest.CgroupMount(b), ebpf.SockOps, ebpf.AttachCGroupSockOps)}}
+func (c *cost) clock() map[slice]float64 {
 	each := map[slice]float64{}
-	c.in(empty, func() {
-		for _, a := range c.states[0].arms[:2] {
-			each[a.do] = countRuns(empty.programs, a)[0].each
+	for _, t := range c.trees {
+		for i, p := range t.programs {
+			if !t.idle || p.at != ebpf.AttachCGroupSockOps {
+				continue
+			}
+			for _, a := range t.arms[:2] {
+				each[a.do] = countRuns(t.programs, a)[i].each
+			}
 		}
-	})
+	}
 	each[packets] = each[connects]
 	return each
 }
 
-// emptied are programs that do nothing, at the hooks where others were: what the
-// kernel takes for calling them is what no program can save.
-func emptied(b *testing.B, all []attachment) (empty []attachment) {
+// emptied are programs that do nothing, at the hooks where those of another far end are.
+func emptied(b *testing.B, all []attachment, of, at *farEnd) (empty []attachment) {
 	b.Helper()
 	for _, a := range all {
-		empty = append(empty, emptyProgram(b, a.cgroup, a.program.Type(), a.at))
+		where := at.tree
+		if a.cgroup == of.scoped {
+			where = at.scoped
+		}
+		empty = append(empty, emptyProgram(b, where, a.program.Type(), a.at))
 	}
 	return empty
 }
