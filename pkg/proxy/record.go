@@ -144,18 +144,21 @@ type passage struct {
 	from netip.Addr // egress IP; zero: any
 }
 
-func (q *request) share(e *entry) { q.c.say(e, q.topic(e.Decision), q.applied.Credentials) }
+func (q *request) share(e *entry) {
+	t := q.topic(e.Decision)
+	q.c.say(e, &t, q.applied.Credentials)
+}
 
 // say lets what was said before stand for what the record says again: on this
 // connection, or on another of the process.
-func (c *conn) say(e *entry, t topic, credentials []inject.Use) {
-	known := e.known(&t)
+func (c *conn) say(e *entry, t *topic, credentials []inject.Use) {
+	known := e.known(t)
 	s := *known
-	if !s.fits(&t, credentials) {
+	if !s.fits(t, credentials) {
 		s = c.said.last.Load()
 	}
-	if !s.fits(&t, credentials) {
-		s = &saying{t, credentials, audit.Share(t.record(credentials))}
+	if !s.fits(t, credentials) {
+		s = &saying{*t, credentials, audit.Share(t.record(credentials))}
 		c.said.last.Store(s)
 	}
 	*known = s

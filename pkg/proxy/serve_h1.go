@@ -95,8 +95,8 @@ func (c *conn) endHTTP1() stage {
 
 // exchange serves one request and reports whether another may follow.
 func (c *conn) exchange(in *window) bool {
-	x := exchanges.Get().(*exchange)
-	x.turn = turn{request: request{c: c, began: time.Now(), decision: c.decision}, in: in}
+	x := exchanges.Get().(*exchange) // with a turn that is forgotten
+	x.c, x.began, x.decision, x.in = c, time.Now(), c.decision, in
 	f := x.readHead()
 	if f == nil {
 		f = x.forward()
