@@ -2,8 +2,9 @@ package wire
 
 import (
 	"bytes"
-	"errors"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // pieceSize is what is read ahead and gathered at most: sixteen full TLS records with
@@ -28,26 +29,24 @@ func (c *Conn) readAhead() error {
 			return err
 		}
 	}
-	if err := c.raw.Read(k.piece); err != nil {
-		return err
-	}
-	return k.err
+	_, err := k.run(c.raw, k.piece)
+	return err
 }
 
 // readPiece reports false where the socket has nothing yet.
 func (c *Conn) readPiece(fd uintptr) bool {
 	k := &c.call
 	b := pieces.Get().(*[]byte)
-	if k.n, k.err = recv(fd, *b); k.err == nil {
+	if k.n, k.errno = recv(fd, *b); k.errno == 0 && k.n > 0 {
 		c.piece, c.ahead = b, (*b)[:k.n]
 		return true
 	}
 	pieces.Put(b)
-	if !errors.Is(k.err, errWouldBlock) {
+	if k.errno != unix.EAGAIN {
 		return true
 	}
-	k.err = c.feeds.Flush()
-	return k.err != nil
+	k.flaw = c.feeds.Flush()
+	return k.flaw != nil
 }
 
 // takeAhead moves what was read ahead, and gives the memory back with the last of it.

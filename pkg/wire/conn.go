@@ -31,7 +31,9 @@ func New(c *net.TCPConn) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: c, tcp: c, raw: raw}, nil
+	w := &Conn{Conn: c, tcp: c, raw: raw}
+	w.call.some, w.out.push = w.call.readSome, w.out.pushRest
+	return w, nil
 }
 
 // TCP is the socket. Nothing may be read from it or written to it beside c.
@@ -49,30 +51,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 func (c *Conn) read(p []byte) (int, error) {
 	switch {
+	case len(p) == 0:
+		return 0, nil
 	case len(c.ahead) > 0:
 		return c.takeAhead(p), nil
 	case c.call.probing:
 		return c.tryRead(p)
-	case len(p) == 0:
-		return 0, nil
 	case c.holds:
 		return c.readHolding(p)
 	case c.feeds == nil:
-		return c.readSome(p)
+		return c.call.read(c.raw, p, c.call.some) // waits
 	}
 	if err := c.readAhead(); err != nil {
 		return 0, err
 	}
 	return c.takeAhead(p), nil
-}
-
-// readSome waits for something to read.
-func (c *Conn) readSome(p []byte) (int, error) {
-	k := &c.call
-	if k.some == nil {
-		k.some = k.readSome
-	}
-	return k.read(c.raw, p, k.some)
 }
 
 // Feed makes c read ahead, and has what is written to another connection gathered

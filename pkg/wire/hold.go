@@ -1,7 +1,5 @@
 package wire
 
-import "errors"
-
 // Hold has what is written kept until Release, but not while c's own reader waits:
 // then it leaves before, and nothing is kept any more. It is for who writes,
 // perhaps reads on, and writes more at once. It belongs to the reader.
@@ -16,18 +14,16 @@ func (c *Conn) readHolding(p []byte) (int, error) {
 	if k.hold == nil {
 		k.hold = c.readOrRelease
 	}
-	n, err := k.read(c.raw, p, k.hold)
-	return n, err
+	return k.read(c.raw, p, k.hold)
 }
 
 // readOrRelease reports false where the socket has nothing yet.
 func (c *Conn) readOrRelease(fd uintptr) bool {
 	k := &c.call
-	k.readNow(fd)
-	if !errors.Is(k.err, errWouldBlock) {
+	if k.readSome(fd) {
 		return true
 	}
 	c.holds = false
-	k.err = c.Release()
-	return k.err != nil
+	k.flaw = c.Release()
+	return k.flaw != nil
 }

@@ -1,8 +1,9 @@
 package wire
 
 import (
-	"errors"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // outbox gathers what is written. The zero value gathers nothing.
@@ -13,17 +14,23 @@ type outbox struct {
 	whole *[]byte // nil: nothing is gathered
 	err   error   // why a part of it never left
 
-	push func(fd uintptr) bool // made once, so that a call does not allocate
-	rest []byte                // what push has still to send
-	last bool                  // and our end behind it
-	flaw error                 // why it does not
+	push  func(fd uintptr) bool // made once, so that a call does not allocate
+	rest  []byte                // what push has still to send
+	last  bool                  // and our end behind it
+	errno unix.Errno            // why it does not
 }
 
 // Write writes p, or gathers it while something feeds the connection.
 func (c *Conn) Write(p []byte) (int, error) {
+	c.out.mu.Lock()
+	n, err := c.put(p)
+	c.out.mu.Unlock()
+	return n, err
+}
+
+// put is Write with the lock held.
+func (c *Conn) put(p []byte) (int, error) {
 	o := &c.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.err != nil {
 		return 0, o.err
 	}
@@ -68,13 +75,10 @@ func (c *Conn) send() error {
 // transmit writes p to the socket. The lock is held.
 func (c *Conn) transmit(p []byte) (int, error) {
 	o := &c.out
-	if o.push == nil {
-		o.push = o.pushRest
-	}
-	o.rest, o.flaw = p, nil
+	o.rest, o.errno = p, 0
 	err := c.raw.Write(o.push)
-	if err == nil {
-		err = o.flaw
+	if err == nil && o.errno != 0 {
+		err = o.errno
 	}
 	n := len(p) - len(o.rest)
 	o.rest = nil
@@ -83,16 +87,13 @@ func (c *Conn) transmit(p []byte) (int, error) {
 
 // pushRest reports false where the socket has no room.
 func (o *outbox) pushRest(fd uintptr) bool {
-	n, err := send(fd, o.rest, o.last)
+	n, errno := send(fd, o.rest, o.last)
 	o.rest = o.rest[n:]
-	if errors.Is(err, errWouldBlock) {
-		return false
+	if o.last && errno == 0 {
+		errno = endWrites(fd)
 	}
-	if o.last && err == nil {
-		err = endWrites(fd)
-	}
-	o.flaw = err
-	return true
+	o.errno = errno
+	return errno != unix.EAGAIN
 }
 
 // Gather has what is written kept, for who is going to write many records, until

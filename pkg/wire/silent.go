@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -31,7 +32,7 @@ func (c *Conn) Silent() bool {
 // It never waits, so the scheduler is not told of it.
 func (k *call) peek(fd uintptr) {
 	for {
-		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&k.one[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&k.one[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 		if errno != unix.EINTR {
 			k.ready = errno != unix.EAGAIN
 			return
