@@ -16,17 +16,18 @@ func (c *Conn) bucketKey() bucketKey { return bucketKey{c.Facts.Key, c.Facts.TLS
 
 // bucket holds what the pool knows of one Key. Guarded by Pool.mu.
 type bucket struct {
-	idle   []*Conn // HTTP/1, the most recently used last
-	shared []*Conn // h2, usable or not
-	memory []choice
-	flight *flight // a dial that is expected to become a shared connection
+	idle    []*Conn // HTTP/1, the most recently used last
+	shared  []*Conn // h2, usable or not
+	memory  []choice
+	flight  *flight // a dial that is expected to become a shared connection
+	dropped bool    // the pool has it no more
 }
 
 // choice is what the upstream chose of what it was offered.
 type choice struct {
 	offered []string
 	alpn    string
-	at      time.Time
+	at      time.Duration // Pool.now
 }
 
 // maxChoices bounds the memory of one bucket: workloads decide what is offered.
@@ -81,9 +82,9 @@ func (b *bucket) clear() []*Conn {
 	return unused
 }
 
-func (b *bucket) protocol(offered []string, oldest time.Time) (string, bool) {
+func (b *bucket) protocol(offered []string, oldest time.Duration) (string, bool) {
 	for _, m := range b.memory {
-		if m.at.After(oldest) && slices.Equal(m.offered, offered) {
+		if m.at > oldest && slices.Equal(m.offered, offered) {
 			return m.alpn, true
 		}
 	}
@@ -91,7 +92,7 @@ func (b *bucket) protocol(offered []string, oldest time.Time) (string, bool) {
 }
 
 // remember notes a choice, in the place of an older one for the same offer.
-func (b *bucket) remember(offered []string, alpn string, now time.Time) {
+func (b *bucket) remember(offered []string, alpn string, now time.Duration) {
 	i := slices.IndexFunc(b.memory, func(m choice) bool { return slices.Equal(m.offered, offered) })
 	if i < 0 && len(b.memory) >= maxChoices {
 		i = 0
@@ -114,15 +115,15 @@ func (p *Pool) sweepEvery() time.Duration { return max(p.o.Timeouts.Idle/4, 10*t
 // sweep closes what was idle for too long or was closed by its peer, and forgets
 // stale buckets.
 func (p *Pool) sweep() {
-	now := time.Now()
+	now := p.now()
 	p.mu.Lock()
 	var old []*Conn
 	for k, b := range p.buckets {
 		n := len(b.idle)
-		old = append(old, b.expire(now.Add(-p.o.Timeouts.Idle))...)
+		old = append(old, b.expire(now-p.o.Timeouts.Idle)...)
 		p.idle -= n - len(b.idle)
-		if b.empty() && b.forget(now.Add(-p.o.Timeouts.ALPN)) {
-			delete(p.buckets, k)
+		if b.empty() && b.forget(now-p.o.Timeouts.ALPN) {
+			p.drop(k, b)
 		}
 	}
 	p.sweeper = nil
@@ -136,7 +137,7 @@ func (p *Pool) sweep() {
 // Part ends the connections that were one's alone (Key.Apart), who is gone, and
 // forgets him. What is in use ends as others do.
 func (p *Pool) Part(apart uint64) {
-	now := time.Now()
+	now := p.now()
 	p.mu.Lock()
 	var old []*Conn
 	for k, b := range p.buckets {
@@ -147,7 +148,7 @@ func (p *Pool) Part(apart uint64) {
 		old = append(old, b.expire(now)...)
 		p.idle -= n - len(b.idle)
 		if b.empty() {
-			delete(p.buckets, k)
+			p.drop(k, b)
 		}
 	}
 	p.mu.Unlock()
@@ -155,12 +156,12 @@ func (p *Pool) Part(apart uint64) {
 }
 
 // expire removes connections unused since oldest and closed ones.
-func (b *bucket) expire(oldest time.Time) (old []*Conn) {
+func (b *bucket) expire(oldest time.Duration) (old []*Conn) {
 	gone := func(c *Conn) bool {
 		if c.h2 == nil {
-			return c.since.Before(oldest) || c.wire.HungUp()
+			return c.since < oldest || c.wire.HungUp()
 		}
-		return c.streams == 0 && (c.since.Before(oldest) || !c.h2.Alive())
+		return c.streams == 0 && (c.since < oldest || !c.h2.Alive())
 	}
 	for _, list := range []*[]*Conn{&b.idle, &b.shared} {
 		*list = slices.DeleteFunc(*list, func(c *Conn) bool {
@@ -176,7 +177,7 @@ func (b *bucket) expire(oldest time.Time) (old []*Conn) {
 }
 
 // forget drops choices made before oldest and reports whether none is left.
-func (b *bucket) forget(oldest time.Time) bool {
-	b.memory = slices.DeleteFunc(b.memory, func(m choice) bool { return m.at.Before(oldest) })
+func (b *bucket) forget(oldest time.Duration) bool {
+	b.memory = slices.DeleteFunc(b.memory, func(m choice) bool { return m.at < oldest })
 	return len(b.memory) == 0
 }

@@ -65,9 +65,10 @@ type Conn struct {
 	uses   atomic.Uint32
 
 	// Guarded by pool.mu.
+	home    *bucket // that of Facts.Key; nil: it has none yet
 	state   state
 	streams int
-	since   time.Time // last put
+	since   time.Duration // Pool.now of the last put
 }
 
 // netConn is embedded without being reachable, so that no Read passes by ours.

@@ -92,11 +92,11 @@ func (p *Pool) enter(c *Conn, t *Target) {
 
 // note is enter with p.mu held.
 func (p *Pool) note(c *Conn, t *Target) {
-	if b := p.bucket(c.bucketKey()); b != nil && len(t.ALPN) > 0 && !t.Cleartext {
+	if b := p.homeOf(c); b != nil && len(t.ALPN) > 0 && !t.Cleartext {
 		if c.Facts.ALPN == "" && slices.Contains(t.ALPN, http2.NextProtoTLS) {
 			b.unlearn()
 		}
-		b.remember(t.ALPN, c.Facts.ALPN, time.Now())
+		b.remember(t.ALPN, c.Facts.ALPN, p.now())
 		p.sweepLater()
 	}
 	if c.h2 != nil {

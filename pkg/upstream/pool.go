@@ -67,6 +67,7 @@ type Stats struct {
 // Pool keeps connections to upstreams. It is safe for concurrent use.
 type Pool struct {
 	o          Options
+	began      time.Time
 	sessions   sessions
 	publicKeys map[string]string // see distrusted
 
@@ -92,9 +93,12 @@ func NewPool(o Options) *Pool {
 	set(&o.Limits.Idle, 8192)
 	set(&o.Limits.Keys, 8192)
 	set(&o.Limits.Streams, 250)
-	p := &Pool{o: o, publicKeys: publicKeys, buckets: make(map[bucketKey]*bucket)}
+	p := &Pool{o: o, began: time.Now(), publicKeys: publicKeys, buckets: make(map[bucketKey]*bucket)}
 	return p
 }
+
+// now is the time since NewPool: one reading of a clock, where time.Now needs two.
+func (p *Pool) now() time.Duration { return time.Since(p.began) }
 
 func set[T int | time.Duration](field *T, def T) {
 	if *field == 0 {
@@ -207,7 +211,7 @@ func (p *Pool) unshare(c *Conn, fit bool) bool {
 		return false
 	}
 	if c.state == idle {
-		p.buckets[c.bucketKey()].remove(c)
+		c.home.remove(c)
 		p.idle--
 	}
 	c.state = spent
@@ -222,11 +226,11 @@ func (p *Pool) keep(c *Conn) bool {
 	if p.closed || c.gen != p.gen {
 		return false
 	}
-	b := p.bucket(c.bucketKey())
+	b := p.homeOf(c)
 	if b == nil || len(b.idle) >= p.o.Limits.IdlePerKey || p.idle >= p.o.Limits.Idle && !p.makeRoom() {
 		return false
 	}
-	c.state, c.since = idle, time.Now()
+	c.state, c.since = idle, p.now()
 	b.idle = append(b.idle, c)
 	p.idle++
 	p.sweepLater()
@@ -243,7 +247,7 @@ func (p *Pool) Protocol(k Key, offered []string) (alpn string, ok bool) {
 	if b == nil {
 		return "", false
 	}
-	return b.protocol(offered, time.Now().Add(-p.o.Timeouts.ALPN))
+	return b.protocol(offered, p.now()-p.o.Timeouts.ALPN)
 }
 
 // Retire closes every idle connection, forgets all TLS sessions, and lets busy

@@ -69,6 +69,28 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestPutAfterItsBucketWasDropped: what the pool forgot of a key while a connection
+// was in use is made anew, so the connection is found again.
+func TestPutAfterItsBucketWasDropped(t *testing.T) {
+	o, root := secure(t, &origin{})
+	p := newPool(t, Options{})
+	to := target(o, root.pool())
+	c := mustGet(t, p, to)
+	exchange(t, c)
+	p.mu.Lock()
+	dropped := p.evict((*bucket).empty)
+	p.mu.Unlock()
+	if !dropped {
+		t.Fatal("the bucket of a connection in use is not empty")
+	}
+	p.Put(c)
+	again := mustGet(t, p, to)
+	if again != c {
+		t.Error("the connection was lost with the bucket")
+	}
+	p.Put(again)
+}
+
 // TestFullPoolTakesTheNewest: a flood of hosts fills the pool, and whoever comes
 // after it is pooled all the same.
 func TestFullPoolTakesTheNewest(t *testing.T) {

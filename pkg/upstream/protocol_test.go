@@ -56,9 +56,9 @@ func TestUnchosenProtocolIsHTTP1(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	b, now := new(bucket), time.Now()
+	b := new(bucket)
 	for i := range maxChoices + 5 {
-		b.remember([]string{string(rune('a' + i))}, "x", now)
+		b.remember([]string{string(rune('a' + i))}, "x", 0)
 	}
 	if len(b.memory) != maxChoices {
 		t.Errorf("%d choices", len(b.memory))

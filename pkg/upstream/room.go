@@ -21,6 +21,20 @@ func (p *Pool) bucket(k bucketKey) *bucket {
 	return b
 }
 
+// homeOf returns the bucket of a connection, as bucket does. p.mu is held.
+func (p *Pool) homeOf(c *Conn) *bucket {
+	if c.home == nil || c.home.dropped {
+		c.home = p.bucket(c.bucketKey())
+	}
+	return c.home
+}
+
+// drop forgets an empty bucket. p.mu is held.
+func (p *Pool) drop(k bucketKey, b *bucket) {
+	b.dropped = true
+	delete(p.buckets, k)
+}
+
 // evict drops one bucket of a kind. What is in it must be unused.
 func (p *Pool) evict(kind func(*bucket) bool) bool {
 	tries := looks
@@ -28,7 +42,7 @@ func (p *Pool) evict(kind func(*bucket) bool) bool {
 		if kind(b) {
 			p.idle -= len(b.idle)
 			p.evicted = append(p.evicted, b.clear()...)
-			delete(p.buckets, k)
+			p.drop(k, b)
 			return true
 		}
 		if tries--; tries == 0 {

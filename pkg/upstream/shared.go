@@ -62,7 +62,7 @@ func (p *Pool) share(c *Conn) {
 	if p.closed || c.gen != p.gen {
 		return
 	}
-	if b := p.bucket(c.bucketKey()); b != nil {
+	if b := p.homeOf(c); b != nil {
 		b.shared = append(b.shared, c)
 		p.sweepLater()
 	}
@@ -75,8 +75,8 @@ func (p *Pool) leave(c *Conn, fit bool) bool {
 		return false
 	}
 	c.streams--
-	c.since = time.Now()
-	b := p.buckets[c.bucketKey()]
+	c.since = p.now()
+	b := c.home
 	kept := b != nil && slices.Contains(b.shared, c)
 	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.Alive()
 	if !usable && (!fit || c.streams == 0) {
@@ -155,7 +155,7 @@ func (p *Pool) board(t *Target) (f *flight, first bool) {
 	if b == nil {
 		return nil, false
 	}
-	alpn, ok := b.protocol(t.ALPN, time.Now().Add(-p.o.Timeouts.ALPN))
+	alpn, ok := b.protocol(t.ALPN, p.now()-p.o.Timeouts.ALPN)
 	if !ok || alpn != http2.NextProtoTLS {
 		return nil, false
 	}
