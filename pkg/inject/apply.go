@@ -102,12 +102,19 @@ func tell(signings []Signing, sent []byte, edited bool) error {
 	return nil
 }
 
-// inject strips the plan's slots, then writes: placeholders, target, fields, and
-// content last, since nothing that is written into it may be taken for more.
 func (p *Plan) inject(m Message, content *Content) (hits, error) {
 	s := sieves.Get().(*Sieve)
-	defer func() { *s = Sieve{}; sieves.Put(s) }()
-	*s = Sieve{plan: p, slots: p.slots, signs: len(p.signers) > 0}
+	s.plan = p
+	asked, err := s.inject(m, content)
+	*s = Sieve{}
+	sieves.Put(s)
+	return asked, err
+}
+
+// inject strips the plan's slots, then writes: placeholders, target, fields, and
+// content last, since nothing that is written into it may be taken for more.
+func (s *Sieve) inject(m Message, content *Content) (hits, error) {
+	p := s.plan
 	m.Strip(s)
 	if s.nominated {
 		return 0, fmt.Errorf("connection option names an injected field: %w", flow.ReasonBadRequest)

@@ -104,7 +104,7 @@ func bindName(e *Evidence) (host string, reason flow.Reason) {
 	if err != nil || hasPort && port != e.Flow.Original.Port() {
 		return "", flow.ReasonAuthorityMismatch
 	}
-	if e.Terminated {
+	if e.Terminated && e.ServerName != host { // which is canonical
 		if sni, err := match.CanonicalHost(e.ServerName); err != nil || sni != host {
 			return "", flow.ReasonAuthorityMismatch
 		}
@@ -119,8 +119,8 @@ func bindName(e *Evidence) (host string, reason flow.Reason) {
 }
 
 func named(hosts []match.Host, host string) bool {
-	for _, h := range hosts {
-		if h.Match(host) {
+	for i := range hosts {
+		if hosts[i].Match(host) {
 			return true
 		}
 	}

@@ -68,8 +68,6 @@ func equalFold[T text](s T, lower string) bool {
 // during the call of Strip that it was handed to.
 type Sieve struct {
 	plan      *Plan
-	slots     slots
-	signs     bool
 	nominated bool        // a Connection option names a field of ours
 	jar       []string    // Cookie fields, where one cookie of them is ours
 	changed   [][2]string // fields in which placeholders were swapped
@@ -88,7 +86,7 @@ func drop[T text](s *Sieve, name, value T) bool {
 	case len(s.plan.cookies) > 0 && equalFold(name, "cookie"):
 		s.jar = append(s.jar, string(value))
 		return true
-	case has(s.slots, name):
+	case has(s.plan.slots, name):
 		return true
 	case equalFold(name, "connection"):
 		s.nominated = s.nominated || nominates(s, value)
@@ -116,7 +114,7 @@ func nominates[T text](s *Sieve, value T) bool {
 			end++
 		}
 		option := trimSpace(value[start:end])
-		if has(s.slots, option) || s.signs && equalFold(option, "content-type") {
+		if has(s.plan.slots, option) || len(s.plan.signers) > 0 && equalFold(option, "content-type") {
 			return true
 		}
 		start = end + 1
