@@ -12,7 +12,10 @@ var ErrPathAmbiguous = errors.New("path can be read in two ways, so requests for
 
 // Path is a pattern for the path of a request, without the query. The zero Path
 // matches nothing.
-type Path struct{ glob Glob }
+type Path struct {
+	glob    Glob
+	escapes bool // it names an escape
+}
 
 // ParsePath reads a path pattern of the package's grammar. It begins with a
 // slash.
@@ -27,13 +30,13 @@ func ParsePath(s string) (Path, error) {
 		return Path{}, fmt.Errorf("path %q: %w", s, ErrPathAmbiguous)
 	}
 	glob, err := ParseGlob(s)
-	return Path{glob}, err
+	return Path{glob, has(s, '%')}, err
 }
 
 // Match reports whether the whole path matches, byte for byte. Ask
 // [Path.Ambiguous] first: a path with two readings can slip past a pattern. The
 // empty path is / (RFC 9110 section 4.2.3).
-func (p Path) Match(path string) bool {
+func (p *Path) Match(path string) bool {
 	if path == "" {
 		path = "/"
 	}
@@ -57,15 +60,15 @@ func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // a server that decodes percent-encoding, drops the parameters of segments
 // (/admin;x/users), or both. A pattern that names a ; itself is for a server that
 // keeps them.
-func (p Path) Ambiguous(path string) bool {
-	if plainPath(path) && !has(p.glob.pattern, '%') {
+func (p *Path) Ambiguous(path string) bool {
+	if plainPath(path) && !p.escapes {
 		return false
 	}
 	if AmbiguousPath(path) {
 		return true
 	}
 	match := p.Match(path)
-	if has(path, '%') || has(p.glob.pattern, '%') {
+	if has(path, '%') || p.escapes {
 		if p.reads(path, decoded) != match {
 			return true
 		}
