@@ -8,8 +8,8 @@ import (
 // Byte classes. One table serves every rule, so that a byte is looked up once.
 const (
 	isToken  uint8 = 1 << iota // tchar, RFC 9110 section 5.6.2
-	isTarget                   // pchar, "/" and "?" (RFC 3986 section 3.3), but not "%"
-	isName                     // letters, digits, "-", "_" and ".": what a host name is made of
+	isTarget                   // pchar and "/" (RFC 3986 section 3.3), but not "%"
+	isLabel                    // letters, digits, "-" and "_": what the labels of a host name are made of
 	isHex                      // HEXDIG of either case
 	isValue                    // field-content: HTAB, SP, VCHAR, obs-text
 	isQuoted                   // qdtext, RFC 9110 section 5.6.4
@@ -23,7 +23,7 @@ func classes() (t [256]uint8) {
 		b := byte(c)
 		alnum := b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9'
 		if alnum {
-			t[c] |= isToken | isTarget | isName
+			t[c] |= isToken | isTarget | isLabel
 		}
 		if b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'f' {
 			t[c] |= isHex
@@ -36,8 +36,8 @@ func classes() (t [256]uint8) {
 		}
 	}
 	mark(&t, isToken, "!#$%&'*+-.^_`|~")
-	mark(&t, isTarget, "-._~!$&'()*+,;=:@/?")
-	mark(&t, isName, "-_.")
+	mark(&t, isTarget, "-._~!$&'()*+,;=:@/")
+	mark(&t, isLabel, "-_")
 	return t
 }
 
@@ -65,7 +65,7 @@ func NameIs(name []byte, lowerName string) bool {
 // names of another length cost no call.
 func foldsTo(name []byte, lowerName string) bool {
 	for i, c := range name {
-		if lower(c) != lowerName[i] {
+		if c != lowerName[i] && lower(c) != lowerName[i] {
 			return false
 		}
 	}
@@ -122,11 +122,12 @@ func valueEnd(b []byte, i int) int {
 
 // trim cuts optional whitespace, SP and HTAB, from both ends.
 func trim(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
+	i, n := 0, len(b)
+	for i < n && (b[i] == ' ' || b[i] == '\t') {
+		i++
 	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
+	for i < n && (b[n-1] == ' ' || b[n-1] == '\t') {
+		n--
 	}
-	return b
+	return b[i:n]
 }

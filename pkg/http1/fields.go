@@ -63,11 +63,11 @@ func (f *fields) parse(b []byte, i int) (int, *Error) {
 		if b[i] == '\r' {
 			return emptyLine(b, i)
 		}
-		next, err := f.line(b, i)
-		if next == 0 || err != nil {
+		n, err := f.line(b[i:])
+		if n == 0 || err != nil {
 			return 0, err
 		}
-		i = next
+		i += n
 	}
 	return 0, nil
 }
@@ -83,31 +83,28 @@ func emptyLine(b []byte, i int) (int, *Error) {
 	return i + 2, nil
 }
 
-// line reads the field line at b[i:] and returns the index of the next one.
-func (f *fields) line(b []byte, i int) (int, *Error) {
-	colon := run(b, i, isToken)
+// line reads the field line at the start of b and returns its length, 0 if b
+// ends before.
+func (f *fields) line(b []byte) (int, *Error) {
+	colon := run(b, 0, isToken)
 	if colon == len(b) {
 		return 0, nil
 	}
-	if b[colon] != ':' || colon == i {
-		return 0, nameError(b[colon], colon == i)
+	if b[colon] != ':' || colon == 0 {
+		return 0, nameError(b[colon], colon == 0)
 	}
 	end := valueEnd(b, colon+1)
-	if end+1 >= len(b) {
-		return 0, lineEndError(b, end)
-	}
-	if b[end] != '\r' || b[end+1] != '\n' {
+	if end+1 >= len(b) || b[end] != '\r' || b[end+1] != '\n' {
 		return 0, lineEndError(b, end)
 	}
 	if len(f.list) == MaxFields {
 		return 0, ErrHeadTooLarge
 	}
-	f.list = append(f.list, Field{
-		Name:  b[i:colon:colon],
-		Value: trim(b[colon+1 : end : end]),
-		Line:  b[i : end+2 : end+2],
-	})
-	return end + 2, f.note(&f.list[len(f.list)-1])
+	name, value := b[:colon:colon], trim(b[colon+1:end:end])
+	f.list = append(f.list, Field{})
+	l := &f.list[len(f.list)-1] // filled in place: a Field is large
+	l.Name, l.Value, l.Line = name, value, b[:end+2:end+2]
+	return end + 2, f.note(name, value)
 }
 
 // nameError says what is wrong with a byte that is neither of a field name nor
@@ -141,49 +138,49 @@ func lineEndError(b []byte, i int) *Error {
 	return errBareCR
 }
 
-// note remembers what a known field says. The length of the name decides which
-// one it can be, so that most fields cost one comparison of lengths.
-func (f *fields) note(l *Field) *Error {
-	switch len(l.Name) {
+// known holds the fields that note looks for, each at the length of its name, so
+// that most others cost one comparison of lengths. It is never written.
+var known = [...]string{
+	len("te"):                "te",
+	len("host"):              "host",
+	len("expect"):            "expect",
+	len("upgrade"):           "upgrade",
+	len("connection"):        "connection", // and keep-alive
+	len("content-length"):    "content-length",
+	len("proxy-connection"):  "proxy-connection",
+	len("transfer-encoding"): "transfer-encoding",
+}
+
+// note remembers what a known field says.
+func (f *fields) note(name, value []byte) *Error {
+	n := len(name)
+	if n >= len(known) || !NameIs(name, known[n]) {
+		if NameIs(name, "keep-alive") {
+			f.seen |= seenHop
+		}
+		return nil
+	}
+	switch n {
 	case len("te"):
-		if NameIs(l.Name, "te") {
-			f.te = l.Value
-			if f.seen&seenTE != 0 {
-				f.te = nil // a list over several lines is never plain "trailers"
-			}
-			f.seen |= seenTE
+		f.te = value
+		if f.seen&seenTE != 0 {
+			f.te = nil // a list over several lines is never plain "trailers"
 		}
+		f.seen |= seenTE
 	case len("host"):
-		if NameIs(l.Name, "host") {
-			return f.once(seenHost, &f.host, l.Value, errTwoHosts)
-		}
+		return f.once(seenHost, &f.host, value, errTwoHosts)
 	case len("expect"):
-		if NameIs(l.Name, "expect") {
-			return f.noteExpect(l.Value)
-		}
+		return f.noteExpect(value)
 	case len("upgrade"):
-		if NameIs(l.Name, "upgrade") {
-			return f.once(seenUpgrade, &f.upgrade, l.Value, errTwoUpgrades)
-		}
-	case len("connection"): // and len("keep-alive")
-		if NameIs(l.Name, "connection") {
-			return f.noteConnection(l.Value)
-		}
-		if NameIs(l.Name, "keep-alive") {
-			f.seen |= seenHop
-		}
+		return f.once(seenUpgrade, &f.upgrade, value, errTwoUpgrades)
+	case len("connection"):
+		return f.noteConnection(value)
 	case len("content-length"):
-		if NameIs(l.Name, "content-length") {
-			return f.once(seenLength, &f.length, l.Value, errTwoLengths)
-		}
+		return f.once(seenLength, &f.length, value, errTwoLengths)
 	case len("proxy-connection"):
-		if NameIs(l.Name, "proxy-connection") {
-			f.seen |= seenHop
-		}
+		f.seen |= seenHop
 	case len("transfer-encoding"):
-		if NameIs(l.Name, "transfer-encoding") {
-			return f.once(seenEncoding, &f.encoding, l.Value, errTwoEncodings)
-		}
+		return f.once(seenEncoding, &f.encoding, value, errTwoEncodings)
 	}
 	return nil
 }

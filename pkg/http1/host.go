@@ -17,25 +17,25 @@ func validAuthority(b []byte) bool {
 			return false
 		}
 		end++
-	} else if end = run(b, 0, isName); !validName(b[:end]) {
+	} else if end = nameEnd(b); end == 0 || end > 254 { // no more than DNS can carry
 		return false
 	}
 	return end == len(b) || b[end] == ':' && validPort(b[end+1:])
 }
 
-// validName wants no empty label and no more than DNS can carry.
-func validName(b []byte) bool {
-	if len(b) == 0 || len(b) > 254 || b[0] == '.' {
-		return false
-	}
-	before := b[0]
-	for _, c := range b[1:] {
-		if c == '.' && before == '.' {
-			return false
+// nameEnd returns the index behind the name at the start of b, 0 if there is
+// none or one of its labels is empty.
+func nameEnd(b []byte) int {
+	for i, c := range b {
+		switch {
+		case class[c]&isLabel != 0:
+		case c != '.':
+			return i
+		case i == 0 || b[i-1] == '.':
+			return 0
 		}
-		before = c
 	}
-	return true
+	return len(b)
 }
 
 func validPort(b []byte) bool {

@@ -42,14 +42,13 @@ func (r *Request) originForm(b []byte, i int) (int, *Error) {
 // the scan at len(b).
 func pathAndQuery[T string | []byte](b T, i int) (end, question int, bad *Error) {
 	question = -1
-	for i < len(b) {
-		c := b[i]
-		switch {
+	for ; i < len(b); i++ {
+		switch c := b[i]; {
 		case class[c]&isTarget != 0:
-			if c == '?' && question < 0 {
+		case c == '?':
+			if question < 0 {
 				question = i
 			}
-			i++
 		case c == '%':
 			for k := 1; k <= 2; k++ {
 				if i+k == len(b) {
@@ -59,7 +58,7 @@ func pathAndQuery[T string | []byte](b T, i int) (end, question int, bad *Error)
 					return 0, 0, errPercent
 				}
 			}
-			i += 3
+			i += 2
 		default:
 			return i, question, nil
 		}
