@@ -27,12 +27,21 @@ func appendSeq(b []byte, seq uint64) []byte {
 	return strconv.AppendUint(append(b, seqKey...), seq, 10)
 }
 
-func appendPrev(b []byte, d Digest) []byte {
-	return append(hex.AppendEncode(append(b, prevKey...), d[:]), '"')
+// hexDigest is a digest in hex. A record's hash stands in its own line and in the
+// next one, and is turned into hex once for both.
+type hexDigest [hexLen]byte
+
+func (d Digest) hex() (h hexDigest) {
+	hex.Encode(h[:], d[:])
+	return h
 }
 
-func appendHash(b []byte, d Digest) []byte {
-	return append(hex.AppendEncode(append(b, hashKey...), d[:]), '"', '}')
+func appendPrev(b []byte, h *hexDigest) []byte {
+	return append(append(append(b, prevKey...), h[:]...), '"')
+}
+
+func appendHash(b []byte, h *hexDigest) []byte {
+	return append(append(append(b, hashKey...), h[:]...), '"', '}')
 }
 
 // encoder encodes records, one after the other.

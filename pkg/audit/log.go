@@ -21,6 +21,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	tip     tip
+	tipHex  hexDigest // tip.hash
 	head    *head
 	active  *segment
 	full    []*segment // rotated out, not on disk yet
@@ -93,7 +94,7 @@ func (l *Log) begin() error {
 
 // takeOver makes the head ours and writes down what was lost.
 func (l *Log) takeOver(fd *found) error {
-	l.tip = fd.tip
+	l.tip, l.tipHex = fd.tip, fd.tip.hash.hex()
 	l.tip.boot, l.tip.clean = bootID(), false
 	l.checked = l.tip.seq
 	if err := createHead(l.dir, l.tip, l.key); err != nil {
@@ -201,7 +202,7 @@ func (l *Log) put(r *Record, e *encoder) (err error) {
 	defer l.catchFault(&err)
 	r.Seq, r.Prev = l.tip.seq+1, l.tip.hash
 	begin := l.active.end
-	r.Hash = l.active.write(r.Seq, e, r.Prev)
+	r.Hash = l.active.write(r.Seq, e, &l.tipHex)
 	l.active.newest = max(l.active.newest, r.Time.UnixNano())
 	l.tip.seq, l.tip.hash, l.resting = r.Seq, r.Hash, false
 	l.head.put(&l.tip)

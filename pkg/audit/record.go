@@ -108,8 +108,9 @@ func (r *Record) Line() []byte {
 	}
 	var e encoder
 	e.encode(r)
+	prev, hash := r.Prev.hex(), r.Hash.hex()
 	b := append(appendSeq(nil, r.Seq), e.body...)
-	b = appendHash(appendPrev(b, r.Prev), r.Hash)
+	b = appendHash(appendPrev(b, &prev), &hash)
 	var all objects
 	for _, o := range e.shared.objects() {
 		if o != nil {

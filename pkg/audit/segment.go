@@ -2,6 +2,7 @@ package audit
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -128,9 +129,10 @@ func (s *segment) holds(o *object) bool {
 	return ok
 }
 
-// write puts one record behind the last and gives its hash. The line end is
-// written last: a line that has one is whole.
-func (s *segment) write(seq uint64, e *encoder, prev Digest) Digest {
+// write puts one record behind the last and gives its hash. last is that of the
+// record before, and then its own. The line end is written last: a line that has
+// one is whole.
+func (s *segment) write(seq uint64, e *encoder, last *hexDigest) Digest {
 	for _, o := range s.lacks(e.shared) {
 		if o != nil {
 			s.writeObject(o)
@@ -140,9 +142,10 @@ func (s *segment) write(seq uint64, e *encoder, prev Digest) Digest {
 	b := s.data[s.end:s.end]
 	b = appendSeq(b, seq)
 	b = append(b, e.body...)
-	b = appendPrev(b, prev)
+	b = appendPrev(b, last)
 	sum := Digest(sha256.Sum256(b))
-	b = appendHash(b, sum)
+	hex.Encode(last[:], sum[:])
+	b = appendHash(b, last)
 	s.data[s.end+len(b)] = '\n'
 	s.end += len(b) + 1
 	return sum

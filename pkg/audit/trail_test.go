@@ -72,9 +72,11 @@ func rehash(line []byte, prev *Digest) []byte {
 	front, line := line[:len(line)-len(bare(line))-1], bare(line)
 	line = bytes.Replace(line[:len(line)-hashLen], []byte(`"method":"POST"`), []byte(`"method":"DELETE"`), 1)
 	if prev != nil {
-		line = appendPrev(line[:len(line)-prevLen], *prev)
+		last := prev.hex()
+		line = appendPrev(line[:len(line)-prevLen], &last)
 	}
-	line = appendHash(bytes.Clone(line), sha256.Sum256(line))
+	hash := Digest(sha256.Sum256(line)).hex()
+	line = appendHash(bytes.Clone(line), &hash)
 	return append(append(bytes.Clone(front), line...), '\n')
 }
 
@@ -82,7 +84,8 @@ func chained(r *Record) []byte {
 	s := &segment{data: make([]byte, 8192)}
 	var e encoder
 	e.encode(r)
-	r.Hash = s.write(r.Seq, &e, r.Prev)
+	last := r.Prev.hex()
+	r.Hash = s.write(r.Seq, &e, &last)
 	return bytes.TrimSuffix(s.data[:s.end], []byte("\n"))
 }
 
