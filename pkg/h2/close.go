@@ -16,14 +16,16 @@ var longAgo = time.Unix(1, 0)
 // end says goodbye, closes, and tells the streams.
 func (c *Conn) end(err error) error {
 	c.stopTimer()
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = err // before the goodbye, which takes a moment: who opens a stream meanwhile is told
+	}
+	c.mu.Unlock()
 	c.goodbye(err)
 	_ = c.net.Close()
 	c.mu.Lock()
 	for c.writing {
 		c.written.Wait()
-	}
-	if c.err == nil {
-		c.err = err
 	}
 	err = c.err
 	streams := c.streams

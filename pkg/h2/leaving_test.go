@@ -1,6 +1,7 @@
 package h2_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -43,6 +44,19 @@ type closing chan error
 func (c closing) Handle(_ *h2.Stream, e *h2.Event) {
 	if e.Kind == h2.Closed {
 		c <- e.Err
+	}
+}
+
+// TestOpenAtTheEnd: who opens a stream on a connection that the peer has spoilt is told
+// so, also while we say goodbye, and not that another would do.
+func TestOpenAtTheEnd(t *testing.T) {
+	p, conn := startRaw(t, true, func(c net.Conn) *h2.Conn { return h2.NewClient(c, h2.Options{}) })
+	_, _ = io.WriteString(p.c, "HTTP/1.1 200 OK\r\n\r\n")
+	p.sees("GOAWAY FRAME_SIZE_ERROR")
+	_, err := conn.Open(nil, closing(nil), []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}, true)
+	var spoilt *h2.ConnError
+	if !errors.As(err, &spoilt) || spoilt.Remote {
+		t.Errorf("Open: %v", err)
 	}
 }
 

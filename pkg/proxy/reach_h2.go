@@ -184,5 +184,6 @@ func (s *stream) again(err error) *failure {
 }
 
 // mostTries bounds how often a request is overtaken by the GOAWAY of one
-// connection after the other.
-const mostTries = 5
+// connection after the other. Where the upstream counts few requests and many are
+// under way, one that the scheduler forgets may be six times in a row.
+const mostTries = 10
