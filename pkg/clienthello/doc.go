@@ -12,7 +12,7 @@
 //
 // Traps. ECH is also true for GREASE ECH, which browsers send always; the
 // ServerName beside it is then the real one, otherwise the public name of the
-// client-facing server. Versions and ALPN hold GREASE values (RFC 8701) no
+// client-facing server. Versions, ALPN and Shares hold GREASE values (RFC 8701) no
 // more: they are left out. Parse keeps no state: it is called again with all
 // bytes whenever more have come. A Conn is not safe for concurrent reads.
 package clienthello

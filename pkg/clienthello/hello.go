@@ -7,6 +7,7 @@ const (
 	extTicket     = 35     // RFC 5077 section 3.2
 	extPSK        = 41     // RFC 8446 section 4.2.11
 	extVersions   = 43     // RFC 8446 section 4.2.1
+	extShares     = 51     // RFC 8446 section 4.2.8
 	extECH        = 0xfe0d // RFC 9849
 )
 
@@ -86,6 +87,8 @@ func (h *Hello) extension(kind uint16, body []byte) (bad *Error) {
 		h.ALPN, bad = protocols(body)
 	case extVersions:
 		h.Versions, bad = versions(body)
+	case extShares:
+		h.Shares, bad = shares(body)
 	case extECH:
 		h.ECH = true
 	case extTicket:
@@ -142,6 +145,27 @@ func versions(b []byte) ([]uint16, *Error) {
 	for len(list.b) > 0 {
 		if v := list.u16(); !isGREASE(v) {
 			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// shares reads the groups of a KeyShareClientHello, which may be empty: the client
+// asks to be told which group it is to be.
+func shares(b []byte) ([]uint16, *Error) {
+	c := cursor{b: b}
+	list := cursor{b: c.vec16()}
+	if c.bad || len(c.b) > 0 {
+		return nil, errMalformed
+	}
+	out := make([]uint16, 0, 4)
+	for len(list.b) > 0 {
+		group, key := list.u16(), list.vec16()
+		if len(key) == 0 {
+			return nil, errMalformed
+		}
+		if !isGREASE(group) {
+			out = append(out, group)
 		}
 	}
 	return out, nil

@@ -32,6 +32,9 @@ type Hello struct {
 	// Versions lists the versions offered, without GREASE. A client that sends
 	// no supported_versions extension offers the one of its legacy_version.
 	Versions []uint16
+	// Shares lists the groups that the client has sent a key share of, in its
+	// order, without GREASE.
+	Shares []uint16
 	// ECH: an encrypted ClientHello, or GREASE for one, is inside.
 	ECH bool
 	// Resumes: the client offers a session to resume (a non-empty ticket or a PSK).

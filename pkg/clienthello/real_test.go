@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,9 +70,11 @@ func TestRealClients(t *testing.T) {
 		client *tls.Config
 		want   func(clienthello.Hello) bool
 	}{
-		{"plain", &tls.Config{ServerName: "api.example.com"}, func(h clienthello.Hello) bool { return h.ServerName == "api.example.com" && !h.ECH && !h.Resumes }},
+		{"plain", &tls.Config{ServerName: "api.example.com"}, func(h clienthello.Hello) bool { 
+			return h.ServerName == "api.example.com" && !h.ECH && !h.Resumes && slices.Contains(h.Shares, uint16(tls.X25519))
+		}},
 		{"alpn", &tls.Config{ServerName: "api.example.com", NextProtos: []string{"h2", "http/1.1"}}, func(h clienthello.Hello) bool { return len(h.ALPN) == 2 }},
-		{"post-quantum", &tls.Config{ServerName: "api.example.com", CurvePreferences: []tls.CurveID{tls.X25519MLKEM768}}, func(h clienthello.Hello) bool { return h.ServerName != "" }},
+		{"post-quantum", &tls.Config{ServerName: "api.example.com", CurvePreferences: []tls.CurveID{tls.X25519MLKEM768}}, func(h clienthello.Hello) bool { return slices.Equal(h.Shares, []uint16{uint16(tls.X25519MLKEM768)}) }},
 		{"TLS 1.2", &tls.Config{ServerName: "api.example.com", MaxVersion: tls.VersionTLS12}, func(h clienthello.Hello) bool { return h.Versions[0] == tls.VersionTLS12 }},
 		{"no name", &tls.Config{ServerName: "192.0.2.1"}, func(h clienthello.Hello) bool { return h.ServerName == "" }},
 		{"first of two", &tls.Config{ServerName: "api.example.com", ClientSessionCache: sessions}, func(h clienthello.Hello) bool { return !h.Resumes }},

@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
-// configs keeps one tls.Config per name and protocol. Each has session ticket
+// configs keeps one tls.Config per name, protocol and kind of key exchange. Each has session ticket
 // keys of its own, so a ticket for one name is never accepted for another.
 type configs struct {
 	mu          sync.Mutex
 	young, aged map[configKey]dated
 }
 
-type configKey struct{ name, alpn string }
+type configKey struct {
+	name, alpn string
+	elliptic   bool // keys are exchanged on elliptic curves alone
+}
 
 // dated is a config and when it was made.
 type dated struct {
@@ -43,8 +46,11 @@ var aeadSuites = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 }
 
-func (s *configs) get(name, alpn string, leaves Leaves) *tls.Config {
-	key := configKey{name, alpn}
+// curves are the groups that cost the least, and that nearly every workload
+// sends a key share of, beside a post-quantum one or alone.
+var curves = []tls.CurveID{tls.X25519, tls.CurveP256}
+
+func (s *configs) get(key configKey, leaves Leaves) *tls.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -53,7 +59,7 @@ func (s *configs) get(name, alpn string, leaves Leaves) *tls.Config {
 	}
 	d := s.aged[key]
 	if !d.usable(now) {
-		d = dated{serverConfig(name, alpn, leaves), now}
+		d = dated{serverConfig(key, leaves), now}
 	}
 	if s.young == nil || len(s.young) >= generation {
 		s.young, s.aged = make(map[configKey]dated), s.young
@@ -70,7 +76,7 @@ func (s *configs) forget() {
 	s.young, s.aged = nil, nil
 }
 
-func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
+func serverConfig(key configKey, leaves Leaves) *tls.Config {
 	cfg := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		CipherSuites: aeadSuites,
@@ -78,15 +84,18 @@ func serverConfig(name, alpn string, leaves Leaves) *tls.Config {
 		// a large record.
 		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			leaf, err := leaves.CertificateFor(workloadOf(hello), name)
+			leaf, err := leaves.CertificateFor(workloadOf(hello), key.name)
 			if err != nil {
 				return nil, &leafError{err}
 			}
 			return leaf, nil
 		},
 	}
-	if alpn != "" {
-		cfg.NextProtos = []string{alpn}
+	if key.alpn != "" {
+		cfg.NextProtos = []string{key.alpn}
+	}
+	if key.elliptic {
+		cfg.CurvePreferences = curves
 	}
 	return cfg
 }

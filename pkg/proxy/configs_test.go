@@ -11,23 +11,24 @@ import (
 func TestTicketKeysLiveADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s configs
-		first := s.get("api.example.com", "h2", nil)
+		key := configKey{name: "api.example.com", alpn: "h2"}
+		first := s.get(key, nil)
 		time.Sleep(ticketLife - time.Second)
-		if s.get("api.example.com", "h2", nil) != first {
+		if s.get(key, nil) != first {
 			t.Error("a config is made anew before its time")
 		}
 		for i := range generation { // it is in the aged half now
-			s.get(fmt.Sprint("host-", i), "h2", nil)
+			s.get(configKey{name: fmt.Sprint("host-", i), alpn: "h2"}, nil)
 		}
-		if s.get("api.example.com", "h2", nil) != first {
+		if s.get(key, nil) != first {
 			t.Error("a config that is used is lost")
 		}
 		time.Sleep(time.Second)
-		second := s.get("api.example.com", "h2", nil)
+		second := s.get(key, nil)
 		if second == first {
 			t.Error("a config outlived the day")
 		}
-		if s.get("api.example.com", "h2", nil) != second {
+		if s.get(key, nil) != second {
 			t.Error("the new one is not kept")
 		}
 	})

@@ -71,7 +71,7 @@ func (c *conn) terminate() error {
 
 // handshake is the workload's. We speak c.alpn in it.
 func (c *conn) handshake() error {
-	server := tls.Server(c.peek, c.p.configs.get(c.name, c.alpn, c.p.o.Leaves))
+	server := tls.Server(c.peek, c.p.configs.get(configKey{c.name, c.alpn, c.elliptic()}, c.p.o.Leaves))
 	if err := c.share.turn(c.p.ctx.Done(), c.p.o.Timeouts.Hello); err != nil {
 		return err
 	}
@@ -88,6 +88,15 @@ func (c *conn) handshake() error {
 		c.alpn = alpnHTTP1
 	}
 	return nil
+}
+
+// elliptic reports whether the workload's keys need no post-quantum exchange, which
+// makes a handshake a third dearer: what it tells us stays on this host, where
+// whoever could keep it for a later day can read its memory today. A guest may be
+// farther away. A workload that sent no key share of a curve would have to be asked
+// for one, by another round.
+func (c *conn) elliptic() bool {
+	return !c.flow.Guest && slices.ContainsFunc(c.hello.Shares, func(group uint16) bool { return slices.Contains(curves, tls.CurveID(group)) })
 }
 
 // settled reports whether any upstream, a dead one too, leads to the same answer.
