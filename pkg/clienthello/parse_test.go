@@ -167,6 +167,9 @@ func TestMalformed(t *testing.T) {
 		"alpn cut":             records(hello(ext(16, 0, 3, 5, 'h', '2')), 100),
 		"empty versions":       records(hello(ext(43, 0)), 100),
 		"odd versions":         records(hello(ext(43, 3, 3, 4, 3)), 100),
+		"share cut":            records(hello(ext(51, vec(2, 0, 29, 0, 4, 1)...)), 100),
+		"share without a key":  records(hello(ext(51, vec(2, 0, 29, 0, 0)...)), 100),
+		"bytes after shares":   records(hello(ext(51, 0, 0, 1)), 100),
 	} {
 		_, err := clienthello.Parse(raw)
 		var e *clienthello.Error

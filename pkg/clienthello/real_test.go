@@ -70,7 +70,7 @@ func TestRealClients(t *testing.T) {
 		client *tls.Config
 		want   func(clienthello.Hello) bool
 	}{
-		{"plain", &tls.Config{ServerName: "api.example.com"}, func(h clienthello.Hello) bool { 
+		{"plain", &tls.Config{ServerName: "api.example.com"}, func(h clienthello.Hello) bool {
 			return h.ServerName == "api.example.com" && !h.ECH && !h.Resumes && slices.Contains(h.Shares, uint16(tls.X25519))
 		}},
 		{"alpn", &tls.Config{ServerName: "api.example.com", NextProtos: []string{"h2", "http/1.1"}}, func(h clienthello.Hello) bool { return len(h.ALPN) == 2 }},
