@@ -1117,10 +1117,56 @@ static __always_inline int report_process(__u32 kind)
 	return 0;
 }
 
+/*
+ * A process has come into scope: what was connected before, and it holds, is for
+ * user space to find.
+ */
+static __always_inline int report_join(struct task_struct *task)
+{
+	struct event *e;
+
+	if (traced_scope(task) != SCOPE_INCLUDE)
+		return 0;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count(COUNTER_EVENTS_LOST);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = EVENT_JOIN;
+	e->flow.at = bpf_ktime_get_boot_ns();
+	e->flow.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	introduce(&e->flow, task);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+/*
+ * A process may be born into another cgroup than its parent's, by clone3, and is
+ * not moved then. One that has its parent's memory, as of vfork, is about to
+ * execute: until then it holds what is closed for who it will be, and belongs to
+ * its parent, so on_exec reports it. A thread has that memory too, and the
+ * descriptors of its process. The arguments are the parent and the child.
+ */
+SEC("raw_tp/sched_process_fork")
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
+	struct css_set *from = BPF_CORE_READ(parent, cgroups), *to = BPF_CORE_READ(child, cgroups);
+
+	if (from == to || BPF_CORE_READ(from, dfl_cgrp) == BPF_CORE_READ(to, dfl_cgrp) ||
+	    BPF_CORE_READ(parent, mm) == BPF_CORE_READ(child, mm))
+		return 0;
+	return report_join(child);
+}
+
 SEC("raw_tp/sched_process_exec")
 int on_exec(void *ctx)
 {
-	return report_process(EVENT_EXEC);
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	report_process(EVENT_EXEC);
+	return is_born_elsewhere(task) ? report_join(task) : 0;
 }
 
 SEC("raw_tp/sched_process_exit")
@@ -1130,30 +1176,17 @@ int on_exit(void *ctx)
 }
 
 /*
- * A process has been moved to a cgroup in scope: what it connected before is
- * for user space to find. The arguments are the cgroup, its path and the task.
+ * A process has been moved to another cgroup. The arguments are the cgroup, its
+ * path and the task.
  */
 SEC("raw_tp/cgroup_attach_task")
 int on_join(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[2];
-	struct cgroup *to = BPF_CORE_READ(task, cgroups, dfl_cgrp);
-	struct event *e;
 
-	if (to != (void *)ctx->args[0] || traced_scope(task) != SCOPE_INCLUDE)
-		return 0; /* another hierarchy, of cgroup v1, or nothing to us */
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count(COUNTER_EVENTS_LOST);
-		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = EVENT_JOIN;
-	e->flow.at = bpf_ktime_get_boot_ns();
-	e->flow.cgroup = BPF_CORE_READ(to, kn, id);
-	introduce(&e->flow, task);
-	bpf_ringbuf_submit(e, 0);
-	return 0;
+	if (BPF_CORE_READ(task, cgroups, dfl_cgrp) != (void *)ctx->args[0])
+		return 0; /* another hierarchy, of cgroup v1 */
+	return report_join(task);
 }
 
 /* ---- cgroups ---- */

@@ -77,8 +77,11 @@ struct task_struct {
 	int tgid;
 	char comm[16];
 	struct mm_struct *mm;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	__u64 start_boottime;
+	__u64 self_exec_id;   /* counts what it has executed */
+	__u64 parent_exec_id; /* the same of its parent, when it was born */
 	const struct cred *cred;
 	struct css_set *cgroups;
 	struct signal_struct *signal;
@@ -276,6 +279,16 @@ static __always_inline __u32 traced_scope(struct task_struct *task)
 		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
 	}
 	return SCOPE_NONE;
+}
+
+/*
+ * Whether a task executes for the first time, and its parent is not in scope: if it
+ * is itself, it may be so by birth.
+ */
+static __always_inline int is_born_elsewhere(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, self_exec_id) == BPF_CORE_READ(task, parent_exec_id) + 1 &&
+	       traced_scope(BPF_CORE_READ(task, real_parent)) != SCOPE_INCLUDE;
 }
 
 /* Whether no thread of this process is left. Two that exit at once may both say so. */

@@ -71,6 +71,7 @@ func runChild(program string) {
 type child struct {
 	fd   int
 	rest []step // those to come
+	born int    // the child of spawn and split
 }
 
 func (c *child) do(s step, r *result) (err error) {
@@ -121,6 +122,16 @@ func (c *child) do(s step, r *result) (err error) {
 			return err
 		}
 		os.Exit(0)
+	case "spawn": // has a child that waits for its end, in a cgroup from birth on; it holds the socket, or by Count nothing
+		r.Text, err = c.spawn(s)
+		return err
+	case "split": // the same without executing anything: it holds all that we do
+		r.Text, err = c.split(s.Addr)
+		return err
+	case "idle": // until somebody ends us
+		select {}
+	case "reap":
+		return c.reap()
 	case "receive": // a socket that another process made
 		c.fd, err = receive()
 		return err

@@ -3,10 +3,13 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
 // joined gives the processes that the kernel side says have come into scope.
@@ -77,6 +80,72 @@ func TestExisting(t *testing.T) {
 					t.Errorf("write afterwards: %q", wrote)
 				}
 			})
+		}
+	}
+}
+
+// TestExistingByBirth: a process may be born into the scope, by clone3, with what its
+// parent had connected outside. That is found as it is where one is moved there. What
+// a child has until it executes is its parent's: a reset would be the parent's loss.
+func TestExistingByBirth(t *testing.T) {
+	w := newWorld(t, rewrite)
+	const addr = "203.0.113.10:80"
+	listenIn(t, w.internet, addr)
+	joined := w.joined()
+	for _, test := range []struct {
+		name  string
+		birth step
+		held  bool
+	}{
+		{"forked", step{Do: "split", Addr: w.cgroup}, true},
+		{"executed", step{Do: "spawn", Addr: w.cgroup}, true},
+		{"executed without it", step{Do: "spawn", Addr: w.cgroup, Count: 1}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var found []Existing
+			var pid uint32
+			got := w.runIn(w.outside, func() {
+				pid = <-joined
+				var err error
+				if found, err = w.capture.ExistingOf(pid, true); err != nil {
+					t.Error(err)
+				}
+			}, []step{{Do: "socket"}, {Do: "connect", Addr: addr}, test.birth}, []step{{Do: "write", Addr: "x"}, {Do: "reap"}})
+			if want := got[2].Text; want != fmt.Sprint(pid) {
+				t.Fatalf("workload: %+v; %d has come into scope, want %s", got, pid, want)
+			}
+			protocol := uint8(unix.IPPROTO_TCP)
+			if !test.held {
+				protocol = 0
+			}
+			w.checkExisting(t, found, pid, protocol, addr)
+			if wrote := got[4].Err; test.held != (wrote != "") {
+				t.Errorf("write afterwards: %q", wrote)
+			}
+		})
+	}
+}
+
+// TestNoJoin: who is born in scope of one that is there has nothing that was not
+// looked at, and a thread is no birth.
+func TestNoJoin(t *testing.T) {
+	w := newWorld(t, rewrite)
+	below := netnstest.Subgroup(t, w.cgroup, "below")
+	joined := w.joined()
+	got := w.run(w.cgroup, step{Do: "self"}, step{Do: "socket"},
+		step{Do: "spawn", Addr: w.cgroup}, step{Do: "reap"}, step{Do: "spawn", Addr: below}, step{Do: "reap"},
+		step{Do: "split", Addr: w.cgroup}, step{Do: "reap"})
+	for _, r := range got {
+		if r.Err != "" {
+			t.Errorf("workload: %+v", got)
+		}
+	}
+	last := w.run(w.cgroup, step{Do: "self"}) // born of the test, which is not in scope
+	for _, r := range []result{got[0], last[0]} {
+		var want uint32
+		fmt.Sscan(r.Text, &want)
+		if pid := <-joined; pid != want {
+			t.Errorf("%d has come into scope, want %d; workload %+v", pid, want, got)
 		}
 	}
 }

@@ -48,6 +48,7 @@ func hooks(p *outwardenPrograms) []hook {
 		{name: "bind6", program: p.OnBind6, attach: ebpf.AttachCGroupInet6Bind},
 		{name: "connect4", program: p.OnConnect4, attach: ebpf.AttachCGroupInet4Connect},
 		{name: "connect6", program: p.OnConnect6, attach: ebpf.AttachCGroupInet6Connect},
+		{name: "fork", program: p.OnFork, tracepoint: "sched_process_fork"},
 		{name: "exec", program: p.OnExec, tracepoint: "sched_process_exec"},
 		{name: "exit", program: p.OnExit, tracepoint: "sched_process_exit"},
 		{name: "join", program: p.OnJoin, tracepoint: "cgroup_attach_task"},

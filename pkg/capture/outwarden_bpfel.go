@@ -123,6 +123,7 @@ const (
 	outwardenProgOnEgress     = "on_egress"
 	outwardenProgOnExec       = "on_exec"
 	outwardenProgOnExit       = "on_exit"
+	outwardenProgOnFork       = "on_fork"
 	outwardenProgOnJoin       = "on_join"
 	outwardenProgOnMkdir      = "on_mkdir"
 	outwardenProgOnRelease    = "on_release"
@@ -197,6 +198,7 @@ type outwardenProgramSpecs struct {
 	OnEgress   *ebpf.ProgramSpec `ebpf:"on_egress"`
 	OnExec     *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit     *ebpf.ProgramSpec `ebpf:"on_exit"`
+	OnFork     *ebpf.ProgramSpec `ebpf:"on_fork"`
 	OnJoin     *ebpf.ProgramSpec `ebpf:"on_join"`
 	OnMkdir    *ebpf.ProgramSpec `ebpf:"on_mkdir"`
 	OnRelease  *ebpf.ProgramSpec `ebpf:"on_release"`
@@ -329,6 +331,7 @@ type outwardenPrograms struct {
 	OnEgress   *ebpf.Program `ebpf:"on_egress"`
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
 	OnExit     *ebpf.Program `ebpf:"on_exit"`
+	OnFork     *ebpf.Program `ebpf:"on_fork"`
 	OnJoin     *ebpf.Program `ebpf:"on_join"`
 	OnMkdir    *ebpf.Program `ebpf:"on_mkdir"`
 	OnRelease  *ebpf.Program `ebpf:"on_release"`
@@ -351,6 +354,7 @@ func (p *outwardenPrograms) Close() error {
 		p.OnEgress,
 		p.OnExec,
 		p.OnExit,
+		p.OnFork,
 		p.OnJoin,
 		p.OnMkdir,
 		p.OnRelease,

@@ -107,15 +107,15 @@ func TestDetachLeavesNothing(t *testing.T) {
 	for _, alive := range []bool{false, true} {
 		w := newWorld(t, rewrite)
 		found := idsOf(t, w.config.PinDir)
-		if len(found.links) != 17 || len(found.programs) != 17 || len(found.maps) < 14 {
-			t.Fatalf("attached: %+v, want 17 links and programs, 13 pinned maps and the constants", found)
+		if len(found.links) != 18 || len(found.programs) != 18 || len(found.maps) < 14 {
+			t.Fatalf("attached: %+v, want 18 links and programs, 13 pinned maps and the constants", found)
 		}
 		if !alive {
 			w.leave()
 		}
 		removed, err := Detach(w.config.PinDir)
-		if err != nil || len(removed) != 17+13+1 {
-			t.Errorf("detach removed %q, %v; want 17 links, 13 maps and a directory", removed, err)
+		if err != nil || len(removed) != 18+13+1 {
+			t.Errorf("detach removed %q, %v; want 18 links, 13 maps and a directory", removed, err)
 		}
 		if _, err := os.Stat(w.config.PinDir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("directory after detach: %v", err)
@@ -156,7 +156,7 @@ func testTakeOver(t *testing.T, b backend) {
 			kept++
 		}
 	}
-	if kept != len(after.links)-4 || len(after.links) != len(before.links) {
+	if kept != len(after.links)-5 || len(after.links) != len(before.links) {
 		t.Errorf("%d of %d links were kept, want all but the tracepoints", kept, len(after.links))
 	}
 	for _, id := range after.programs {
