@@ -70,16 +70,17 @@ func (b *Body) checkTrailer() *Error {
 		return nil
 	}
 	name := b.name[:b.nameLen]
-	if forbiddenTrailer(name) || b.deny != nil && b.deny(name) {
+	if ForbiddenTrailer(name) || b.deny != nil && b.deny(name) {
 		return errTrailerField
 	}
 	return nil
 }
 
-// forbiddenTrailer names the fields that frame a message, route it or
-// authenticate somebody (RFC 9110 section 6.5.1). A recipient that merges
-// trailers into the head would take them at their word after policy has looked.
-func forbiddenTrailer(lowerName []byte) bool {
+// ForbiddenTrailer reports whether the field, whose name is in lower case, frames a
+// message, routes it or authenticates somebody (RFC 9110 section 6.5.1). A recipient
+// that merges trailers into the head would take it at its word after policy has
+// looked.
+func ForbiddenTrailer[T string | []byte](lowerName T) bool {
 	switch string(lowerName) {
 	case "content-length", "transfer-encoding", "content-encoding", "content-type", "content-range",
 		"trailer", "te", "connection", "keep-alive", "proxy-connection", "upgrade", "expect",

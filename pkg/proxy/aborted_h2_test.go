@@ -12,6 +12,13 @@ import (
 // whole for the upstream, and its record says so.
 func TestAborted(t *testing.T) {
 	with := func(length string) []string { return post("content-length", length) }
+	trailer := func(name, value string) func(*peer) {
+		return func(p *peer) {
+			_ = p.head(1, false, with("4")...)
+			_ = p.f.WriteData(1, false, []byte("half"))
+			_ = p.head(1, true, name, value)
+		}
+	}
 	for name, c := range map[string]struct {
 		send   func(*peer)
 		reason string
@@ -34,16 +41,11 @@ func TestAborted(t *testing.T) {
 			_ = p.f.WriteData(1, false, []byte("half"))
 			_ = p.head(1, true, "x-t", "y")
 		}, "bad_request"},
-		"bad trailers": {func(p *peer) {
-			_ = p.head(1, false, with("4")...)
-			_ = p.f.WriteData(1, false, []byte("half"))
-			_ = p.head(1, true, "connection", "close")
-		}, "bad_request"},
-		"injected trailer": {func(p *peer) {
-			_ = p.head(1, false, with("4")...)
-			_ = p.f.WriteData(1, false, []byte("half"))
-			_ = p.head(1, true, "authorization", "mine")
-		}, "bad_request"},
+		"bad trailers":               {trailer("connection", "close"), "bad_request"},
+		"injected trailer":           {trailer("authorization", "mine"), "bad_request"},
+		"trailer that frames":        {trailer("content-length", "4"), "bad_request"},
+		"trailer that routes":        {trailer("host", "www.example.com"), "bad_request"},
+		"trailer that authenticates": {trailer("cookie", "a=b"), "bad_request"},
 		"second head": {func(p *peer) {
 			_ = p.head(1, false, with("4")...)
 			_ = p.head(1, false, with("4")...)

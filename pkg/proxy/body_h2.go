@@ -8,6 +8,7 @@ import (
 
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/h2"
+	"github.com/outwarden/outwarden/pkg/http1"
 )
 
 // replayMost bounds the content that is kept until the upstream answers, so that
@@ -109,13 +110,12 @@ func (s *stream) freed(b *h2.Batch, n int) {
 	s.down.Consumed(b, n)
 }
 
-// trailers takes the fields behind the content. What the route injects in a
-// field must not come in a trailer; a signature covers none, so behind one they
-// are dropped.
+// trailers takes the fields behind the content. A signature covers none, so behind
+// one they are dropped.
 func (s *stream) trailers(e *h2.Event) {
 	s.asked = true
-	if slices.ContainsFunc(e.Fields, s.owned) {
-		s.end(e.Batch, ownedTrailer())
+	if f := s.checkTrailers(e.Fields); f != nil {
+		s.end(e.Batch, f)
 		return
 	}
 	if s.gather {
@@ -152,8 +152,18 @@ func (s *stream) guardTrailers() *failure {
 	return nil
 }
 
-func (s *stream) owned(f hpack.HeaderField) bool {
-	return s.plan != nil && s.plan.Inject.OwnsString(f.Name)
+// checkTrailers refuses what an upstream that merges trailers into the head would
+// take at its word, as in HTTP/1, and what the route injects in a field.
+func (s *stream) checkTrailers(fields []hpack.HeaderField) *failure {
+	for i := range fields {
+		switch name := fields[i].Name; {
+		case http1.ForbiddenTrailer(name):
+			return refusal(flow.ReasonBadRequest, "a trailer frames, routes or authenticates")
+		case s.plan != nil && s.plan.Inject.OwnsString(name):
+			return ownedTrailer()
+		}
+	}
+	return nil
 }
 
 func ownedTrailer() *failure {
