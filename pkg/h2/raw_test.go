@@ -75,6 +75,34 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
+// TestLegalRequests: what RFC 9113 allows and few clients send reaches the handler.
+func TestLegalRequests(t *testing.T) {
+	for name, fields := range map[string][]string{
+		"te in another case":     get("te", "Trailers"),
+		"scheme in another case": {":method", "GET", ":scheme", "HTTPS", ":authority", "a", ":path", "/"},
+		"host in another case":   get("host", "API.example"),
+		"host alone":             {":method", "GET", ":scheme", "https", ":path", "/", "host", "a"},
+		"another order":          {":path", "/", ":authority", "a", ":scheme", "https", ":method", "GET"},
+		"asterisk":               {":method", "OPTIONS", ":scheme", "https", ":authority", "a", ":path", "*"},
+		"any method":             {":method", "m-search", ":scheme", "https", ":authority", "a", ":path", "/"},
+		"cookie crumbs":          get("cookie", "a=b", "cookie", "c=d"),
+		"empty value":            get("x", ""),
+		"obs-text and a tab":     get("x", "a\t\xe9"),
+		"every kind of token":    get("!#$%&'*+-.^_`|~09az", "x"),
+		"length of nothing":      get("content-length", "0"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &books{answer: true}
+			p := startServer(t, h2.Options{}, b)
+			p.head(1, true, fields...)
+			p.sees("HEAD 1 204")
+			if !b.has("head 1") {
+				t.Errorf("the handler was told %q", b.events)
+			}
+		})
+	}
+}
+
 // TestBadTarget: what HTTP/1 would read in two ways is answered.
 func TestBadTarget(t *testing.T) {
 	for _, path := range []string{"/%", "/%zz", "/a\"b", "/a#b", "/<"} {

@@ -86,7 +86,7 @@ func (s *section) regular(f *hpack.HeaderField) string {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return "a field that belongs to an HTTP/1 connection"
 	case "te":
-		if f.Value != "trailers" {
+		if !strings.EqualFold(f.Value, "trailers") {
 			return "te is not trailers"
 		}
 	case "host":
@@ -169,7 +169,7 @@ func (s *section) control(seen int) string {
 		return "a pseudo-field is missing, or does not go with the method"
 	case !http1.ValidName(s.Method):
 		return ":method is no token"
-	case !tunnel && s.Scheme != "http" && s.Scheme != "https":
+	case !tunnel && !strings.EqualFold(s.Scheme, "https") && !strings.EqualFold(s.Scheme, "http"):
 		return ":scheme is neither http nor https"
 	case !tunnel && (s.Path == "" || s.Path[0] != '/' && (s.Path != "*" || s.Method != "OPTIONS")):
 		return ":path does not begin with a slash"
