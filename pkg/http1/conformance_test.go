@@ -13,8 +13,8 @@ import (
 	"github.com/outwarden/outwarden/pkg/match"
 )
 
-// cases is how many the conformance file has; a shorter file must not pass.
-const cases = 139
+// The cases that the conformance file has at the least; a fuller one may have more.
+const leastCases = 139
 
 type conformanceCase struct {
 	Name, Group, Expect, Stage string
@@ -47,8 +47,8 @@ func loadCases(tb testing.TB) []conformanceCase {
 		}
 		out = append(out, c)
 	}
-	if lines.Err() != nil || len(out) != cases {
-		tb.Fatalf("%d cases, want %d (%v)", len(out), cases, lines.Err())
+	if lines.Err() != nil || len(out) < leastCases {
+		tb.Fatalf("%d cases, want %d at the least (%v)", len(out), leastCases, lines.Err())
 	}
 	return out
 }
@@ -81,25 +81,30 @@ func (c *conformanceCase) check(t *testing.T, got outcome) {
 	if got.stage != "" || len(got.requests) != c.Requests {
 		t.Fatalf("%d requests, refused at %q (%v); want %d", len(got.requests), got.stage, got.err, c.Requests)
 	}
-	var forwarded []byte
+	var received []byte
 	for i, r := range got.requests {
 		want, _ := base64.StdEncoding.DecodeString(c.Bodies[i])
 		if !bytes.Equal(r.body, want) {
 			t.Errorf("body %d is %q, want %q", i, r.body, want)
 		}
-		forwarded = append(forwarded, r.raw...)
+		if len(r.skipped) > 0 && string(r.skipped) != "\r\n" {
+			t.Errorf("skipped %q before request %d", r.skipped, i)
+		}
+		received = append(append(received, r.skipped...), r.raw...)
 	}
-	if !bytes.Equal(forwarded, c.Raw) {
-		t.Errorf("forwarded %q, received %q", forwarded, c.Raw)
+	if received = append(received, got.rest...); !bytes.Equal(received, c.Raw) {
+		t.Errorf("skipped and forwarded %q, received %q", received, c.Raw)
 	}
 }
 
-// exchange is one request as an upstream would get it.
-type exchange struct{ raw, body []byte }
+// exchange is one request as an upstream would get it, and the empty line before
+// it, which it does not get.
+type exchange struct{ skipped, raw, body []byte }
 
 // outcome is what became of all bytes of one connection.
 type outcome struct {
 	requests []exchange
+	rest     []byte // what came behind the last one: an empty line, or a part of it
 	stage    string // where it was refused; empty for a clean end
 	err      error
 }
@@ -163,7 +168,7 @@ func serve(f *feed) (o outcome) {
 		case n == 0 && f.more():
 			continue
 		case n == 0:
-			if !http1.Blank(f.buf) {
+			if o.rest = f.buf; !http1.Blank(f.buf) {
 				o.stage = "head"
 			}
 			return o
@@ -171,7 +176,7 @@ func serve(f *feed) (o outcome) {
 			o.stage = "path"
 			return o
 		}
-		e := exchange{raw: r.Append(nil, nil)}
+		e := exchange{skipped: f.buf[:n-len(r.Head)], raw: r.Append(nil, nil)}
 		keepAlive := r.KeepAlive
 		var b http1.Body
 		b.Reset(r.Body, r.Length)

@@ -1,7 +1,6 @@
 package match_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
@@ -201,8 +200,8 @@ func TestConformancePaths(t *testing.T) {
 			}
 		}
 	}
-	if rejected != reject || accepted < accept {
-		t.Errorf("saw %d paths to refuse and %d to accept, want %d and at least %d", rejected, accepted, reject, accept)
+	if rejected < reject || accepted < accept { // a fuller copy may have more
+		t.Errorf("saw %d paths to refuse and %d to accept, want %d and %d at the least", rejected, accepted, reject, accept)
 	}
 }
 
@@ -238,9 +237,9 @@ func conformance(t *testing.T) (cases []httpCase) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	for lines := json.NewDecoder(file); lines.More(); {
 		var c httpCase
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+		if err := lines.Decode(&c); err != nil {
 			t.Fatal(err)
 		}
 		cases = append(cases, c)
