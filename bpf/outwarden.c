@@ -1253,7 +1253,8 @@ int on_mkdir(struct bpf_raw_tracepoint_args *ctx)
 	scope = *said;
 	low = id & (SIEVE - 1);
 	bpf_map_update_elem(&sieve, &low, &one, BPF_ANY);
-	bpf_map_update_elem(&scopes, &id, &scope, BPF_ANY);
+	if (bpf_map_update_elem(&scopes, &id, &scope, BPF_ANY))
+		count(REASON_MAP_FULL); /* it is not captured until user space has looked */
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count(COUNTER_EVENTS_LOST);

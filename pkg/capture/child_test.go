@@ -173,6 +173,8 @@ func (c *child) do(s step, r *result) (err error) {
 		return many(s)
 	case "sequence":
 		return sequence(s)
+	case "crowd": // holds so many sockets that it has connected
+		return c.crowd(s, r)
 	case "refused": // so often
 		return c.refused(s)
 	case "slices":

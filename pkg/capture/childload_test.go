@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,5 +55,28 @@ func (c *child) refused(s step) error {
 			return fmt.Errorf("connect %d: %v", i, err)
 		}
 	}
+	return nil
+}
+
+// crowd connects sockets without waiting, holds them all, and says how many of them
+// it was refused.
+func (c *child) crowd(s step, r *result) error {
+	failed := 0
+	for range s.Count {
+		if err := c.socket(s); err != nil {
+			return err
+		}
+		if err := unix.SetNonblock(c.fd, true); err != nil {
+			return err
+		}
+		switch err := unix.Connect(c.fd, c.sockaddr(s.Addr)); err {
+		case unix.EPERM:
+			failed++
+		case unix.EINPROGRESS:
+		default:
+			return err
+		}
+	}
+	r.Text = strconv.Itoa(failed)
 	return nil
 }
