@@ -98,12 +98,12 @@ func pick(dict *httpsfv.Dictionary, label, tag string) (string, input, error) {
 			continue
 		}
 		m, _ := dict.Get(candidate)
+		if tag != "" && tagOf(m) != tag {
+			continue // somebody else's, which we need not understand
+		}
 		in, err := parseInput(m)
 		if err != nil {
 			return "", input{}, err
-		}
-		if tag != "" && in.params.Tag != tag {
-			continue
 		}
 		if name != "" {
 			return "", input{}, fmt.Errorf("%w: several signatures and no label to choose by", ErrMalformed)
@@ -114,6 +114,17 @@ func pick(dict *httpsfv.Dictionary, label, tag string) (string, input, error) {
 		return "", input{}, ErrUnsigned
 	}
 	return name, found, nil
+}
+
+// tagOf is the tag of a signature's input, "" if it has none.
+func tagOf(m httpsfv.Member) string {
+	list, ok := m.(httpsfv.InnerList)
+	if !ok {
+		return ""
+	}
+	value, _ := list.Params.Get("tag")
+	tag, _ := value.(string)
+	return tag
 }
 
 func signatureOf(m *Message, label string) ([]byte, error) {

@@ -43,6 +43,24 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestOtherSignatures: what somebody else signed, with another tag, is no concern of
+// who asks for his own, whether it can be understood or not.
+func TestOtherSignatures(t *testing.T) {
+	for _, other := range []string{`a=("@method");tag="u"`, `a=("@method" "x";new);tag="u"`, `a=("@method" "@method")`, `a=();created="x"`, "a", "a=1"} {
+		m := message()
+		m.Fields = append(m.Fields, Field{"Signature-Input", other}, Field{"Signature", "a=:AA==:"})
+		fields, err := (&Signer{Label: "l", Key: shared(t), Components: parts(t, "@method")}).Sign(&m, Params{Tag: "t"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Fields = append(m.Fields, fields...)
+		v, err := Verify(&m, "", func(Params) (*Key, error) { return shared(t), nil }, Policy{Tag: "t"}, created)
+		if err != nil || v.Label != "l" {
+			t.Errorf("beside %s: %v", other, err)
+		}
+	}
+}
+
 func TestVerifyRefuses(t *testing.T) {
 	good := message()
 	fields, err := (&Signer{Label: "l", Key: shared(t), Components: parts(t, "@method")}).Sign(&good, Params{Alg: "hmac-sha256"})
