@@ -104,7 +104,7 @@ type exchange struct{ skipped, raw, body []byte }
 // outcome is what became of all bytes of one connection.
 type outcome struct {
 	requests []exchange
-	rest     []byte // what came behind the last one: an empty line, or a part of it
+	rest     []byte // what came behind the last one: an empty line or a part of it, or anything behind a close
 	stage    string // where it was refused; empty for a clean end
 	err      error
 }
@@ -186,6 +186,7 @@ func serve(f *feed) (o outcome) {
 			return o
 		}
 		if o.requests = append(o.requests, e); !keepAlive {
+			o.rest = f.buf
 			return o
 		}
 	}
