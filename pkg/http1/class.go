@@ -9,6 +9,7 @@ import (
 const (
 	isToken  uint8 = 1 << iota // tchar, RFC 9110 section 5.6.2
 	isTarget                   // pchar and "/" (RFC 3986 section 3.3), but not "%"
+	isQuery                    // what a query may hold besides: see pathAndQuery
 	isLabel                    // letters, digits, "-" and "_": what the labels of a host name are made of
 	isHex                      // HEXDIG of either case
 	isValue                    // field-content: HTAB, SP, VCHAR, obs-text
@@ -37,6 +38,7 @@ func classes() (t [256]uint8) {
 	}
 	mark(&t, isToken, "!#$%&'*+-.^_`|~")
 	mark(&t, isTarget, "-._~!$&'()*+,;=:@/")
+	mark(&t, isQuery, "[]{}|\\^`")
 	mark(&t, isLabel, "-_")
 	return t
 }

@@ -40,6 +40,11 @@ func (r *Request) originForm(b []byte, i int) (int, *Error) {
 // pathAndQuery scans b[i:] for the first byte that is in neither, and notes the
 // first question mark, -1 if there is none. An escape that b cuts short ends
 // the scan at len(b).
+//
+// RFC 3986 section 3.4 has no brackets, braces and the like in a query, but the URL
+// standard of the browsers leaves them there as they are, so what runs on Node sends
+// them (ids[]=1), as do the SDKs of large APIs (created[gte]=1). They separate
+// nothing for any reader of a query. In a path they stay refused.
 func pathAndQuery[T string | []byte](b T, i int) (end, question int, bad *Error) {
 	question = -1
 	for ; i < len(b); i++ {
@@ -49,6 +54,7 @@ func pathAndQuery[T string | []byte](b T, i int) (end, question int, bad *Error)
 			if question < 0 {
 				question = i
 			}
+		case question >= 0 && class[c]&isQuery != 0:
 		case c == '%':
 			for k := 1; k <= 2; k++ {
 				if i+k == len(b) {
