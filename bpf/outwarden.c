@@ -503,21 +503,19 @@ static __always_inline void publish(struct socket *s)
 	if (s->published)
 		return;
 	other = bpf_map_lookup_elem(&flows, &s->tuple);
-	if (other && other->cookie != s->flow.cookie) {
-		/*
-		 * A reset connection of another socket waits to be accepted
-		 * under the same tuple. Which of the two user space will see
-		 * first cannot be known, so neither gets a record.
-		 */
-		other->contested = 1;
-		count(COUNTER_RECORDS_CONTESTED);
+	if (!other) { /* there is no room, or it has just been read */
+		s->published = !bpf_map_update_elem(&flows, &s->tuple, &s->flow, BPF_NOEXIST);
+		if (!s->published)
+			note_full();
 		return;
 	}
-	if (bpf_map_update_elem(&flows, &s->tuple, &s->flow, BPF_ANY)) {
-		note_full();
-		return;
-	}
-	s->published = 1;
+	/*
+	 * A reset connection waits to be accepted under the same tuple, of another
+	 * socket or of this one, which may have changed hands. Which of the two user
+	 * space will see first cannot be known, so neither gets a record.
+	 */
+	other->contested = 1;
+	count(COUNTER_RECORDS_CONTESTED);
 }
 
 SEC("sockops")

@@ -62,7 +62,8 @@ type Capture struct {
 	links  []link.Link // of the hooks, so that they stay where the pins are wiped
 	fence  *ebpf.Program
 
-	home atomic.Uint64 // network namespace of the first tagged listener
+	home   atomic.Uint64 // network namespace of the first tagged listener
+	doubts doubts
 
 	tagging sync.Mutex                         // one listener at a time, as the routes of its namespace may take long to read
 	left    map[uint64]map[outwardenRoute]bool // routes by network namespace that an earlier process wrote, and no feed has taken; nil: not listed yet; guarded by tagging

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const refused = "operation not permitted"
@@ -195,6 +197,66 @@ func TestContested(t *testing.T) {
 	}
 	if n := w.counter("records_contested"); n != 1 {
 		t.Errorf("records_contested = %d, want 1", n)
+	}
+}
+
+// TestContestedBySelf: a socket that was reset before we accepted it, and connects
+// anew from the same port, maybe in other hands, has two connections under one tuple.
+// The first does not get the record of the second.
+func TestContestedBySelf(t *testing.T) {
+	w := newWorld(t, rewrite, func(c *Config) { c.Listen = c.Listen[:1] })
+	goOn := w.detain()
+	cmd, out, err := w.start(w.cgroup, "/proc/self/exe", nil, []step{{Do: "socket"}, {Do: "bind", Addr: "0.0.0.0:40407"},
+		{Do: "connect", Addr: "203.0.113.10:80"}, {Do: "disconnect"}, {Do: "connect", Addr: server4}, {Do: "read"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		if i == 5 {
+			close(goOn)
+		}
+		r, err := readResult(out)
+		if err != nil || i < 5 && r.Err != "" {
+			t.Fatalf("step %d: %+v, %v", i, r, err)
+		}
+		if i == 5 && r.Err != unix.ECONNRESET.Error() {
+			t.Errorf("the second: %+v, want a reset", r)
+		}
+	}
+	w.finish(cmd)
+	w.drain()
+	if known, _ := w.accepted(); known != 0 {
+		t.Errorf("%d flows of two connections that cannot be told apart: %+v", known, w.flows)
+	}
+	if n := w.counter("records_contested"); n != 1 {
+		t.Errorf("records_contested = %d, want 1", n)
+	}
+}
+
+// TestContestedFollowed: behind a contested connection waits the one that contested
+// it. A third with that tuple may have been connected since; its record is not the
+// second's.
+func TestContestedFollowed(t *testing.T) {
+	w := newWorld(t, rewrite)
+	local, remote := w.config.Listen[0], netip.MustParseAddrPort("127.0.0.1:40408")
+	key := toTuple(w.capture.Netns(), local, remote)
+	accept := func(record outwardenFlow) bool {
+		record.At = uint64(sinceBoot())
+		if err := w.capture.maps.Flows.Put(&key, &record); err != nil {
+			t.Fatal(err)
+		}
+		_, known := w.capture.Lookup(local, remote)
+		return known
+	}
+	if accept(outwardenFlow{Cookie: 1, Contested: 1}) {
+		t.Error("the first is known")
+	}
+	if accept(outwardenFlow{Cookie: 3}) {
+		t.Error("the second is taken for the third")
+	}
+	w.capture.doubts.forget(sinceBoot())
+	if !accept(outwardenFlow{Cookie: 4}) {
+		t.Error("nobody is known any more by that tuple")
 	}
 }
 

@@ -20,6 +20,7 @@ func (c *Capture) sweep(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		c.removeOlder(sinceBoot() - recordLife)
+		c.doubts.forget(sinceBoot() - recordLife)
 		select {
 		case <-ctx.Done():
 			return
