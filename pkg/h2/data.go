@@ -49,11 +49,11 @@ func (r *reader) admit(h *frameHeader, length, body int, end bool) (*Stream, err
 		c.mu.Unlock()
 		return nil, r.stray(h.id, s, idle, forgiven, announced)
 	}
+	s.held += length
 	if s.given -= length; s.given < 0 {
 		c.mu.Unlock()
 		return nil, r.fail(h.id, s, http2.ErrCodeFlowControl, "more DATA than the stream's window")
 	}
-	s.held += length
 	announced := s.consumed(length - body)
 	var err error
 	if body > 0 {

@@ -174,9 +174,8 @@ func (s *Stream) Reset(b *Batch, code http2.ErrCode) {
 	c := s.c
 	c.mu.Lock()
 	switch {
-	case s.gone:
-		c.mu.Unlock()
-		return
+	case s.gone: // what its handler holds yet of one that both sides have ended is given up
+		s.consumed(s.held)
 	case code == http2.ErrCodeNo && s.endAsked && !s.sendEnd:
 		s.polite = true
 	default:
