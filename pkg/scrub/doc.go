@@ -24,7 +24,8 @@
 // Limits. A secret shorter than MinLength is not looked for: it would be found
 // where it is not. Not seen are text that was encoded twice, base64 that is broken
 // into lines, a secret that is spread over two messages, and one of which the response
-// holds a part only. What a match is replaced by stands in plain text, whatever the
+// holds a part only. Of one that is spread over two frames of a message of a WebSocket,
+// the part in the first frame is not taken out. What a match is replaced by stands in plain text, whatever the
 // form. A secret that stands within a larger base64 text goes, and the rest of that
 // text stays, with four bits of the secret at most. A decoder holds a window of 8 MiB
 // (zstd) or 16 MiB (br) at most, and content that grows to more than 256 times what

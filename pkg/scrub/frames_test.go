@@ -87,3 +87,33 @@ func TestFramesThatAreRefused(t *testing.T) {
 		t.Errorf("%q, %v", rest, err)
 	}
 }
+
+// TestFragments: a message of a WebSocket comes in as many frames as its server likes,
+// and with others in between that are none of it. What of a secret stands behind the
+// frame that it began in is taken out, and that frame does not wait.
+func TestFragments(t *testing.T) {
+	f := filterOf(map[string]string{"0": canary})
+	fragment := func(first byte, s string) []byte { return append([]byte{first, byte(len(s))}, s...) }
+	for cut := 1; cut < len(canary); cut++ {
+		for name, between := range map[string][]byte{"": nil, "ping": fragment(0x89, canary[cut:]), "nothing": fragment(0x00, "")} {
+			var tally Tally
+			frames := f.Frames(WebSocket, Options{}, &tally)
+			send := func(frame []byte) string {
+				out, err := frames.Next(frame)
+				must(t, err)
+				return string(out)
+			}
+			got := send(fragment(0x01, "a "+canary[:cut])) + send(between) + send(fragment(0x80, canary[cut:]+" b")) + send(fragment(0x81, canary[cut:]))
+			want := string(fragment(0x01, "a "+canary[:cut])) + string(between) +
+				string(fragment(0x80, strings.Repeat("*", len(canary)-cut)+" b")) + string(fragment(0x81, canary[cut:]))
+			if rest := len(canary) - cut; len(mark("0")) <= rest {
+				want = strings.Replace(want, strings.Repeat("*", rest), mark("0")+strings.Repeat("*", rest-len(mark("0"))), 1)
+			}
+			if got != want || len(tally) != 1 || tally[0].Count != 1 {
+				t.Errorf("cut at %d, %s between: %v\n%q\nwant\n%q", cut, name, tally, got, want)
+			}
+		}
+	}
+}
+
+func mark(name string) string { return "[redacted:" + name + "]" }
