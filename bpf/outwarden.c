@@ -392,7 +392,7 @@ static __always_inline struct decision connect(struct bpf_sock_addr *ctx, struct
 	if (unbind_device(ctx, sk))
 		return refuse(REASON_BOUND_DEVICE);
 	if (remember(ctx, sk, ipv4, to, port, l))
-		return unavailable(REASON_MAP_FULL);
+		return has_burden(sk) ? refuse(REASON_MAP_FULL) : unavailable(REASON_MAP_FULL);
 	if (redirect_mark && set_mark(ctx, sk, 1))
 		return unavailable(REASON_LISTENER_GONE); /* there is no way to it */
 	count(COUNTER_REDIRECTED);

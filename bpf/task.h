@@ -109,6 +109,7 @@ typedef struct {
 
 struct sock {
 	socket_lock_t sk_lock;
+	atomic sk_omem_alloc; /* bytes beside the socket, of which each has but so many */
 };
 
 struct inet_sock {
@@ -319,6 +320,17 @@ static __always_inline int is_source_routed(struct bpf_sock *sk)
 		return 0;
 	ipv6 = tcp->inet_conn.icsk_inet.pinet6;
 	return ipv6 && ipv6->opt && ipv6->opt->srcrt;
+}
+
+/*
+ * Whether a socket has anything beside it, as a filter. Its owner may have it as much
+ * as there can be, so that nothing of ours fits.
+ */
+static __always_inline int has_burden(struct bpf_sock *sk)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+	return tcp && tcp->inet_conn.icsk_inet.sk.sk_omem_alloc.counter > 0;
 }
 
 /* Whether a TCP socket is a subflow of MPTCP. */

@@ -42,7 +42,14 @@ func bypasses(device, outside string) []bypass {
 		{"our mark", []step{socket, {Do: "mark", Count: DefaultMark}, {Do: "connect", Addr: server4}}, true},
 		{"routing header", []step{socket6, {Do: "detour", Addr: "2001:db8:9::2"}, {Do: "nonblock"}, {Do: "connect", Addr: server6}}, false},
 		{"routing header, later", []step{socket6, {Do: "connect", Addr: server6}, {Do: "detour", Addr: "2001:db8:9::2"}, {Do: "device", Addr: device}, {Do: "write", Addr: "x"}}, false},
+		{"routing header before a late SYN", append(late(socket6, server6), step{Do: "detour", Addr: "2001:db8:9::2"}, step{Do: "device", Addr: device}, step{Do: "nonblock"}, step{Do: "write", Addr: "x"}, step{Do: "block"}), false},
+		{"device before a late SYN", append(late(socket, server4), step{Do: "device", Addr: device}, step{Do: "nonblock"}, step{Do: "write", Addr: "x"}, step{Do: "block"}), false},
 	}
+}
+
+// late connects without a packet: the SYN goes with what is written first.
+func late(socket step, addr string) []step {
+	return []step{socket, {Do: "faster"}, {Do: "fastest"}, {Do: "connect", Addr: addr}}
 }
 
 // privileges are what a workload may be: nobody, and what a container's default is.

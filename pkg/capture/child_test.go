@@ -141,6 +141,10 @@ func (c *child) do(s step, r *result) (err error) {
 		return unix.Sendto(c.fd, []byte("x"), unix.MSG_FASTOPEN, c.sockaddr(s.Addr))
 	case "faster": // and by connect, which then waits for the first write
 		return unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
+	case "fastest": // and then sends the SYN with that, as it needs no cookie
+		return unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_NO_COOKIE, 1)
+	case "burden": // has the socket have as much beside it as it may
+		return c.burden()
 	case "detour":
 		return c.detour(s.Addr)
 	case "become": // nobody, with these capabilities alone

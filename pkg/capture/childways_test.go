@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -64,6 +66,27 @@ func receive() (int, error) {
 		return -1, err
 	}
 	return fds[0], nil
+}
+
+// burden attaches the longest filter that the kernel takes, to a few bytes. Loads of
+// packet bytes become several instructions of the kernel's own, others one.
+func (c *child) burden() error {
+	filter := slices.Repeat([]unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_IMM}}, unix.BPF_MAXINSNS)
+	filter[len(filter)-1] = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16}
+	attach := func(n, loads int) error {
+		some := slices.Clone(filter[len(filter)-n:])
+		for i := range loads {
+			some[i].Code = unix.BPF_LD | unix.BPF_ABS | unix.BPF_W
+		}
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) // which counts until the next one stands
+		return unix.SetsockoptSockFprog(c.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(n), Filter: &some[0]})
+	}
+	most := func(upTo int, attach func(int) error) int {
+		return sort.Search(upTo, func(n int) bool { return attach(n+1) != nil })
+	}
+	n := most(len(filter), func(n int) error { return attach(n, 0) })
+	loads := most(n-1, func(loads int) error { return attach(n, loads) })
+	return attach(n, loads)
 }
 
 // detour has the packets of an IPv6 socket go by another address first: a

@@ -40,6 +40,7 @@ func TestExisting(t *testing.T) {
 		steps    []step
 	}{
 		{"TCP", unix.IPPROTO_TCP, []step{{Do: "socket"}, {Do: "connect", Addr: "203.0.113.10:80"}}},
+		{"TCP with a late SYN", unix.IPPROTO_TCP, late(step{Do: "socket"}, "203.0.113.10:80")},
 		{"TCP mapped", unix.IPPROTO_TCP, []step{{Do: "socket", IPv6: true}, {Do: "connect", Addr: "[::ffff:203.0.113.10]:80"}}},
 		{"TCP, uncaptured port", 0, []step{{Do: "socket"}, {Do: "connect", Addr: "203.0.113.10:8080"}}},
 		{"UDP", unix.IPPROTO_UDP, []step{{Do: "socket", Kind: "udp"}, {Do: "connect", Addr: udp4}}},
@@ -51,6 +52,7 @@ func TestExisting(t *testing.T) {
 	for _, reset := range []bool{false, true} {
 		for _, test := range tests {
 			if w.lacks(test.steps[0].Kind) {
+				<-joined // who was born in scope to try it
 				continue
 			}
 			fixed := test.protocol == unix.IPPROTO_UDPLITE // the kernel cannot reset it: that is said, and it stays
@@ -70,7 +72,7 @@ func TestExisting(t *testing.T) {
 					if again, err := w.capture.Existing(reset); err != nil || len(again) != 0 {
 						t.Errorf("asked again: %+v, %v", again, err)
 					}
-					w.checkExisting(t, found, pid, test.protocol, steps[1].Addr)
+					w.checkExisting(t, found, pid, test.protocol, test.steps[len(test.steps)-1].Addr)
 					if reset && len(found) == 1 && fixed != errors.Is(found[0].Reset, unix.EOPNOTSUPP) {
 						t.Errorf("reset: %v", found[0].Reset)
 					}

@@ -183,6 +183,23 @@ func TestMapFull(t *testing.T) {
 	}
 }
 
+// TestBurden: a workload can have so much beside its socket that what we keep there
+// does not fit. That is no failure of ours, which fail open would let pass.
+func TestBurden(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		t.Run(fmt.Sprint("fail open ", open), func(t *testing.T) {
+			w := newWorld(t, rewrite, func(c *Config) { c.FailOpen = open })
+			got := w.run(w.cgroup, step{Do: "socket"}, step{Do: "burden"}, step{Do: "connect", Addr: server4})
+			if got[1].Err != "" || got[2].Err != refused {
+				t.Errorf("%+v, want it refused", got)
+			}
+			if n := w.counter("map_full"); n != 1 {
+				t.Errorf("map_full = %d, want 1", n)
+			}
+		})
+	}
+}
+
 // TestContested: when two sockets claim a tuple, neither gets the other's identity.
 func TestContested(t *testing.T) {
 	w := newWorld(t, rewrite, func(c *Config) { c.Listen = c.Listen[:1] })

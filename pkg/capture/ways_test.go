@@ -48,6 +48,18 @@ var ways = []struct {
 	{"fast open by connect", func(s step, addr string) []step {
 		return []step{s, {Do: "faster"}, {Do: "connect", Addr: addr}, {Do: "write", Addr: "x"}}
 	}},
+	{"fast open without a cookie", func(s step, addr string) []step {
+		return append(late(s, addr), step{Do: "write", Addr: "x"})
+	}},
+	{"MPTCP anew", func(s step, addr string) []step {
+		s.Kind = "mptcp"
+		first := strings.Replace(addr, ":443", ":80", 1)
+		return []step{s, {Do: "connect", Addr: first}, {Do: "disconnect"}, {Do: "connect", Addr: addr}}
+	}},
+	{"MPTCP fast open", func(s step, addr string) []step {
+		s.Kind = "mptcp"
+		return []step{s, {Do: "fast", Addr: addr}}
+	}},
 	{"MPTCP", func(s step, addr string) []step {
 		s.Kind = "mptcp"
 		return []step{s, {Do: "connect", Addr: addr}}
