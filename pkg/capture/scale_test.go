@@ -119,7 +119,7 @@ func descriptors(t *testing.T) int {
 // TestFlood is G6: what is refused faster than anyone reads is counted, and what
 // could not be told is counted too, so that told and lost make the whole.
 func TestFlood(t *testing.T) {
-	const processes, born = 2, 2 // a process is told of when it begins and when it ends
+	const processes, born = 2, 3 // a process is told of when it begins, as one that has come into scope, and when it ends
 	n := scaled(200_000, 1_000_000)
 	all := int64(n + processes*born)
 	w := newWorld(t, rewrite)
