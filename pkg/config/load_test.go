@@ -347,3 +347,18 @@ func all[T any](t *testing.T, parse func(string) (T, error), patterns []string) 
 	}
 	return parsed
 }
+
+// Some editors begin a UTF-8 file with a byte order mark, which YAML allows there.
+func TestByteOrderMark(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("\ufeffdrain: 7s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Drain != 7*time.Second {
+		t.Errorf("drain = %v, want 7s", c.Drain)
+	}
+}

@@ -70,6 +70,9 @@ func parseTree(r *report, file string, data []byte) *node {
 	return b.node(tree.Docs[0].Body, 0)
 }
 
+// byteOrderMark may begin a YAML file; the parser takes it for a part of the first key.
+const byteOrderMark = "\ufeff"
+
 // parseYAML keeps a defect of the parser from ending the process.
 func parseYAML(data []byte) (file *ast.File, err error) {
 	defer func() {
@@ -77,7 +80,7 @@ func parseYAML(data []byte) (file *ast.File, err error) {
 			err = fmt.Errorf("not readable as YAML: %v", r)
 		}
 	}()
-	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	return parser.ParseBytes(bytes.TrimPrefix(data, []byte(byteOrderMark)), 0, parser.AllowDuplicateMapKey())
 }
 
 // syntaxError takes the place and the message, but not the line of the file,
