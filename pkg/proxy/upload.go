@@ -71,8 +71,8 @@ func (u *upload) copy() (f *failure) {
 	defer bulk.put(buf)
 	for done := false; !done; {
 		x.awaitContent(u.came)
-		if u.stop.Load() {
-			return refusal(flow.ReasonUpstreamClosed, "the upstream answered before the end of the body")
+		if f := u.stopped(); f != nil {
+			return f
 		}
 		got, err := x.c.client.Read(*buf)
 		if got == 0 && err != nil {
@@ -91,6 +91,15 @@ func (u *upload) copy() (f *failure) {
 		}
 	}
 	return nil
+}
+
+// stopped is asked after time was given for a read or a write, which may have undone
+// that finish took it.
+func (u *upload) stopped() *failure {
+	if !u.stop.Load() {
+		return nil
+	}
+	return refusal(flow.ReasonUpstreamClosed, "the upstream answered before the end of the body")
 }
 
 // scan finds the content in what was read, and rewrites it where the route does.
@@ -124,6 +133,9 @@ func (u *upload) send(p []byte) *failure {
 		p = x.rewrite.leaves()
 	}
 	x.up.Wire().ExtendWrite(x.c.p.o.Timeouts.BodyStall)
+	if f := u.stopped(); f != nil {
+		return f
+	}
 	sent, err := x.to.Write(p)
 	u.n += int64(sent)
 	if err != nil {
