@@ -95,8 +95,7 @@ struct flow {
 	__u16 original_port;
 	__u8 verdict;
 	__u8 reason;
-	__u8 contested;
-	__u8 zero[3];
+	__u32 contested; /* by so many connections, which wait behind its own and have no record */
 	__u8 comm[16];
 };
 

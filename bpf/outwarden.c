@@ -514,7 +514,7 @@ static __always_inline void publish(struct socket *s)
 	 * socket or of this one, which may have changed hands. Which of the two user
 	 * space will see first cannot be known, so neither gets a record.
 	 */
-	other->contested = 1;
+	__sync_fetch_and_add(&other->contested, 1);
 	count(COUNTER_RECORDS_CONTESTED);
 }
 

@@ -250,30 +250,51 @@ func TestContestedBySelf(t *testing.T) {
 	}
 }
 
-// TestContestedFollowed: behind a contested connection waits the one that contested
-// it. A third with that tuple may have been connected since; its record is not the
-// second's.
+// TestContestedFollowed: behind a contested connection wait those that contested it.
+// Others with that tuple may have been connected since; their records are not given to
+// them, and who comes when all have been accepted is known again.
 func TestContestedFollowed(t *testing.T) {
 	w := newWorld(t, rewrite)
 	local, remote := w.config.Listen[0], netip.MustParseAddrPort("127.0.0.1:40408")
 	key := toTuple(w.capture.Netns(), local, remote)
-	accept := func(record outwardenFlow) bool {
-		record.At = uint64(sinceBoot())
+	const none = 0 // no record is found
+	publish := func(cookie uint64, contested uint32) {
+		record := outwardenFlow{Cookie: cookie, At: uint64(sinceBoot()), Contested: contested}
 		if err := w.capture.maps.Flows.Put(&key, &record); err != nil {
 			t.Fatal(err)
 		}
-		_, known := w.capture.Lookup(local, remote)
-		return known
 	}
-	if accept(outwardenFlow{Cookie: 1, Contested: 1}) {
-		t.Error("the first is known")
+	type accepted struct {
+		cookie uint64
+		by     uint32 // so many contest it
+		known  bool
 	}
-	if accept(outwardenFlow{Cookie: 3}) {
-		t.Error("the second is taken for the third")
+	for name, order := range map[string][]accepted{
+		"nobody follows":        {{1, 1, false}, {none, 0, false}, {3, 0, true}},
+		"another follows":       {{1, 1, false}, {3, 0, false}, {none, 0, false}, {4, 0, true}},
+		"by two":                {{1, 2, false}, {none, 0, false}, {4, 0, false}, {none, 0, false}, {5, 0, true}},
+		"the next is contested": {{1, 1, false}, {3, 1, false}, {none, 0, false}, {none, 0, false}, {5, 0, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, a := range order {
+				if a.cookie != none {
+					publish(a.cookie, a.by)
+				}
+				if f, known := w.capture.Lookup(local, remote); known != a.known || known && f.Cookie != a.cookie {
+					t.Errorf("the %d. accepted: %v, %+v", i+1, known, f)
+				}
+			}
+		})
 	}
-	w.capture.doubts.forget(sinceBoot())
-	if !accept(outwardenFlow{Cookie: 4}) {
-		t.Error("nobody is known any more by that tuple")
+	if c := w.capture; len(c.doubts.tuples) > 0 || c.doubts.any.Load() {
+		t.Errorf("left: %+v", c.doubts.tuples)
+	}
+	publish(1, 1)
+	w.capture.Lookup(local, remote)
+	w.capture.doubts.forget(sinceBoot()) // the other never came
+	publish(3, 0)
+	if f, known := w.capture.Lookup(local, remote); !known || f.Cookie != 3 {
+		t.Errorf("after the sweep: %v, %+v", known, f)
 	}
 }
 

@@ -30,22 +30,13 @@ func (c *Capture) LookupIn(netns uint64, local, remote netip.AddrPort) (flow.Flo
 	}
 	key := toTuple(netns, local, remote)
 	record, err := c.take(&key)
-	if err != nil || !c.sure(&key, &record) {
+	if !c.doubts.settle(&key, &record, err == nil) {
 		return flow.Flow{}, false
 	}
 	f := toFlow(&record, bootTime())
 	f.Away = netns != c.home.Load()
 	f.Source = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	return f, true
-}
-
-// sure reports whether a record is that of the connection which was accepted.
-func (c *Capture) sure(key *outwardenTuple, record *outwardenFlow) bool {
-	if record.Contested != 0 {
-		c.doubts.note(key)
-		return false
-	}
-	return !c.doubts.has(key)
 }
 
 // take reads and deletes a record. In one step from 5.14 on; before, a record

@@ -34,8 +34,7 @@ type outwardenFlow struct {
 	OriginalPort uint16
 	Verdict      uint8
 	Reason       uint8
-	Contested    uint8
-	Zero         [3]uint8
+	Contested    uint32
 	Comm         [16]uint8
 }
 
