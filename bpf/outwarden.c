@@ -52,11 +52,8 @@ static __always_inline void count(__u32 index)
 		__sync_fetch_and_add(n, 1); /* hooks may be preempted by one another */
 }
 
-/* ---- connect ---- */
-
-/* Begin the event of a verdict; null, and counted, where there is no room. */
-static __always_inline struct event *begin(const struct addr *original, __u16 port,
-					   struct decision d)
+/* An event of a kind, to be filled in; null, and counted, where there is no room. */
+static __always_inline struct event *event_of(__u32 kind)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
@@ -65,7 +62,20 @@ static __always_inline struct event *begin(const struct addr *original, __u16 po
 		return 0;
 	}
 	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = d.verdict == VERDICT_DENY ? EVENT_DENY : EVENT_PASS;
+	e->kind = kind;
+	return e;
+}
+
+/* ---- connect ---- */
+
+/* Begin the event of a verdict; null where there is no room. */
+static __always_inline struct event *begin(const struct addr *original, __u16 port,
+					   struct decision d)
+{
+	struct event *e = event_of(d.verdict == VERDICT_DENY ? EVENT_DENY : EVENT_PASS);
+
+	if (!e)
+		return 0;
 	e->flow.original = *original;
 	e->flow.original_port = port;
 	e->flow.verdict = d.verdict;
@@ -1103,13 +1113,9 @@ static __always_inline int report_process(__u32 kind)
 
 	if (traced_scope((void *)bpf_get_current_task()) != SCOPE_INCLUDE)
 		return 0;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count(COUNTER_EVENTS_LOST);
+	e = event_of(kind);
+	if (!e)
 		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = kind;
 	identify(&e->flow);
 	bpf_ringbuf_submit(e, 0);
 	return 0;
@@ -1125,13 +1131,9 @@ static __always_inline int report_join(struct task_struct *task)
 
 	if (traced_scope(task) != SCOPE_INCLUDE)
 		return 0;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count(COUNTER_EVENTS_LOST);
+	e = event_of(EVENT_JOIN);
+	if (!e)
 		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = EVENT_JOIN;
 	e->flow.at = bpf_ktime_get_boot_ns();
 	e->flow.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	introduce(&e->flow, task);
@@ -1253,13 +1255,9 @@ int on_mkdir(struct bpf_raw_tracepoint_args *ctx)
 	bpf_map_update_elem(&sieve, &low, &one, BPF_ANY);
 	if (bpf_map_update_elem(&scopes, &id, &scope, BPF_ANY))
 		count(REASON_MAP_FULL); /* it is not captured until user space has looked */
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count(COUNTER_EVENTS_LOST);
+	e = event_of(EVENT_CGROUP);
+	if (!e)
 		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = EVENT_CGROUP;
 	e->flow.at = bpf_ktime_get_boot_ns();
 	e->flow.cgroup = id;
 	bpf_ringbuf_submit(e, 0);
