@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -30,6 +31,19 @@ func (x *exchange) relay() *failure {
 	}
 }
 
+// response is what the relay reads.
+type response struct{ x *exchange }
+
+// Read reads from the upstream. What comes once the upload is broken may be an
+// answer to the end of what the upstream has, as if that were all.
+func (r response) Read(p []byte) (int, error) {
+	n, err := r.x.up.Read(p)
+	if r.x.upload != nil && r.x.upload.broken.Load() {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
 // readResponse reads until a response head is whole.
 func (x *exchange) readResponse(from *window) *failure {
 	for {
@@ -42,7 +56,7 @@ func (x *exchange) readResponse(from *window) *failure {
 			x.bytesIn += int64(n)
 			return nil
 		}
-		if err := from.fill(x.up); err != nil {
+		if err := from.fill(response{x}); err != nil {
 			return upstreamBroke(err)
 		}
 	}
@@ -149,7 +163,7 @@ func (x *exchange) relayBody() *failure {
 	defer bulk.put(buf)
 	for done := false; !done; {
 		x.up.Wire().ExtendRead(x.c.p.o.Timeouts.BodyStall)
-		got, err := x.up.Read(*buf)
+		got, err := response{x}.Read(*buf)
 		if got == 0 && err != nil {
 			return x.endOfBody(err)
 		}
@@ -205,7 +219,7 @@ func (x *exchange) sayLast(p []byte) *failure {
 // over reports whether the workload said that it asks for nothing more, and all of
 // what it asked is here.
 func (x *exchange) over() bool {
-	return x.c.proto == protoTLS && !x.req.KeepAlive && !x.uploading && x.body.Done() && len(x.in.bytes()) == 0
+	return x.c.proto == protoTLS && !x.req.KeepAlive && x.upload == nil && x.body.Done() && len(x.in.bytes()) == 0
 }
 
 func (x *exchange) toWorkload(p []byte) *failure {

@@ -178,7 +178,7 @@ func (x *exchange) relayScrubbedBody() *failure {
 	defer bulk.put(buf)
 	for done := false; !done; {
 		x.awaitPiece()
-		got, err := x.up.Read(*buf)
+		got, err := response{x}.Read(*buf)
 		x.out = x.out[:0]
 		if got == 0 && x.rests(err) {
 			if f := x.letGo(); f != nil {

@@ -39,7 +39,7 @@ type turn struct {
 	next    []byte   // what came behind the content, and was read with it
 	owed    int64    // how much of the content has to come before there is more time for it
 
-	uploading bool // body, in and next are the upload's
+	upload *upload // not nil: body, in and next are its
 
 	content  http1.Body // of the response
 	scrub    scrubbing  // and what looks into it
@@ -218,11 +218,9 @@ func (x *exchange) sendAndRelay(sealed inject.Sealed) *failure {
 		x.up.Wire().ExtendRead(x.c.p.o.Timeouts.Response)
 		return x.relay()
 	}
-	up := x.startUpload()
-	x.uploading = true
-	f := x.relay()
-	f = up.finish(f)
-	x.uploading = false
+	x.upload = x.startUpload()
+	f := x.upload.finish(x.relay())
+	x.upload = nil
 	return f
 }
 

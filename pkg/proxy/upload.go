@@ -13,6 +13,11 @@ type upload struct {
 	x    *exchange
 	stop atomic.Bool
 	done chan *failure
+
+	// The workload did not bring the content to its end. It is set before the upstream
+	// can know: a deadline alone is too late for a read that was let through before it.
+	broken atomic.Bool
+
 	n    int64  // bytes that were sent
 	came int64  // and of the workload's content
 	next []byte // what the workload sent behind the content
@@ -38,8 +43,9 @@ func (u *upload) run() {
 		u.done <- f
 		return
 	}
-	u.done <- f                     // first, so that the relay's end is not taken for the cause
-	_ = up.SetReadDeadline(longAgo) // the upstream may answer the end of what it has
+	u.done <- f // first, so that the relay's end is not taken for the cause
+	u.broken.Store(true)
+	_ = up.SetReadDeadline(longAgo)
 	_ = up.Close()
 }
 
