@@ -168,7 +168,7 @@ func TestExpect(t *testing.T) {
 	})
 }
 
-func expectRead(t *testing.T, c io.Reader, want string) {
+func expectRead(t testing.TB, c io.Reader, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {

@@ -34,27 +34,55 @@ func (w *world) leave() <-chan struct{} {
 	return closed
 }
 
+// idle is a connection that has had its request.
+func (w *world) idle(o *origin) net.Conn {
+	w.t.Helper()
+	c := w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(c, strings.Replace(plainGet, "/v1/x", "/idle", 1))
+	expectRead(w.t, c, okResponse)
+	return c
+}
+
+// leaves is leave, and waits for what shows that it has begun: the idle connection
+// has its end.
+func (w *world) leaves(idle net.Conn) {
+	w.t.Helper()
+	w.leave()
+	if got, err := io.ReadAll(idle); err != nil || len(got) > 0 {
+		w.t.Errorf("the idle connection: %q, %v; want its end", got, err)
+	}
+}
+
+// halves answers in two halves: it tells of the first, and waits with the second.
+func (w *world) halves(begun chan<- struct{}, goOn <-chan struct{}) *origin {
+	return w.originFor(func(c net.Conn) {
+		for r := newReader(c); r.request(); {
+			if string(r.req.Path) == "/idle" {
+				_, _ = io.WriteString(c, okResponse)
+				continue
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+			begun <- struct{}{}
+			<-goOn
+			_, _ = io.WriteString(c, "lf")
+		}
+	}, host)
+}
+
 // TestDrainUnderWay: a request under way is answered in full, and so is the first
 // one of a connection that had only shaken hands.
 func TestDrainUnderWay(t *testing.T) {
 	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 5 * time.Second })
-	begun, go1 := make(chan struct{}), make(chan struct{})
-	o := w.originFor(func(c net.Conn) {
-		for r := newReader(c); r.request(); {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
-			begun <- struct{}{}
-			<-go1
-			_, _ = io.WriteString(c, "lf")
-		}
-	}, host)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	o := w.halves(begun, goOn)
 	w.use(policy.Intercept, w.openRoute())
-	slow, fresh := w.tls(as{original: o.addr}, host), w.tls(as{original: o.addr}, host)
+	slow, fresh, idle := w.tls(as{original: o.addr}, host), w.tls(as{original: o.addr}, host), w.idle(o)
 	_, _ = io.WriteString(slow, plainGet)
 	<-begun
-	w.leave()
+	w.leaves(idle)
 	_, _ = io.WriteString(fresh, plainGet)
 	<-begun
-	close(go1)
+	close(goOn)
 	for name, c := range map[string]net.Conn{"under way": slow, "first": fresh} {
 		got, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 OK\r\n") || !strings.HasSuffix(string(got), "\r\n\r\nhalf") {
@@ -70,22 +98,13 @@ func TestDrainUnderWay(t *testing.T) {
 // that had its requests.
 func TestDrainFresh(t *testing.T) {
 	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 20 * time.Second })
-	o := w.originFor(func(c net.Conn) {
-		for r := newReader(c); r.request(); {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf")
-		}
-	}, host)
+	o := w.originFor(nil, host)
 	w.use(policy.Intercept, w.openRoute())
-	used, fresh := w.tls(as{original: o.addr}, host), w.tls(as{original: o.addr}, host)
-	_, _ = io.WriteString(used, plainGet)
-	expectRead(t, used, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf")
-	w.leave()
-	if got, err := io.ReadAll(used); err != nil || len(got) > 0 {
-		t.Errorf("the used one: %q, %v; want its end", got, err)
-	}
+	fresh, idle := w.tls(as{original: o.addr}, host), w.idle(o)
+	w.leaves(idle)
 	_, _ = io.WriteString(fresh, plainGet)
-	if got, err := io.ReadAll(fresh); err != nil || !strings.HasSuffix(string(got), "\r\n\r\nhalf") {
-		t.Errorf("the fresh one: %q, %v; want its answer", got, err)
+	if got, err := io.ReadAll(fresh); err != nil || !strings.HasSuffix(string(got), "\r\n\r\nok") {
+		t.Errorf("%q, %v; want its answer", got, err)
 	}
 }
 
@@ -135,20 +154,14 @@ func TestDrainAccepted(t *testing.T) {
 // answer's head before, gets the next answer too, which says so.
 func TestDrainNext(t *testing.T) {
 	w := newWorld(t, func(o *options) { o.Timeouts.Drain = 5 * time.Second })
-	finish := make(chan struct{})
-	o := w.originFor(func(c net.Conn) {
-		for r := newReader(c); r.request(); {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
-			<-finish
-			_, _ = io.WriteString(c, "lf")
-		}
-	}, host)
+	begun, goOn := make(chan struct{}, 2), make(chan struct{})
+	o := w.halves(begun, goOn)
 	w.use(policy.Intercept, w.openRoute())
-	c := w.tls(as{original: o.addr}, host)
+	c, idle := w.tls(as{original: o.addr}, host), w.idle(o)
 	_, _ = io.WriteString(c, plainGet)
 	expectRead(t, c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
-	w.leave()
-	close(finish)
+	w.leaves(idle)
+	close(goOn)
 	expectRead(t, c, "lf")
 	_, _ = io.WriteString(c, plainGet)
 	got, err := io.ReadAll(c)
