@@ -72,6 +72,7 @@ func (l *line) Read(b []byte) (int, error) {
 	if err == nil && n == 0 {
 		err = io.EOF // which ReadMsgUnix does not know
 	}
+	n = max(n, 0) // it says -1 with an error, at which the decoder panics
 	if oobn > 0 {
 		l.take(oob[:oobn])
 	}

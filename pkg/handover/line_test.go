@@ -3,9 +3,11 @@ package handover
 import (
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // lines are both ends of one.
@@ -56,5 +58,13 @@ func TestExchange(t *testing.T) {
 		if !c.gone && ((err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails)) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// Who says nothing from the start is waited for only so long.
+func TestSilence(t *testing.T) {
+	ours, _ := lines(t)
+	if _, err := ours.receive(time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
 	}
 }
