@@ -42,15 +42,15 @@ in the cgroup of the daemon that runs.`,
 			if err != nil {
 				return err
 			}
+			signal.Ignore(syscall.SIGPIPE) // whoever reads our log may go; we stay
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP) // before the start, which it would end
 			d, err := daemon.Start(cmd.Context(), daemon.Options{
 				Config: e.config, Ephemeral: ephemeral, Takeover: takeover, Successor: successor, Version: version, Log: newLog(e),
 			})
 			if err != nil {
 				return err
 			}
-			signal.Ignore(syscall.SIGPIPE) // whoever reads our log may go; we stay
-			hangup := make(chan os.Signal, 1)
-			signal.Notify(hangup, syscall.SIGHUP)
 			return d.Run(cmd.Context(), hangup)
 		},
 	}
