@@ -4,7 +4,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/h2"
 	"golang.org/x/net/http2"
@@ -119,4 +123,80 @@ func TestClientShutdown(t *testing.T) {
 	}
 	_ = ours.Close()
 	<-p.done
+}
+
+// slow takes nothing, and its time to close, as TLS does whose alert finds no room.
+type slow struct {
+	net.Conn
+	closing, closed chan struct{}
+	once            sync.Once
+}
+
+func (*slow) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func (s *slow) Close() error {
+	s.once.Do(func() { close(s.closing) })
+	<-s.closed
+	return s.Conn.Close()
+}
+
+// TestSlowClose: nobody waits for the end of a connection who only asks it something:
+// that is the reader of another, or holds the lock of all there are.
+func TestSlowClose(t *testing.T) {
+	ours, theirs := net.Pipe()
+	s := &slow{Conn: theirs, closing: make(chan struct{}), closed: make(chan struct{})}
+	conn := h2.NewClient(s, h2.Options{})
+	ended := make(chan error, 1)
+	go func() { ended <- conn.Serve() }()
+	<-s.closing
+	alive := make(chan bool, 1)
+	go func() { alive <- conn.Alive() }()
+	select {
+	case yes := <-alive:
+		if yes {
+			t.Error("a connection that can't be written to is alive")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for the close")
+	}
+	close(s.closed)
+	if err := <-ended; !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("Serve: %v", err)
+	}
+	_ = ours.Close()
+}
+
+// mute is a connection whose peer reads on and says nothing any more.
+type mute struct {
+	net.Conn
+	over atomic.Bool // and we have found out
+}
+
+func (m *mute) Read([]byte) (int, error) {
+	m.over.Store(true)
+	return 0, io.EOF
+}
+
+// TestOpenAtEOF: a stream that is opened as the peer closes is never said to be
+// unprocessed: its head may have left.
+func TestOpenAtEOF(t *testing.T) {
+	fields := []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":path", Value: "/"}}
+	for range 10000 {
+		ours, theirs := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, ours) }()
+		m := &mute{Conn: theirs}
+		conn := h2.NewClient(m, h2.Options{})
+		ended := make(chan error, 1)
+		go func() { ended <- conn.Serve() }()
+		for !m.over.Load() { // nothing else is as quick
+			runtime.Gosched()
+		}
+		closed := make(chan error, 1)
+		if _, err := conn.Open(nil, closing(closed), fields, true); err == nil {
+			if err := <-closed; h2.Unprocessed(err) {
+				t.Fatalf("the stream was opened, and its end is %v", err)
+			}
+		}
+		<-ended
+	}
 }

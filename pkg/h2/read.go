@@ -109,6 +109,7 @@ func (r *reader) ended(err error) error {
 	case c.err != nil:
 		return c.err
 	case errors.Is(err, io.EOF) && len(c.streams) == 0:
+		c.err = errGone // at once: a stream that is opened from here on must not leave
 		return errGone
 	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF

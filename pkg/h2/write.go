@@ -30,6 +30,7 @@ func (c *Conn) write() {
 		err := c.send(buf)
 		notes, failed := c.wrote(buf, err)
 		if failed {
+			c.fail()
 			return
 		}
 		deliver(&b, notes)
@@ -80,12 +81,19 @@ func (c *Conn) wrote(buf []byte, err error) (notes []note, failed bool) {
 			c.err = err
 		}
 		c.dead = true
-		c.stopWriting()
-		_ = c.net.Close()
 		return nil, true
 	}
 	c.pump()
 	return c.takeNotes(), false
+}
+
+// fail closes a connection that can't be written to. TLS may wait five seconds for
+// room for its alert, so mu is not held: the readers of other connections ask for it.
+func (c *Conn) fail() {
+	_ = c.net.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopWriting()
 }
 
 // takeNotes returns the Room events that wait. mu is held.
