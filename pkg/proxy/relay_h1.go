@@ -91,6 +91,7 @@ func (x *exchange) relayInterim(from *window) *failure {
 // already leaves with the head in one write; what comes later is passed on as
 // it comes, so an event never waits for the next one.
 func (x *exchange) relayFinal(from *window) *failure {
+	x.upload.begins()
 	x.status = x.res.Status
 	x.reusable, x.more = x.res.KeepAlive, x.res.Body != http1.BodyUntilClose
 	x.content.Reset(x.res.Body, x.res.Length)

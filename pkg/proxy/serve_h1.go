@@ -218,6 +218,7 @@ func (x *exchange) sendAndRelay(sealed inject.Sealed) *failure {
 		x.up.Wire().ExtendRead(x.c.p.o.Timeouts.Response)
 		return x.relay()
 	}
+	_ = x.up.Wire().SetReadDeadline(time.Time{}) // of the exchange before; the end of the content sets one
 	x.upload = x.startUpload()
 	f := x.upload.finish(x.relay())
 	x.upload = nil

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +19,9 @@ type upload struct {
 	// The workload did not bring the content to its end. It is set before the upstream
 	// can know: a deadline alone is too late for a read that was let through before it.
 	broken atomic.Bool
+
+	mu    sync.Mutex
+	begun bool // the final head of the response is here
 
 	n    int64  // bytes that were sent
 	came int64  // and of the workload's content
@@ -39,7 +44,7 @@ func (u *upload) run() {
 	up := u.x.to
 	f := u.copy()
 	if f == nil || u.notTaken {
-		_ = up.SetReadDeadline(time.Now().Add(u.x.c.p.o.Timeouts.Response))
+		u.awaitResponse(up)
 		u.done <- f
 		return
 	}
@@ -47,6 +52,26 @@ func (u *upload) run() {
 	u.broken.Store(true)
 	_ = up.SetReadDeadline(longAgo)
 	_ = up.Close()
+}
+
+// awaitResponse gives the upstream time for a response. One that has begun gets its
+// time piece by piece, from the relay, and that may be another.
+func (u *upload) awaitResponse(up net.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.begun {
+		_ = up.SetReadDeadline(time.Now().Add(u.x.c.p.o.Timeouts.Response))
+	}
+}
+
+// begins says that there is a response; nil: nothing is sent.
+func (u *upload) begins() {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.begun = true
 }
 
 // slowest is how much of announced content has to come within BodyStall.
