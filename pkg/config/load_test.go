@@ -261,6 +261,19 @@ func TestTooDeep(t *testing.T) {
 	}
 }
 
+// One version of YAML reads 0443 as 291, another as 443.
+func TestNumbers(t *testing.T) {
+	for text, want := range map[string]uint16{"443": 443, "0x1bb": 443, "0443": 0, "0o673": 0, "4_43": 0, "0b11": 0, "'443'": 0, "00": 0} {
+		c, _, err := config.Load(write(t, t.TempDir(), "c.yaml", "capture: {ports: "+text+"}"))
+		switch {
+		case want == 0 && (err == nil || !strings.Contains(err.Error(), ":1:18: must be a whole number")):
+			t.Errorf("%s: %v", text, err)
+		case want != 0 && (err != nil || !slices.Equal(c.Capture.Ports, []uint16{want})):
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestTPM(t *testing.T) {
 	file := write(t, t.TempDir(), "config.yaml", "authority: {tpm: unix:tpm/socket}")
 	c, _, err := config.Load(file)

@@ -59,12 +59,29 @@ type number struct {
 
 func (v *number) decode(d *decoder, n *node) {
 	v.at = n.at
-	parsed, err := strconv.ParseUint(n.value, 0, 64)
+	parsed, err := parseNumber(n.value)
 	if n.kind != nodeScalar || !n.plain || err != nil {
-		d.fail(n.at, "", "must be a whole number")
+		d.fail(n.at, numberHint(n), "must be a whole number")
 		return
 	}
 	v.value, v.sound = parsed, true
+}
+
+func parseNumber(s string) (uint64, error) {
+	if digits, ok := strings.CutPrefix(s, "0x"); ok {
+		return strconv.ParseUint(digits, 16, 64)
+	}
+	if len(s) > 1 && s[0] == '0' { // octal to YAML 1.1, decimal to 1.2
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(s, 10, 64)
+}
+
+func numberHint(n *node) string {
+	if n.plain && len(n.value) > 1 && n.value[0] == '0' {
+		return "in decimal without a leading zero, or 0x and hexadecimal"
+	}
+	return ""
 }
 
 // toggle is true or false.
