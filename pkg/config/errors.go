@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Error is one thing wrong in a file.
@@ -70,7 +71,39 @@ func (r *report) fail(at Position, hint, format string, args ...any) {
 		r.failed = map[Position]bool{}
 	}
 	r.failed[at] = true
-	r.errors = append(r.errors, &Error{at, fmt.Sprintf(format, args...), hint})
+	r.errors = append(r.errors, &Error{at, fmt.Sprintf(format, shortened(args)...), short(hint)})
+}
+
+// mostRepeated is how many bytes of what stands in a file an error repeats.
+const mostRepeated = 256
+
+// shortened cuts the text among the arguments of a message.
+func shortened(args []any) []any {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		switch arg := arg.(type) {
+		case string:
+			out[i] = short(arg)
+		case error:
+			out[i] = short(arg.Error())
+		}
+	}
+	return out
+}
+
+// short keeps the ends of a long text, as an error may end with what is wrong.
+func short(s string) string {
+	if len(s) <= mostRepeated {
+		return s
+	}
+	head, tail := mostRepeated/2, len(s)-mostRepeated/2
+	for head > 0 && !utf8.RuneStart(s[head]) {
+		head--
+	}
+	for tail < len(s) && !utf8.RuneStart(s[tail]) {
+		tail++
+	}
+	return s[:head] + "…" + s[tail:]
 }
 
 func (r *report) warn(at Position, format string, args ...any) {

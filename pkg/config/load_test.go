@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -257,6 +258,36 @@ func TestTooDeep(t *testing.T) {
 	} {
 		if _, _, err := config.Load(write(t, t.TempDir(), "c.yaml", text)); err == nil || !strings.Contains(err.Error(), "nested") {
 			t.Errorf("%s: %.200v", name, err)
+		}
+	}
+}
+
+// An error repeats no more of a long value than tells which it is, and still says
+// what is wrong with it.
+func TestLongValues(t *testing.T) {
+	long := strings.Repeat("ä", 1<<16)
+	for name, c := range map[string]struct{ text, want string }{
+		"action": {"default: " + long, "is none of intercept, passthrough and deny"},
+		"host":   {"routes: [{name: a, to: {host: 'https://" + long + "'}}]", "is neither a name nor a network"},
+		"path":   {"routes: [{name: a, to: {paths: '" + long + "'}}]", "path "},
+		"exe":    {"routes: [{name: a, from: {exe: '" + long + "'}}]", "is not an absolute path"},
+		"key":    {long + ": 1", "unknown key"},
+		"twice":  {long + ": 1\n" + long + ": 1", "first in line 1"},
+		"syntax": {"a: |" + long, "invalid header option"},
+	} {
+		_, _, err := config.Load(write(t, t.TempDir(), "c.yaml", c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 2000 || !utf8.ValidString(err.Error()) {
+			t.Errorf("%s: %.2000v", name, err)
+		}
+	}
+}
+
+// The parser repeats what it cannot read, which may be a secret.
+func TestSyntaxErrorKeepsSecret(t *testing.T) {
+	for _, text := range []string{"a: |CANARY", "a: >CANARY", "a: |CANARY \"b\"", "%YAML CANARY\n---\na: 1"} {
+		_, _, err := config.Load(write(t, t.TempDir(), "c.yaml", text))
+		if err == nil || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

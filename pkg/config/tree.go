@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -90,7 +91,16 @@ func syntaxError(file string, err error) (Position, string) {
 	if !errors.As(err, &positioned) {
 		return Position{File: file}, err.Error()
 	}
-	return position(file, positioned.GetToken()), positioned.GetMessage()
+	return position(file, positioned.GetToken()), withoutQuoted(positioned.GetMessage())
+}
+
+// withoutQuoted takes out what a message repeats of the file.
+func withoutQuoted(message string) string {
+	first, last := strings.IndexByte(message, '"'), strings.LastIndexByte(message, '"')
+	if first == last {
+		return message
+	}
+	return message[:first] + "…" + message[last+1:]
 }
 
 func position(file string, tk *token.Token) Position {
