@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,11 +46,22 @@ func readMain(path string) (source, error) {
 	if path == "" {
 		path = DefaultPath
 	}
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
 		return source{}, fmt.Errorf("%w: %w", ErrRead, err)
 	}
 	return source{path, data}, nil
+}
+
+// readFile reads no more than it takes to see that a file is too large: it may have
+// no end, as /dev/zero.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 func readRoutes(dir string) ([]source, error) {
@@ -69,7 +81,7 @@ func readRoutes(dir string) ([]source, error) {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())
-		data, err := os.ReadFile(path)
+		data, err := readFile(path)
 		if err != nil {
 			return nil, err
 		}

@@ -40,6 +40,7 @@ type entry struct {
 const (
 	maxFile  = 16 << 20 // bytes of one file
 	maxDepth = 64       // of mappings and sequences; the format needs eight
+	maxOpen  = 10_000   // lines of the mappings that are open at a time
 )
 
 // parseTree reads one document. A nil node means that it could not be read, and
@@ -50,8 +51,12 @@ func parseTree(r *report, file string, data []byte) *node {
 		r.fail(at, "", "file is larger than %d bytes", maxFile)
 		return nil
 	}
-	if tooDeep(data) {
-		r.fail(at, "", "mappings or lists are nested more than %d deep", maxDepth)
+	if line, column := notUTF8(data); line > 0 {
+		r.fail(Position{file, line, column}, "save it as UTF-8", "file is not UTF-8")
+		return nil
+	}
+	if line, why := tooMuch(data); line > 0 {
+		r.fail(Position{file, line, 1}, "", "%s", why)
 		return nil
 	}
 	tree, err := parseYAML(data)
@@ -108,43 +113,6 @@ func position(file string, tk *token.Token) Position {
 		return Position{File: file}
 	}
 	return Position{file, tk.Position.Line, tk.Position.Column}
-}
-
-// tooDeep keeps input from exhausting the stack of the parser, which recurses:
-// by flow brackets, and by a line that opens one block after another.
-func tooDeep(data []byte) bool {
-	depth := 0
-	for line := range bytes.Lines(data) {
-		if blocksOpened(line) > maxDepth {
-			return true
-		}
-		for _, c := range line {
-			switch c {
-			case '[', '{':
-				depth++
-			case ']', '}':
-				depth = max(depth-1, 0)
-			}
-			if depth > maxDepth {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// blocksOpened counts the indicators that a line begins with.
-func blocksOpened(line []byte) (n int) {
-	for _, c := range line {
-		switch c {
-		case '-', '?', ':', '!', '&', '*', '|', '>':
-			n++
-		case ' ', '\t':
-		default:
-			return n
-		}
-	}
-	return 0 // a ruler or a document's end, nothing is opened
 }
 
 type treeBuilder struct {
