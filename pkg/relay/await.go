@@ -69,6 +69,7 @@ func (c *conn) hear() {
 		return
 	}
 	c.judge, c.sides[far].socket = nil, to
+	c.due = time.Now().Add(c.connect)
 	c.ripe.Reset(c.connect)
 	if err = c.greet(); err == nil {
 		err = c.watch(unix.EPOLL_CTL_ADD, far)

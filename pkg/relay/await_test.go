@@ -174,3 +174,53 @@ func TestAwaitAtClose(t *testing.T) {
 		t.Errorf("%v, want closed", err)
 	}
 }
+
+// ear is a judge that tells when it was asked.
+type ear struct {
+	*judge
+	asked chan struct{}
+}
+
+func (e ear) Heard(said []byte) (far int, ok bool) {
+	defer close(e.asked)
+	return e.judge.Heard(said)
+}
+
+// TestAwaitInTheLastMoment: who speaks just as the time to speak is over is carried, or
+// given back; where it is carried, the far end has its own time to connect.
+func TestAwaitInTheLastMoment(t *testing.T) {
+	const silence = 3 * time.Millisecond
+	w := newWorld(t)
+	to, full := silentServer(t)
+	defer full()
+	door, err := w.relay.Open(w.front)
+	must(t, err)
+	defer door.Close()
+	carried := 0
+	for i := range 200 {
+		e := ear{newJudge(w), make(chan struct{})}
+		e.to = to
+		c, err := net.Dial("tcp", w.front.Addr().String())
+		must(t, err)
+		must(t, w.relay.Await(accept(t, door).Socket, silence, patience, e))
+		until := time.Now().Add(silence - 150*time.Microsecond + time.Duration(i%40)*5*time.Microsecond)
+		for time.Now().Before(until) { // a sleep is not as exact
+		}
+		_, _ = io.WriteString(c, "go")
+		select {
+		case l := <-e.left:
+			relay.End{Socket: l.socket}.Reset()
+		case <-e.asked:
+			carried++
+		}
+		select {
+		case r := <-e.over:
+			t.Fatalf("in the %dth: %+v", i, r)
+		case <-time.After(2 * time.Millisecond):
+		}
+		_ = c.Close()
+	}
+	if carried == 0 {
+		t.Error("none was in time")
+	}
+}

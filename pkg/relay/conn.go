@@ -57,6 +57,7 @@ type conn struct {
 	loop *loop // nil: not watched
 	id   uint32
 	ripe *time.Timer
+	due  time.Time // when the time that it measures is over
 }
 
 func newConn(a, b End, connect time.Duration, over func(Result)) *conn {
@@ -72,7 +73,8 @@ func newConn(a, b End, connect time.Duration, over func(Result)) *conn {
 func (c *conn) begin(l *loop, id uint32, ripe time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loop, c.id, c.ripe = l, id, time.AfterFunc(ripe, c.ripen)
+	c.loop, c.id, c.due = l, id, time.Now().Add(ripe)
+	c.ripe = time.AfterFunc(ripe, c.ripen)
 }
 
 // watch adds sides to the epoll set, or asks anew for events of such that are
@@ -180,7 +182,7 @@ func (c *conn) ripen() {
 	c.mu.Lock()
 	defer c.unlock()
 	switch {
-	case c.ended:
+	case c.ended, time.Now().Before(c.due): // it went off, and then the near end spoke
 	case c.judge != nil:
 		c.leave(nil)
 	case c.connected:
