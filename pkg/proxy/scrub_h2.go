@@ -20,6 +20,7 @@ type flowing struct {
 	encoding string              // of that
 	debt     int                 // bytes that came, and for which the upstream was not given window yet
 	pause    *time.Timer         // lets go of what is held; nil until something was
+	due      time.Time           // when it may
 }
 
 func (s *flowing) stop() {
@@ -143,7 +144,7 @@ func (s *stream) relayScrubbed(e *h2.Event) {
 	}
 	out, err := next(e.Data)
 	s.push(e.Batch, out, e.End, err)
-	if !e.End && s.scrub.Held() {
+	if !e.End && !s.over && s.scrub.Held() {
 		s.awaitPiece()
 	}
 }
@@ -183,11 +184,15 @@ func (s *stream) scrubTrailers(e *h2.Event) []hpack.HeaderField {
 		rest, err := s.scrub.Close(nil)
 		s.push(e.Batch, rest, false, err)
 	}
+	if s.over { // the record is being written, with what was found by then
+		return nil
+	}
 	return s.cleanFields(e.Fields)
 }
 
 // awaitPiece lets go of what is held, if the content does not go on.
 func (s *stream) awaitPiece() {
+	s.scrub.due = time.Now().Add(scrubPatience)
 	if s.scrub.pause == nil {
 		s.scrub.pause = time.AfterFunc(scrubPatience, s.rested)
 		return
@@ -200,7 +205,7 @@ func (s *stream) rested() {
 	defer b.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.answered {
+	if s.over || s.answered || time.Now().Before(s.scrub.due) { // it went off for what was held before
 		return
 	}
 	out, err := s.scrub.Pause()

@@ -8,8 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/policy"
 )
@@ -106,5 +109,46 @@ func TestScrubbedForHTTP10(t *testing.T) {
 	head, body, _ := strings.Cut(got, "\r\n\r\n")
 	if strings.Contains(head, "Content-Length") || strings.Contains(head, "chunked") || decoded(t, "gzip", []byte(body)) != "it is [redacted:token]!" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestScrubbedAtThePause: a credential in two parts is found, also where the time for
+// what was held before is over as the first of them comes.
+func TestScrubbedAtThePause(t *testing.T) {
+	const patience, streams = 50 * time.Millisecond, 64
+	w, o := overHTTP2(t, func(rw http.ResponseWriter, r *http.Request) {
+		say := func(what string) {
+			_, _ = io.WriteString(rw, what)
+			rw.(http.Flusher).Flush()
+		}
+		number, _ := strconv.Atoi(r.URL.Path[1:])
+		say("c")
+		time.Sleep(patience - 400*time.Microsecond + time.Duration(number)*10*time.Microsecond)
+		began := time.Now()
+		say("x" + canary[:8])
+		time.Sleep(time.Millisecond)
+		say(canary[8:])
+		if time.Since(began) > patience/2 {
+			say("late")
+		}
+	})
+	w.use(policy.Intercept, w.scrubbedRoute())
+	rt := w.roundTripper(w.tls(as{original: o.addr}, host, "h2"))
+	var wg sync.WaitGroup
+	for range 8 {
+		for i := range streams {
+			wg.Go(func() {
+				res, err := rt.RoundTrip(mustRequest(t, "GET", "https://"+host+"/"+strconv.Itoa(i), nil))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(res.Body)
+				if err != nil || string(got) != "cx[redacted:token]" && !strings.HasSuffix(string(got), "late") {
+					t.Errorf("%q, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
