@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -117,6 +119,9 @@ func writeBytes(path string, data []byte) error {
 		return err
 	})
 }
+
+// noRoom reports whether the disk is full, or what we may have of it.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

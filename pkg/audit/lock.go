@@ -29,15 +29,20 @@ func takeLock(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("lock audit trail %s: %w", dir, err)
 	}
-	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	if _, err := f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0); err != nil {
+	if err := sign(f); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// sign leaves our pid in the lock, in the block that the file has.
+func sign(lock *os.File) error {
+	pid := strconv.AppendInt(nil, int64(os.Getpid()), 10)
+	if _, err := lock.WriteAt(pid, 0); err != nil {
+		return err
+	}
+	return lock.Truncate(int64(len(pid)))
 }
 
 func lockHolder(f *os.File) string {

@@ -97,12 +97,16 @@ func (l *Log) takeOver(fd *found) error {
 	l.tip, l.tipHex = fd.tip, fd.tip.hash.hex()
 	l.tip.boot, l.tip.clean = bootID(), false
 	l.checked = l.tip.seq
-	if err := createHead(l.dir, l.tip, l.key); err != nil {
-		return err
+	full := createHead(l.dir, l.tip, l.key)
+	if full != nil && !(noRoom(full) && l.headFits()) {
+		return full
 	}
 	var err error
 	if l.head, err = openHead(l.dir, l.key); err != nil {
 		return err
+	}
+	if full != nil {
+		l.rest() // the one slot that may be written without a record
 	}
 	for i := range fd.loss {
 		if err := l.appendOwn(&fd.loss[i]); err != nil {
@@ -110,6 +114,12 @@ func (l *Log) takeOver(fd *found) error {
 		}
 	}
 	return l.Sync()
+}
+
+// headFits reports whether the head that is there can be gone on with.
+func (l *Log) headFits() bool {
+	h, ok, err := readHead(l.dir, l.key)
+	return err == nil && ok && h.torn == [slots]bool{} && !h.other && h.seq == l.tip.seq && h.hash == l.tip.hash
 }
 
 // release lets go of everything without another word to the trail.
@@ -256,7 +266,13 @@ func checkpointMAC(k keyed, seq uint64, prev Digest) (mac Digest) {
 }
 
 // Close ends the trail so that the next Open finds nothing to mend.
-func (l *Log) Close() error {
+func (l *Log) Close() error { return l.end((*segment).finish) }
+
+// Leave is Close for a writer that comes at once: the segment keeps its room on the
+// disk, which somebody else could take in between.
+func (l *Log) Leave() error { return l.end((*segment).leave) }
+
+func (l *Log) end(finish func(*segment) error) error {
 	l.mu.Lock()
 	closed := l.closed
 	l.closed = true
@@ -269,7 +285,7 @@ func (l *Log) Close() error {
 	err := l.sealAll()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	err = errors.Join(err, l.active.finish())
+	err = errors.Join(err, finish(l.active))
 	if err == nil && l.broken == nil {
 		l.tip.synced, l.tip.clean = l.tip.seq, true
 		l.rest()

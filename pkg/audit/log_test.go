@@ -318,3 +318,36 @@ func waitFor(t testing.TB, done func() bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// A trail that is left keeps its room on the disk for the next writer, who need not
+// find any, and is whole.
+func TestLeave(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{})
+	appendN(t, l, 3)
+	if err := l.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	room := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Stat(activePath(t, dir), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	if room() < DefaultSegmentSize {
+		t.Errorf("%d bytes are kept", room())
+	}
+	if r := verified(t, dir); r.Last != 3 || len(r.Notes) > 0 {
+		t.Errorf("%+v", r)
+	}
+	l = open(t, dir, Options{})
+	appendN(t, l, 1)
+	closeLog(t, l)
+	if r := verified(t, dir); r.Last != 4 || len(r.Losses) > 0 {
+		t.Errorf("%+v", r)
+	}
+	if room() >= DefaultSegmentSize {
+		t.Errorf("%d bytes are kept for nobody", room())
+	}
+}

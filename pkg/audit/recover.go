@@ -214,7 +214,7 @@ func (fd *found) lost(reason string, n uint64) {
 // open puts aside what does not belong and gives the segment to write to.
 func (fd *found) open(dir string, size int) (*segment, error) {
 	if !fd.fresh {
-		return openSegment(fd.file, fd.end, size)
+		return openSegment(fd.file, fd.end, size, fd.cut)
 	}
 	for _, f := range append(fd.aside, fd.inTheWay(dir)...) {
 		if err := os.Rename(f.path(), f.path()+damagedExt); err != nil {
@@ -293,5 +293,8 @@ func sealLeft(f segmentFile) error {
 	if err := seal(f, newest); err != nil || len(s.residue) > 0 || !s.records() {
 		return err
 	}
-	return packSegment(f)
+	if err := packSegment(f); !noRoom(err) {
+		return err
+	}
+	return nil // the next Open may have some
 }

@@ -41,14 +41,18 @@ func createSegment(dir string, first uint64, size int) (*segment, error) {
 	return s, nil
 }
 
-// openSegment maps a segment that has room left, from end on.
-func openSegment(f segmentFile, end, size int) (*segment, error) {
+// openSegment maps a segment that has room left, from end on. The room that it has
+// already is not given up, as the disk may be full by now; what a crash left there is
+// to be cut first.
+func openSegment(f segmentFile, end, size int, cut bool) (*segment, error) {
 	file, err := os.OpenFile(f.path(), os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open audit segment: %w", err)
 	}
 	s := &segment{segmentFile: f, file: file, end: end, held: map[Digest]struct{}{}}
-	err = file.Truncate(int64(end)) // what a crash left behind becomes zeros again
+	if cut {
+		err = file.Truncate(int64(end)) // it becomes zeros again
+	}
 	if err == nil {
 		err = s.reserve(max(size, end))
 	}
@@ -190,6 +194,11 @@ func (s *segment) finish() error {
 	err := s.unmap()
 	err = errors.Join(err, s.file.Truncate(int64(s.end)), s.file.Sync())
 	return errors.Join(err, s.file.Close())
+}
+
+// leave puts the segment on disk and closes it as long as it is.
+func (s *segment) leave() error {
+	return errors.Join(s.unmap(), s.file.Sync(), s.file.Close())
 }
 
 // readPlain reads the written part of an uncompressed segment: records hold no

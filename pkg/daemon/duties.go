@@ -56,7 +56,11 @@ func (d *Daemon) takeTrail(dir string, o audit.Options) (*audit.Log, error) {
 }
 
 func (d *Daemon) closeTrail() {
-	if d.trail != nil && !d.relieved {
+	switch {
+	case d.trail == nil, d.relieved:
+	case !d.started && d.predecessor != nil: // it takes the trail up again
+		d.report("audit trail", d.trail.Leave())
+	default:
 		d.report("audit trail", d.trail.Close())
 	}
 }
@@ -158,7 +162,7 @@ func (d *Daemon) leaveDuties() {
 		d.report("replay cache", seen.Suspend())
 	}
 	d.records.Hold()
-	d.report("audit trail", d.trail.Close())
+	d.report("audit trail", d.trail.Leave())
 }
 
 // resumeDuties takes them up again where the successor failed.
