@@ -1,17 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/outwarden/outwarden/pkg/config"
+	"github.com/outwarden/outwarden/pkg/flow"
+	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/match"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
@@ -59,12 +64,30 @@ func callerOf(pid uint32, said *process.Identity) (*process.Identity, error) {
 	if pid != 0 {
 		return identify(pid)
 	}
+	nameUser(said)
 	if said.Exe == "" {
 		return said, nil
 	}
 	exe, err := filepath.Abs(said.Exe) // as the kernel names it
 	said.Exe = exe
 	return said, err
+}
+
+// nameUser finds the name of a number and the number of a name, as routes have either.
+// A user that is not told, or that another host has, is no number, least of all root's.
+func nameUser(said *process.Identity) {
+	said.UID = process.NoUID
+	u, err := user.Lookup(said.User)
+	if err != nil {
+		u, err = user.LookupId(said.User)
+	}
+	number := said.User
+	if err == nil {
+		said.User, number = u.Username, u.Uid
+	}
+	if uid, err := strconv.ParseUint(number, 10, 32); err == nil {
+		said.UID = uint32(uid)
+	}
 }
 
 // identify tells who a running process is.
@@ -101,7 +124,8 @@ func question(caller *process.Identity, args []string) (req *policy.Request, cle
 	if port == 0 {
 		return nil, false, usageError{errors.New("neither http nor https, and no port"), "write the port into the URL"}
 	}
-	return &policy.Request{Process: caller, Host: host, Port: port, Method: method, Path: u.EscapedPath()}, u.Scheme == "http", nil
+	path := cmp.Or(u.EscapedPath(), "/") // as every client sends it
+	return &policy.Request{Process: caller, Host: host, Port: port, Method: method, Path: path}, u.Scheme == "http", nil
 }
 
 type explanation struct {
@@ -118,10 +142,15 @@ func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error 
 	p := cfg.Policy()
 	d := p.Decide(req)
 	out := explanation{Decision: d.Action.String(), Route: d.Name, Mode: d.Mode.String(), Reason: d.Reason.String()}
-	if d.Route >= 0 {
-		out.Credentials = credentialNames(&cfg.Routes[d.Route])
+	refused := withheld(cfg, d, req.Method, clear)
+	if refused != flow.ReasonNone {
+		out.Decision, out.Reason = policy.Deny.String(), refused.String()
+	} else {
+		if d.Route >= 0 && d.Effective() == policy.Intercept {
+			out.Credentials = credentialNames(&cfg.Routes[d.Route])
+		}
+		out.GoesTo = goesTo(p, d, req.Host, req.Addr, len(out.Credentials) > 0, clear)
 	}
-	out.GoesTo = goesTo(p, d, req.Host, req.Addr, len(out.Credentials) > 0, clear)
 	for _, s := range p.Explain(req) {
 		mark := "no "
 		if s.Matched {
@@ -134,6 +163,22 @@ func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error 
 	}
 	printExplanation(e, &out, req)
 	return nil
+}
+
+// withheld is why a request is refused whatever its route decides: its credential
+// would not be safe on it.
+func withheld(cfg *config.Config, d policy.Decision, method string, clear bool) flow.Reason {
+	if d.Effective() != policy.Intercept || d.Route < 0 {
+		return flow.ReasonNone
+	}
+	r := &cfg.Routes[d.Route]
+	switch {
+	case inject.Forbidden(method, len(r.Inject) == 0 && r.Sign == nil):
+		return flow.ReasonMethodForbids
+	case clear && !r.Cleartext && (r.Credentialed() || r.Upstream.EgressIP.IsValid()):
+		return flow.ReasonCleartext
+	}
+	return flow.ReasonNone
 }
 
 func printExplanation(e *env, x *explanation, req *policy.Request) {

@@ -15,7 +15,7 @@ import (
 const (
 	defaultSignedBody = 16 << 20
 	defaultEditedBody = 1 << 20
-	maxUID            = 1<<32 - 1
+	maxUID            = 1<<32 - 2 // the next is (uid_t)-1, nobody
 	sha256Size        = 32
 )
 

@@ -76,7 +76,7 @@ func bindCaller(e *Evidence) flow.Reason {
 		return flow.ReasonGuest
 	case f == nil, f.Cookie == 0, f.Caller.PID == 0, !f.Original.IsValid():
 		return flow.ReasonNoRecord
-	case forbidden(e.Method, e.Plan.Empty()):
+	case Forbidden(e.Method, e.Plan.Empty()):
 		return flow.ReasonMethodForbids
 	case !e.Terminated && !e.Cleartext:
 		return flow.ReasonCleartext
@@ -84,11 +84,11 @@ func bindCaller(e *Evidence) flow.Reason {
 	return flow.ReasonNone
 }
 
-// forbidden reports whether requests of this method never leave as ours. CONNECT
+// Forbidden reports whether requests of this method never leave as ours. CONNECT
 // would lend our connection to whatever flows through the tunnel. TRACE and
 // OPTIONS are answered with what was sent, so they matter where a credential is
 // on the message. The comparison ignores case, for servers that do.
-func forbidden(method string, bare bool) bool {
+func Forbidden(method string, bare bool) bool {
 	if method == "" || equalFold(method, "connect") {
 		return true
 	}

@@ -121,6 +121,9 @@ func notAmong(what, have, want string) string {
 }
 
 func userName(id *process.Identity) string {
+	if id.UID == process.NoUID {
+		return id.User
+	}
 	uid := strconv.FormatUint(uint64(id.UID), 10)
 	if id.User == "" {
 		return uid

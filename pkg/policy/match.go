@@ -66,6 +66,9 @@ func matchesUser(users []string, id *process.Identity) bool {
 	if id.User != "" && slices.Contains(users, id.User) {
 		return true
 	}
+	if id.UID == process.NoUID {
+		return false
+	}
 	const digits = 10 // of the largest uid
 	var uid [digits]byte
 	return slices.Contains(users, string(strconv.AppendUint(uid[:0], uint64(id.UID), 10)))

@@ -38,6 +38,9 @@ type Parent struct {
 	Exe string `json:"exe,omitempty"`
 }
 
+// NoUID is (uid_t)-1, which no process has: it stands for a user that is not known.
+const NoUID = 1<<32 - 1
+
 // plain is Identity without methods, so that encoding does not recurse.
 type plain Identity
 
