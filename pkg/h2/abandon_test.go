@@ -1,6 +1,7 @@
 package h2_test
 
 import (
+	"io"
 	"net"
 	"testing"
 
@@ -56,4 +57,24 @@ func TestBeyondWindow(t *testing.T) {
 	}
 	p.sees("RST 19 FLOW_CONTROL_ERROR")
 	p.sawNot("GOAWAY")
+}
+
+// TestResetOpens: what a peer takes back of its streams opens the connection's window
+// for it at once: it may have nothing else to say until then.
+func TestResetOpens(t *testing.T) {
+	const size, streams = 16 << 10, 4
+	p, _ := startRaw(t, false, func(c net.Conn) *h2.Conn {
+		return h2.NewServer(c, h2.Options{ConnWindow: 65535}, func() h2.Handler { return &hoarder{} })
+	})
+	_, _ = io.WriteString(p.c, http2.ClientPreface)
+	_ = p.f.WriteSettings()
+	for i := range uint32(streams) {
+		p.head(2*i+1, false, get()...)
+		_ = p.f.WriteData(2*i+1, false, make([]byte, size-1))
+	}
+	p.round()
+	for i := range uint32(streams) {
+		_ = p.f.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+	}
+	p.sees("WINDOW 0")
 }

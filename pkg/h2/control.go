@@ -168,6 +168,7 @@ func (r *reader) goAway(p []byte) error {
 	lost := c.lose(last)
 	c.count()
 	c.mu.Unlock()
+	r.batch.note(c) // as for resetStream
 	for _, s := range lost {
 		r.tell(s, Event{Kind: Closed, Err: ErrLeaving})
 	}
@@ -218,6 +219,7 @@ func (r *reader) resetStream(h *frameHeader, p []byte) error {
 	s.remove()
 	err := c.aborted()
 	c.mu.Unlock()
+	r.batch.note(c) // it may have opened the connection's window
 	code := http2.ErrCode(binary.BigEndian.Uint32(p))
 	r.tell(s, Event{Kind: Closed, Err: &StreamError{Code: code, Remote: true}})
 	return err

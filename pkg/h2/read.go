@@ -11,6 +11,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
+// began is what is counted from where no wall clock may be: that may be set.
+var began = time.Now()
+
 // reader is the side of a Conn that its Serve goroutine alone touches.
 type reader struct {
 	c       *Conn
@@ -31,7 +34,7 @@ type reader struct {
 	selfish   bool // it depends on itself
 	fragments int
 
-	partialSince atomic.Int64 // since when something is half read, Unix nanoseconds; 0: nothing is
+	partialSince atomic.Int64 // since when something is half read, nanoseconds since began; 0: nothing is
 }
 
 func (r *reader) init(c *Conn) {
@@ -43,7 +46,7 @@ func (r *reader) init(c *Conn) {
 // run reads until the connection ends. It waits with a few bytes of its own, which
 // most of what comes fits into; a buffer is held only while something is half read.
 func (r *reader) run() error {
-	r.partialSince.Store(time.Now().UnixNano()) // the peer owes us its SETTINGS
+	r.partialSince.Store(int64(time.Since(began))) // the peer owes us its SETTINGS
 	var buf *[readSize]byte
 	n := 0
 	for {
@@ -126,7 +129,7 @@ func (r *reader) watch(n, used int) {
 			r.partialSince.Store(0)
 		}
 	case since == 0 || used > 0 && !r.open:
-		r.partialSince.Store(time.Now().UnixNano())
+		r.partialSince.Store(int64(time.Since(began)))
 	}
 }
 

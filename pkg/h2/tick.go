@@ -70,7 +70,7 @@ func (c *Conn) stuck(now time.Time) bool {
 		return true
 	}
 	since := c.reader.partialSince.Load()
-	return since != 0 && now.Sub(time.Unix(0, since)) > c.o.Stall
+	return since != 0 && now.Sub(began)-time.Duration(since) > c.o.Stall
 }
 
 // stalled resets the streams whose peer has left its window shut for so many
