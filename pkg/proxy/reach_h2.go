@@ -57,8 +57,9 @@ func (s *stream) reach(b *h2.Batch) *failure {
 	return s.launch(b, sealed)
 }
 
-// await gets an upstream in a goroutine, which works on a request of its own:
-// the workload may leave meanwhile, and then the record is written without it.
+// await gets an upstream in a goroutine, which works on a request of its own: the
+// workload may leave meanwhile. The goroutine writes the record then, as it may be at
+// the intent, and the trail has that before what became of it.
 func (s *stream) await(connect func(*request, context.Context) *failure) {
 	ctx, cancel := context.WithCancel(s.c.p.ctx)
 	s.waiting = cancel
@@ -67,6 +68,9 @@ func (s *stream) await(connect func(*request, context.Context) *failure) {
 		defer cancel()
 		var sealed inject.Sealed
 		f := connect(&q, ctx)
+		if f == nil && ctx.Err() != nil { // for whom would the intent be?
+			f = refusal(flow.ReasonWorkloadClosed, "")
+		}
 		if f == nil {
 			sealed, f = s.prepare(&q)
 		}
@@ -79,13 +83,15 @@ func (s *stream) await(connect func(*request, context.Context) *failure) {
 // arrive goes on where await began.
 func (s *stream) arrive(b *h2.Batch, q *request, sealed inject.Sealed, f *failure) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.over {
+		s.mu.Unlock() // the record may have to wait
 		if !q.up.IsZero() {
 			s.c.snap.Upstream.Put(q.up)
 		}
+		s.leave(s.why)
 		return
 	}
+	defer s.mu.Unlock()
 	s.waiting, s.quiet = nil, 0
 	s.up, s.applied = q.up, q.applied
 	s.addr, s.decision = q.addr, q.decision

@@ -43,6 +43,7 @@ type stream struct {
 	tries   int
 	quiet   time.Duration // nothing has happened for so long
 	over    bool          // the record is written: nothing of request changes any more
+	why     *failure      // of one that was over while it waited
 }
 
 type (
@@ -80,12 +81,14 @@ func (s *stream) finish(f *failure) {
 		return
 	}
 	s.over = true
-	if s.waiting != nil {
-		s.waiting()
-	}
 	s.scrub.stop()
 	if !s.up.IsZero() {
 		s.c.snap.Upstream.Put(s.up)
+	}
+	if s.waiting != nil { // arrive goes on
+		s.why = f
+		s.waiting()
+		return
 	}
 	if s.c.p.o.Records.Waits() {
 		go s.leave(f)

@@ -3,8 +3,11 @@ package proxy_test
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/policy"
@@ -34,16 +37,46 @@ func TestSyncedIntents(t *testing.T) {
 	}
 }
 
+// TestIntentFirst: a workload that leaves while the intent waits for the disk has its
+// result in the trail behind that.
+func TestIntentFirst(t *testing.T) {
+	slow := &slowRecords{records: &records{}, begun: make(chan struct{}, 1), slow: make(chan struct{})}
+	w, o := overHTTP2(t, func(http.ResponseWriter, *http.Request) {}, func(o *options) { o.Records = slow })
+	p := w.peer(o)
+	waits := post()
+	waits[7] = "/slow"
+	_ = p.head(1, true, waits...)
+	<-slow.begun
+	_ = p.f.WriteRSTStream(1, http2.ErrCodeCancel)
+	_ = p.f.WritePing(false, [8]byte{})
+	p.sees("PING true")
+	time.Sleep(50 * time.Millisecond) // a result that does not wait is there by then
+	close(slow.slow)
+	_ = p.c.Close()
+	w.quiet()
+	var kinds []string
+	for _, r := range slow.all {
+		kinds = append(kinds, r.Kind)
+	}
+	if want := []string{audit.KindCredential, audit.KindRequest}; !slices.Equal(kinds, want) {
+		t.Errorf("the trail has %q, want %q", kinds, want)
+	}
+}
+
 // slowRecords keeps what is written of /slow waiting.
 type slowRecords struct {
 	*records
-	slow chan struct{}
+	begun chan struct{} // may be nil
+	slow  chan struct{}
 }
 
 func (*slowRecords) Waits() bool { return true }
 
 func (r *slowRecords) Append(rec *audit.Record) error {
 	if rec.Path == "/slow" && rec.Kind == audit.KindCredential {
+		if r.begun != nil {
+			r.begun <- struct{}{}
+		}
 		<-r.slow
 	}
 	return r.records.Append(rec)
