@@ -70,7 +70,7 @@ type conn struct {
 
 	// for Proxy.Close and Settle, from another goroutine
 	final   atomic.Bool  // no request follows the one under way
-	idle    atomic.Bool  // waiting for the next request
+	idle    idling       // waiting for the next request
 	tunnels atomic.Bool  // in a tunnel, which has no end of its own
 	up      atomic.Value // inject.Conn: the upstream of the HTTP/1 exchange under way
 

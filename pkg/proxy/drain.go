@@ -107,8 +107,28 @@ func (c *conn) drain() {
 		h.Shutdown()
 		return
 	}
-	if c.idle.Load() {
-		c.hurry()
+	c.idle.during(c.hurry)
+}
+
+// idling is whether a connection waits for its next request.
+type idling struct {
+	mu  sync.Mutex
+	yes bool
+}
+
+func (i *idling) set(yes bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.yes = yes
+}
+
+// during calls f if the connection waits, and before it knows of a request: what is for
+// one that waits must not meet that.
+func (i *idling) during(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.yes {
+		f()
 	}
 }
 

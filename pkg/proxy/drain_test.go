@@ -275,3 +275,29 @@ func TestSettle(t *testing.T) {
 	cancel()
 	w.proxy.Settle(over) // whoever is still there is not waited for
 }
+
+// TestDrainAsItComes: a request whose beginning comes just as its connection is told to
+// end has the time that any has.
+func TestDrainAsItComes(t *testing.T) {
+	w := newWorld(t)
+	o := w.originFor(nil, host)
+	w.use(policy.Intercept, w.openRoute())
+	var all []net.Conn
+	for range 100 {
+		c := w.tls(as{original: o.addr}, host)
+		_, _ = io.WriteString(c, plainGet)
+		expectRead(t, c, okResponse)
+		all = append(all, c)
+	}
+	for _, c := range all {
+		go func() { _, _ = io.WriteString(c, beginChunks) }()
+	}
+	go w.proxy.Settle(t.Context())
+	time.Sleep(time.Second) // longer than one that waits may go on to
+	for _, c := range all {
+		_, _ = io.WriteString(c, endChunks)
+		if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 OK\r\n") {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}

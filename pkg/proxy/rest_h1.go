@@ -26,13 +26,13 @@ func (c *conn) awaitRequest(in *window) awaited {
 	if len(in.bytes()) > 0 {
 		return arrived
 	}
-	c.idle.Store(true)
+	c.idle.set(true)
 	c.wire.ExtendRead(min(nap, c.p.o.Timeouts.Idle))
 	if c.draining() { // after the deadline, which drain may set too
 		c.hurry()
 	}
 	err := in.await(c.client)
-	c.idle.Store(false)
+	c.idle.set(false)
 	closing := c.draining() // after that: what drain has done shows
 	switch {
 	case err == nil && closing: // drain may have set a deadline that is over
@@ -51,13 +51,13 @@ func (c *conn) awaitRequest(in *window) awaited {
 // sleep waits for a workload that rests. It is the bottom of a new goroutine.
 // Nothing of the workload's is held by TLS: a Read just found nothing.
 func (c *conn) sleep() stage {
-	c.idle.Store(true)
+	c.idle.set(true)
 	_ = c.wire.SetReadDeadline(time.Now().Add(max(c.p.o.Timeouts.Idle-nap, 0)))
 	if c.draining() {
 		c.hurry()
 	}
 	err := c.wire.Await()
-	c.idle.Store(false)
+	c.idle.set(false)
 	if err != nil {
 		return c.endHTTP1()
 	}
