@@ -175,7 +175,7 @@ func (w *world) connect(who as) (*net.TCPConn, error) {
 	if who.pid == 0 {
 		who.pid = appPID
 	}
-	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, rc syscall.RawConn) error {
+	d := net.Dialer{Timeout: 30 * time.Second, Control: func(_, _ string, rc syscall.RawConn) error {
 		var published error
 		err := rc.Control(func(fd uintptr) { published = w.publish(int(fd), who) })
 		return errors.Join(err, published)

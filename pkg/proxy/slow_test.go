@@ -44,14 +44,18 @@ func TestSlowWorkloads(t *testing.T) {
 	w.use(policy.Intercept, w.openRoute())
 	hello := clientHello(t, host)
 	each := times(1000, 5000) / len(slowKinds)
+	pause := time.Duration(each) * time.Millisecond // as many drips in all, however many there are
+	begun := 0
 	var attack sync.WaitGroup
 	for name, kind := range slowKinds {
 		if name == "handshake" {
 			kind.first = string(hello)
 		}
 		for range each {
-			attack.Go(func() { w.beSlow(t, as{cgroup: noisy, original: clear.addr}, name, kind.first, kind.drip) })
+			attack.Go(func() { w.beSlow(t, as{cgroup: noisy, original: clear.addr}, name, kind.first, kind.drip, pause) })
 		}
+		begun += each
+		w.until("all of them accepted", func() bool { return w.proxy.Stats().Accepted.Load() >= uint64(begun) }) // the kernel drops what its backlog has no room for
 	}
 	for range 20 {
 		w.served(t, as{cgroup: calm, original: secure.addr})
@@ -62,7 +66,7 @@ func TestSlowWorkloads(t *testing.T) {
 }
 
 // beSlow returns when the connection has ended, and fails if that never happens.
-func (w *world) beSlow(t *testing.T, who as, name, first, drip string) {
+func (w *world) beSlow(t *testing.T, who as, name, first, drip string, pause time.Duration) {
 	c, err := w.connect(who)
 	if err != nil {
 		t.Error(err)
@@ -72,7 +76,7 @@ func (w *world) beSlow(t *testing.T, who as, name, first, drip string) {
 	_ = c.SetReadBuffer(4 << 10)
 	_, _ = io.WriteString(c, first)
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_ = c.SetReadDeadline(time.Now().Add(pause))
 		if _, err := c.Read(make([]byte, 16)); err != nil && !timedOut(err) {
 			return
 		}
