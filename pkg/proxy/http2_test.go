@@ -131,9 +131,11 @@ func TestAbandonedStreams(t *testing.T) {
 	w := newWorld(t)
 	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	var live atomic.Int32
+	begun := make(chan struct{})
 	o := newHTTPOrigin(t, w.partner.leaf(t, []string{host}), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		live.Add(1)
 		defer live.Add(-1)
+		begun <- struct{}{}
 		for r.Context().Err() == nil {
 			rw.Header().Set("Link", "<x>")
 			rw.WriteHeader(http.StatusEarlyHints)
@@ -143,11 +145,11 @@ func TestAbandonedStreams(t *testing.T) {
 	rt := w.roundTripper(w.tls(as{original: o.addr}, host, "h2"))
 	const streams = 20
 	for range streams {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-begun; time.Sleep(10 * time.Millisecond); cancel() }() // and some interim responses
 		if _, err := rt.RoundTrip(mustRequest(t, "GET", "https://"+host+"/", nil).WithContext(ctx)); err == nil {
 			t.Error("an answer")
 		}
-		cancel()
 	}
 	records := w.awaitKind("request", streams)
 	for end := time.Now().Add(10 * time.Second); live.Load() > 0; time.Sleep(time.Millisecond) {
