@@ -54,7 +54,9 @@
 // Verify reports and hand it to a later Verify as an [Anchor].
 //
 // A segment that someone truncates under a running writer faults on the next
-// write; Append turns that into an error and stays broken.
+// write; Append turns that into an error and stays broken. It does too, at the next
+// sync or look (each [Options].SyncEvery), where the segment or the head is removed or
+// moved: what is written then goes with this process, or where nobody looks for it.
 //
 // Fields come from the network and from workloads. They are escaped so that one
 // record is one line and shows nothing but what it says on a terminal; invalid

@@ -10,6 +10,8 @@ var (
 	ErrLocked = errors.New("another process is writing this trail")
 	// ErrClosed is returned by a Log after Close.
 	ErrClosed = errors.New("audit trail is closed")
+	// ErrTaken is returned once the trail is not where the next Open would look for it.
+	ErrTaken = errors.New("somebody removed or moved it while it was written")
 	// ErrTooLarge is returned for a record that fits in no segment.
 	ErrTooLarge = errors.New("record is larger than a segment")
 	// ErrNoTrail is returned where a directory holds no trail.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -63,6 +65,9 @@ func (l *Log) syncLocked() error {
 		return err
 	}
 	l.giveBackLocked()
+	if err := l.inPlace(); err != nil {
+		return l.fail(err)
+	}
 	for _, s := range segments {
 		if err := s.sync(); err != nil {
 			return l.fail(fmt.Errorf("sync audit segment %s: %w", s.name(), err))
@@ -76,6 +81,40 @@ func (l *Log) syncLocked() error {
 		return l.fail(fmt.Errorf("sync audit head: %w", err))
 	}
 	l.synced.Store(seq)
+	return nil
+}
+
+// look breaks the trail if it is not in place any more.
+func (l *Log) look() {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	broken := l.broken != nil
+	l.mu.Unlock()
+	if broken {
+		return
+	}
+	if err := l.inPlace(); err != nil {
+		_ = l.fail(err) // counted, and Append reports it
+	}
+}
+
+// inPlace is an error where somebody removed or moved what is written to, under
+// syncMu: the next Open would not find it. Where nobody can tell, it is.
+func (l *Log) inPlace() error {
+	l.mu.Lock()
+	files := [...]*os.File{l.active.file, l.head.file}
+	l.mu.Unlock()
+	for _, f := range files {
+		own, err := f.Stat()
+		if err != nil {
+			continue
+		}
+		there, err := os.Lstat(f.Name())
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(own, there) {
+			return fmt.Errorf("%s: %w", f.Name(), ErrTaken)
+		}
+	}
 	return nil
 }
 
@@ -120,7 +159,7 @@ func (l *Log) keep(ctx context.Context) {
 	defer l.done.Done()
 	tick := time.NewTicker(restEvery)
 	defer tick.Stop()
-	lastSync, lastCheck := time.Now(), time.Now()
+	lastSync, lastCheck, lastLook := time.Now(), time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -133,6 +172,10 @@ func (l *Log) keep(ctx context.Context) {
 			if now.Sub(lastSync) >= l.o.SyncEvery && l.Stats().Seq > l.synced.Load() {
 				_ = l.Sync() // counted, and Append reports it
 				lastSync = now
+			}
+			if now.Sub(lastLook) >= l.o.SyncEvery {
+				l.look()
+				lastLook = now
 			}
 			l.restIfGrown()
 			l.giveBack()

@@ -351,3 +351,39 @@ func TestLeave(t *testing.T) {
 		t.Errorf("%d bytes are kept for nobody", room())
 	}
 }
+
+// What is written to files that lie nowhere any more is not in the trail, so it is
+// refused, soon after they were taken away.
+func TestTaken(t *testing.T) {
+	for name, take := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(dir string) error { return os.Rename(dir, dir+".old") },
+		"changed": func(dir string) error {
+			file := activePath(t, dir)
+			return errors.Join(os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600))
+		},
+		"headless": func(dir string) error { return os.Remove(filepath.Join(dir, headName)) },
+	} {
+		for _, synced := range []bool{false, true} {
+			dir := filepath.Join(t.TempDir(), "audit")
+			l := open(t, dir, Options{Synced: synced, SyncEvery: 10 * time.Millisecond})
+			appendN(t, l, 1)
+			if err := take(dir); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			for deadline := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+				if synced || l.Stats().SyncFails > 0 {
+					r := sampleRecord(sampleProcess(4711, "/opt/billing/bin/transfer"))
+					err = l.Append(&r)
+				}
+			}
+			if !errors.Is(err, ErrTaken) {
+				t.Errorf("%s, synced %v: %v", name, synced, err)
+			}
+			if s := l.Stats(); s.SyncFails == 0 || s.Failed == 0 && !synced {
+				t.Errorf("%s, synced %v: %+v", name, synced, s)
+			}
+		}
+	}
+}
