@@ -23,6 +23,8 @@ type Options struct {
 	Permitted []string
 	// RenewExpired lets Open renew a root that has expired instead of refusing.
 	RenewExpired bool
+	// Existing lets Open be ErrNone instead of making an authority.
+	Existing bool
 	// TPM is the TPM 2.0 that makes and keeps the root's key: a device such as
 	// /dev/tpmrm0, or unix:PATH, the socket of a simulator. "" keeps the key in
 	// a file. A key is never moved from one to the other: see Rotate.
@@ -60,15 +62,19 @@ type generation struct {
 	verdicts verdicts // on certificates that were asked about
 }
 
-// Open reads the authority in dir, or makes it on the very first start. dir is
-// made if it is not there. Errors about the files are *StateError.
+// Open reads the authority in dir, or makes it on the very first start unless
+// Options.Existing. dir is made then. Errors: ErrNone; about the files *StateError.
 func Open(dir string, o Options) (*Authority, error) {
 	o = o.withDefaults()
 	c, err := parseConstraints(o.Permitted)
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFolder(dir)
+	open := openFolder
+	if o.Existing {
+		open = openExisting
+	}
+	f, err := open(dir)
 	if err != nil {
 		return nil, err
 	}

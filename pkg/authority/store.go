@@ -34,6 +34,8 @@ func load(f *folder, c constraints, o Options) (root, []*x509.Certificate, error
 	case len(known) > 0:
 		return root{}, nil, &StateError{f.name(keyFile), "is missing, but " + rootsFile + " shows that there was an authority",
 			"restore it from a backup, or remove " + f.name(rootsFile) + " to begin a new authority that workloads do not know yet"}
+	case o.Existing:
+		return root{}, nil, ErrNone
 	default:
 		return create(f, c, o, nil)
 	}

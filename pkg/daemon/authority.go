@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,18 +31,40 @@ func (l *leaves) CertificateFor(workload uint64, name string) (*tls.Certificate,
 func (l *leaves) issued(chain []*x509.Certificate) bool { return l.get().Issued(chain) }
 
 func (d *Daemon) openAuthority(context.Context) error {
-	return d.leaves.open(d.loaded.config)
+	_, err := InspectAuthority(d.loaded.config)
+	if err := d.leaves.open(d.loaded.config); err != nil {
+		return err
+	}
+	if errors.Is(err, authority.ErrNone) { // who expected another reads it here
+		d.o.Log.WithField("sha256", d.authorityStatus().SHA256).Info("a new local authority was made")
+	}
+	return nil
 }
 
+// open reads the authority, which must be the one in force if there is one: workloads
+// that run know no other.
 func (l *leaves) open(c *config.Config) error {
-	o := authorityOptions(c)
+	o, now := authorityOptions(c), l.get()
+	o.Existing = now != nil
 	a, err := authority.Open(authorityDir(c), o)
-	if err != nil {
+	switch {
+	case now != nil && errors.Is(err, authority.ErrNone):
+		return notOurs(c, "is gone")
+	case err != nil:
 		return err
+	case now != nil && a.Generation() != now.Generation():
+		return notOurs(c, "has another key")
 	}
 	l.current.Store(a)
 	l.permitted = o.Permitted
 	return nil
+}
+
+func notOurs(c *config.Config, problem string) error {
+	return &authority.StateError{
+		Path: authorityDir(c), Problem: problem + ", and the one in use goes on",
+		Advice: "restore it from a backup; or restart the daemon, which begins with what is there and workloads that run do not know",
+	}
 }
 
 func authorityDir(c *config.Config) string { return filepath.Join(c.StateDir, "authority") }

@@ -123,3 +123,43 @@ func TestSystemRotatedSecret(t *testing.T) {
 		t.Errorf("status: %+v", s.Config)
 	}
 }
+
+// A reload never changes the key of the local authority under workloads that know it,
+// be its files gone or another's.
+func TestSystemReloadWithoutAuthority(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	before := w.status().Authority.SHA256
+	aside := w.path("state/authority.aside")
+	must(t, os.Rename(w.path("state/authority"), aside))
+	s := w.standard()
+	s.extra = "- name: more\n  to: {host: good.example, paths: [/**]}\n  action: deny\n"
+	w.configure(s)
+	refused := func(why string) {
+		t.Helper()
+		if r := w.outwarden("reload"); r.code != 1 || !strings.Contains(r.stderr, why) || !strings.Contains(r.stderr, "hint: restore it") {
+			t.Errorf("reload: %v", r)
+		}
+		if s := w.status(); s.Authority.SHA256 != before || s.Config.Routes != 1 {
+			t.Errorf("status %+v %+v", s.Authority, s.Config)
+		}
+	}
+	refused("is gone")
+	if exists(w.path("state/authority")) {
+		t.Error("another authority was made")
+	}
+	w.write("other.yaml", "state_dir: other\nrun_dir: other\n")
+	if r := w.do(w.cgroup, program("outwarden"), "run", "--config", w.path("other.yaml"), "--", "true"); r.code != 0 {
+		t.Fatal(r)
+	}
+	must(t, os.Rename(w.path("other/authority"), w.path("state/authority")))
+	refused("has another key")
+	must(t, os.RemoveAll(w.path("state/authority")))
+	must(t, os.Rename(aside, w.path("state/authority")))
+	if r := w.outwarden("reload"); r.code != 0 {
+		t.Errorf("reload: %v", r)
+	}
+	if r := w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
+		t.Errorf("get: %v", r)
+	}
+}
