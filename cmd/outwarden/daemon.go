@@ -6,7 +6,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -81,13 +80,4 @@ func harden() error {
 		return os.NewSyscallError("prctl", err)
 	}
 	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
-}
-
-func newLog(e *env) *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(e.stderr)
-	if !e.terminal {
-		log.SetFormatter(&logrus.JSONFormatter{})
-	}
-	return log
 }

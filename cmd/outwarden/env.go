@@ -29,6 +29,8 @@ type env struct {
 	getenv         func(string) string
 	terminal       bool // stdout is one: colours are welcome
 
+	flush func() // of stderr, at the end; nil: nothing is held back
+
 	config string // --config
 	output string // --output
 }
@@ -65,10 +67,14 @@ func execute(ctx context.Context, e *env, args []string) int {
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitDone
+	code := exitDone
+	if err != nil {
+		code = e.fail(err)
 	}
-	return e.fail(err)
+	if e.flush != nil {
+		e.flush()
+	}
+	return code
 }
 
 // fail prints an error and its hint, and returns the exit code it stands for.
