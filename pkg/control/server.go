@@ -28,6 +28,7 @@ type Server struct {
 	http     *http.Server
 	path     string
 	left     atomic.Bool
+	end      context.CancelFunc // of requests under way
 }
 
 // Listen opens the socket. A socket that a dead daemon left is replaced; one that
@@ -73,8 +74,11 @@ func Resume(f *os.File, path string, d Daemon) (*Server, error) {
 
 func newServer(l *net.UnixListener, path string, d Daemon) *Server {
 	l.SetUnlinkOnClose(false) // Close does, if nobody goes on with it
-	s := &Server{daemon: d, listener: l, path: path}
-	s.http = &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ConnContext: withPeer}
+	ctx, end := context.WithCancel(context.Background())
+	s := &Server{daemon: d, listener: l, path: path, end: end}
+	s.http = &http.Server{
+		Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ConnContext: withPeer, BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	return s
 }
 
@@ -102,6 +106,7 @@ func (s *Server) Leave() {
 
 // Close ends running requests, and removes the socket unless it was left.
 func (s *Server) Close() error {
+	s.end()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)

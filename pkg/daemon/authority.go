@@ -18,7 +18,7 @@ import (
 // leaves is the authority in force; a reload may change what it may sign.
 type leaves struct {
 	current   atomic.Pointer[authority.Authority]
-	permitted []string // guarded by Daemon.mu
+	permitted []string // guarded by Daemon.changing
 }
 
 func (l *leaves) get() *authority.Authority { return l.current.Load() }

@@ -50,6 +50,8 @@ func TestBesideReload(t *testing.T) {
 	next.Routes = []config.Route{{Sign: &config.Sign{RefuseReplays: true}}}
 	var work sync.WaitGroup
 	work.Go(func() {
+		d.changing.Lock()
+		defer d.changing.Unlock()
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.loaded = loaded{config: &next}

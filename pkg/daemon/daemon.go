@@ -77,10 +77,12 @@ type Daemon struct {
 	fault  atomic.Pointer[string] // what is wrong with the hooks
 	unseen chan struct{}          // holds a value when a connection has told that something is
 
-	mu            sync.Mutex // guards what a reload changes
-	loaded        loaded
-	leaving       bool  // our duties are another's: nothing may be reloaded
-	handoverError error // of the newest attempt
+	changing sync.Mutex // held while something changes what is loaded, or leaves it to another; taken before mu
+	leaving  bool       // our duties are another's: nothing may be reloaded; guarded by changing
+
+	mu            sync.Mutex // guards what status tells; nobody waits for anything with it
+	loaded        loaded     // written with changing held too
+	handoverError error      // of the newest attempt
 }
 
 // loaded is the configuration in force.

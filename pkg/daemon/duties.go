@@ -132,7 +132,7 @@ func (d *Daemon) watch() {
 }
 
 // unwatch ends what watch began, if it did; it is safe to call again. Nothing that
-// it waits for may take d.mu, which leaveDuties holds.
+// it waits for may take d.changing, which leaveDuties holds.
 func (d *Daemon) unwatch() {
 	if d.stop == nil {
 		return
@@ -152,8 +152,8 @@ func (d *Daemon) watchNamespaces() {
 
 // leaveDuties leaves them to a successor. Records wait from now on.
 func (d *Daemon) leaveDuties() {
-	d.mu.Lock() // a reload that is under way comes first, and no other after it
-	defer d.mu.Unlock()
+	d.changing.Lock() // a reload that is under way comes first, and no other after it
+	defer d.changing.Unlock()
 	d.leaving = true
 	d.control.Leave()
 	d.scopes.end()
@@ -167,7 +167,9 @@ func (d *Daemon) leaveDuties() {
 
 // resumeDuties takes them up again where the successor failed.
 func (d *Daemon) resumeDuties() error {
-	d.mu.Lock()
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	d.mu.Lock() // status asks the trail
 	defer d.mu.Unlock()
 	if err := d.beginTrail(); err != nil {
 		return err

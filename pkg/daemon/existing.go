@@ -21,7 +21,7 @@ type existing struct {
 	found   atomic.Uint64
 	reset   atomic.Uint64
 	senders atomic.Uint64 // processes in scope that may send frames past us
-	resets  atomic.Bool   // whether they are reset; not under Daemon.mu, which waits for us
+	resets  atomic.Bool   // whether they are reset; not under Daemon.changing, which waits for us
 }
 
 func newExisting() *existing {

@@ -109,7 +109,7 @@ func (d *Daemon) handoverFailed(s *handover.Successor, err error) {
 
 // restorePorts captures our ports again; the successor began with its own.
 func (d *Daemon) restorePorts() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	return d.capture.SetPorts(d.loaded.config.Capture.Ports)
 }

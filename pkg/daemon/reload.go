@@ -26,12 +26,14 @@ const reloadPatience = 2 * time.Minute
 
 // Reload loads the configuration again. On any error the old one stays.
 func (d *Daemon) Reload(ctx context.Context) (*control.Reloaded, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	if d.leaving {
 		return nil, errLeaving
 	}
 	next, err := d.reload(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.loaded.failed = err
 	if err != nil {
 		d.o.Log.WithError(err).Error("reload failed; the old configuration stays in force")
@@ -142,9 +144,11 @@ func (d *Daemon) watchSecrets(ctx context.Context) {
 }
 
 func (d *Daemon) renewSecrets(ctx context.Context) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	changed, err := d.takeChanged(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	changed, err := d.takeChanged(ctx)
 	if err != nil {
 		if d.loaded.secrets == nil {
 			d.o.Log.WithError(err).Error("a secret can't be read; the one before stays in use")

@@ -59,8 +59,8 @@ func (d *Daemon) openReplays(context.Context) error {
 
 // closeReplays comes after the drain, whenever the cache was opened.
 func (d *Daemon) closeReplays() {
-	d.mu.Lock() // a reload that is under way may open it
-	defer d.mu.Unlock()
+	d.changing.Lock() // a reload that is under way may open it
+	defer d.changing.Unlock()
 	if seen := d.signing.Seen.Load(); seen != nil {
 		d.report("replay cache", seen.Close())
 	}

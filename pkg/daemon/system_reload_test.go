@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -161,5 +162,31 @@ func TestSystemReloadWithoutAuthority(t *testing.T) {
 	}
 	if r := w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
 		t.Errorf("get: %v", r)
+	}
+}
+
+// Who gives a secret takes his time: status answers meanwhile, and a daemon that is to
+// stop does not wait for him.
+func TestSystemSlowSecret(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon()
+	agent, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: w.path("agent.sock")})
+	must(t, err)
+	defer agent.Close()
+	s := w.standard()
+	s.prefix = "  slow: {spiffe: {socket: " + w.path("agent.sock") + ", type: jwt, audience: x}}\n"
+	s.extra = "- name: slow\n  to: {host: good.example}\n  action: intercept\n  inject: [{bearer: secret:slow}]\n"
+	w.configure(s)
+	reload := w.begin(w.cgroup, program("outwarden"), "reload", "--config", w.config)
+	must(t, agent.SetDeadline(time.Now().Add(patience)))
+	asked, err := agent.Accept()
+	must(t, err)
+	defer asked.Close()
+	if s := w.status(); s.Config.Routes != 1 || s.Config.LastError != "" {
+		t.Errorf("status: %+v", s.Config)
+	}
+	d.stop()
+	if code := reload.end(); code != 1 || !strings.Contains(reload.stderr.String(), "canceled") {
+		t.Errorf("reload: exit %d: %s", code, &reload.stderr)
 	}
 }
