@@ -15,6 +15,7 @@ const DefaultPath = "/etc/outwarden/config.yaml"
 // what it refers to.
 type Config struct {
 	Files     []string // every file that was read, in order
+	Blank     bool     // nothing stands in the main file, or it is not there
 	Capture   Capture
 	Default   policy.Action // where no route matches
 	StateDir  string        // absolute

@@ -114,9 +114,12 @@ func load(files []source) (*Config, []Warning, error) {
 	for i, file := range files {
 		b.config.Files = append(b.config.Files, file.path)
 		var doc document
-		if tree := parseTree(&b.report, file.path, file.data); tree != nil && tree.kind != nodeNull {
+		tree := parseTree(&b.report, file.path, file.data)
+		blank := tree == nil || tree.kind == nodeNull
+		if !blank {
 			(&decoder{&b.report}).into(&doc, tree)
 		}
+		b.config.Blank = blank && i == 0 || b.config.Blank
 		if i > 0 {
 			b.routesOnly(&doc)
 		}

@@ -49,6 +49,9 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Blank && !d.loaded.config.Blank {
+		return nil, &control.Error{Status: 422, Message: cfg.Files[0] + " is empty or gone, which would capture the whole host without a route", Tip: "if it is just being written, reload once it is; to start without one, restart"}
+	}
 	if err := d.fixed(d.loaded.config, cfg); err != nil {
 		return nil, err
 	}
