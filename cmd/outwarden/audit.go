@@ -19,7 +19,7 @@ func newAuditCmd(e *env) *cobra.Command {
 		Use:     "audit",
 		Short:   "Verify or export the trail",
 		Example: "  outwarden audit verify\n  outwarden audit export --since 1d > yesterday.jsonl",
-		Args:    noArgs,
+		Args:    knownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newAuditVerifyCmd(e), newAuditExportCmd(e))
@@ -43,6 +43,7 @@ there does not hold it.`,
   outwarden audit verify -o json | jq .findings`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
+			endBySignal()
 			anchors, err := parseAnchors(expect)
 			if err != nil {
 				return err
@@ -193,6 +194,7 @@ func newAuditExportCmd(e *env) *cobra.Command {
   outwarden audit export --since 1d --unit billing --to billing.jsonl`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			endBySignal()
 			q, err := f.query(cmd.Flags().Changed, time.Now())
 			if err != nil {
 				return err

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +21,7 @@ func newCheckCmd(e *env) *cobra.Command {
   outwarden check --schema > outwarden.schema.json`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
+			endBySignal()
 			if schema {
 				return printSchema(e)
 			}
@@ -52,7 +55,7 @@ func check(e *env, path string) error {
 	if e.json() {
 		return checkJSON(e, cfg, warnings, list)
 	}
-	p := painter{e.colour()}
+	p := painter{e.errColour()}
 	for _, finding := range list {
 		fmt.Fprintf(e.stderr, "%s %v\n", p.in(red, "error:"), finding)
 	}
@@ -62,13 +65,25 @@ func check(e *env, path string) error {
 	if len(list) > 0 {
 		return exitError{fmt.Errorf("%s in the configuration", count(len(list), "error")), exitFailed}
 	}
-	fmt.Fprintf(e.stdout, "%s %s in %s, %s\n", p.in(green, "ok:"), count(len(cfg.Routes), "route"),
-		count(len(cfg.Files), "file"), count(len(warnings), "warning"))
+	files, more := filesOf(cfg)
+	fmt.Fprintf(e.stdout, "%s %s in %s, %s%s\n", painter{e.colour()}.in(green, "ok:"), count(len(cfg.Routes), "route"),
+		count(len(files), "file"), count(len(warnings), "warning"), more)
 	return nil
+}
+
+// filesOf are the files that there were, and what to say if the main one was not: whoever
+// forgot --config has looked at nothing.
+func filesOf(cfg *config.Config) (files []string, more string) {
+	_, err := os.Stat(cfg.Files[0])
+	if errors.Is(err, fs.ErrNotExist) {
+		return cfg.Files[1:], "; there is no " + cfg.Files[0]
+	}
+	return cfg.Files, ""
 }
 
 type checkResult struct {
 	OK       bool     `json:"ok"`
+	Files    []string `json:"files,omitempty"` // none where there is no configuration
 	Routes   int      `json:"routes"`
 	Errors   []string `json:"errors,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
@@ -78,6 +93,7 @@ func checkJSON(e *env, cfg *config.Config, warnings []config.Warning, list confi
 	r := checkResult{OK: len(list) == 0}
 	if cfg != nil {
 		r.Routes = len(cfg.Routes)
+		r.Files, _ = filesOf(cfg)
 	}
 	for _, finding := range list {
 		r.Errors = append(r.Errors, finding.Error())

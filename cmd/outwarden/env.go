@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -28,6 +30,7 @@ type env struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	terminal       bool // stdout is one: colours are welcome
+	errTerminal    bool // stderr is one
 
 	flush func() // of stderr, at the end; nil: nothing is held back
 
@@ -38,13 +41,16 @@ type env struct {
 func osEnv() *env {
 	return &env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
-		terminal: term.IsTerminal(int(os.Stdout.Fd())),
+		terminal: term.IsTerminal(int(os.Stdout.Fd())), errTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
 }
 
-// colour reports whether to use colours: on a terminal, unless NO_COLOR says
+// colour reports whether to use colours on stdout: on a terminal, unless NO_COLOR says
 // otherwise (no-color.org).
 func (e *env) colour() bool { return e.terminal && e.getenv("NO_COLOR") == "" }
+
+// errColour is colour for stderr.
+func (e *env) errColour() bool { return e.errTerminal && e.getenv("NO_COLOR") == "" }
 
 // json reports whether -o json was asked for.
 func (e *env) json() bool { return e.output == "json" }
@@ -61,12 +67,17 @@ func (e *env) loadPlaces() (*config.Config, error) { return config.LoadPlaces(e.
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, e *env, args []string) int {
+	out := &output{w: e.stdout}
+	e.stdout = out
 	root := newRootCmd(e)
 	root.SetArgs(args)
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err // what could not be told was not done
+	}
 	code := exitDone
 	if err != nil {
 		code = e.fail(err)
@@ -76,6 +87,25 @@ func execute(ctx context.Context, e *env, args []string) int {
 	}
 	return code
 }
+
+// output remembers that something could not be written, for whoever printed it and
+// did not look.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// endBySignal lets SIGINT and SIGTERM end a command that does not look at its context,
+// as they would without us.
+func endBySignal() { signal.Reset(syscall.SIGINT, syscall.SIGTERM) }
 
 // fail prints an error and its hint, and returns the exit code it stands for.
 func (e *env) fail(err error) int {

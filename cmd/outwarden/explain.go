@@ -33,6 +33,7 @@ func newExplainCmd(e *env) *cobra.Command {
   outwarden explain --exe /opt/billing/bin/export --user billing https://api.partner.example/v1/x`,
 		Args: usage(cobra.RangeArgs(1, 2)),
 		RunE: func(_ *cobra.Command, args []string) error {
+			endBySignal()
 			cfg, err := e.loadConfig()
 			if err != nil {
 				return err

@@ -16,7 +16,7 @@ func newFlowCmd(e *env) *cobra.Command {
 		Use:     "flow",
 		Short:   "One flow in full",
 		Example: "  outwarden flow show m2kq81xk3f0a",
-		Args:    noArgs,
+		Args:    knownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newFlowShowCmd(e))
@@ -34,6 +34,7 @@ by its number. Both stand in flows -o wide and in -o json.`,
   outwarden flow show 4711 -o json`,
 		Args: oneArg("a flow's id or a record's number"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			endBySignal()
 			dir, err := where.dir(e)
 			if err != nil {
 				return err

@@ -30,6 +30,9 @@ that was put on the request.`,
   outwarden flows --unit billing --since 2d -o json | jq .path`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !follow {
+				endBySignal()
+			}
 			q, err := f.query(cmd.Flags().Changed, time.Now())
 			if err != nil {
 				return err

@@ -81,7 +81,7 @@ func newLog(e *env) *logrus.Logger {
 	})
 	e.stderr, e.flush = u, u.flush
 	log.SetOutput(u)
-	if !e.terminal {
+	if !e.errTerminal {
 		log.SetFormatter(&logrus.JSONFormatter{})
 	}
 	return log

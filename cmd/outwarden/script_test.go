@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite what scripts compare with")
 // TestMain lets scripts call the program by its name, and make trails.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"outwarden": func() { os.Exit(execute(context.Background(), osEnv(), os.Args[1:])) },
+		"outwarden": main,
 		"mktrail":   func() { os.Exit(tool(writeSample(filepath.Join(os.Args[1], "audit")))) },
 		"mksigned":  func() { os.Exit(tool(writeSigned(os.Args[1]))) },
 		"mkca":      func() { os.Exit(tool(writeAuthority(os.Args[1]))) },

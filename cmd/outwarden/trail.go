@@ -30,6 +30,7 @@ name is taken for a unit.`,
   outwarden trail billing.service -o json`,
 		Args: oneArg("a process id, an executable or a unit"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			endBySignal()
 			dir, err := where.dir(e)
 			if err != nil {
 				return err

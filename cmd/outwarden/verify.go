@@ -48,7 +48,10 @@ is new. What can't be written down is refused too.`,
   outwarden verify --scheme httpsig --key partner.pub.pem --algorithm ed25519 --key-id partner-1 request.http
   outwarden verify --scheme sigv4 --key aws.secret --access-key AKIAIOSFODNN7EXAMPLE -o json request.http`,
 		Args: usage(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), e, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			endBySignal()
+			return f.run(cmd.Context(), e, args)
+		},
 	}
 	f.signature.register(cmd.Flags())
 	f.register(cmd.Flags())
@@ -66,6 +69,9 @@ func (f *verifyFlags) register(flags *pflag.FlagSet) {
 }
 
 func (f *verifyFlags) run(ctx context.Context, e *env, args []string) error {
+	if f.window <= 0 || f.skew < 0 || f.capacity <= 0 {
+		return usageError{errors.New("--window and --capacity are more than nothing, --skew is no less"), "see: outwarden verify --help"}
+	}
 	now, err := parseAt(f.at)
 	if err != nil {
 		return err
