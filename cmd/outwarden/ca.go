@@ -23,7 +23,7 @@ func newCACmd(e *env) *cobra.Command {
 		Long: `Show, export, rotate or remove this host's authority: the key and the root
 certificate that make the leaves workloads see. It is made on the first start.`,
 		Example: "  outwarden ca show\n  outwarden ca export > /usr/local/share/ca-certificates/outwarden.crt",
-		Args:    noArgs,
+		Args:    knownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCAShowCmd(e), newCAExportCmd(e), newCARotateCmd(e), newCARemoveCmd(e))

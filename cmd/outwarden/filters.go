@@ -71,11 +71,8 @@ func (f *filters) query(changed func(string) bool, now time.Time) (audit.Query, 
 	if q.Until, err = instant(f.until, now); err != nil {
 		return q, err
 	}
-	if q.Kinds, err = oneOf("kind", f.kinds, allKinds); err != nil {
+	if q.Kinds, err = f.kindsOf(); err != nil {
 		return q, err
-	}
-	if q.Kinds == nil {
-		q.Kinds = shownKinds
 	}
 	if _, err := oneOf("decision", f.decisions, []string{"intercept", "passthrough", "deny"}); err != nil {
 		return q, err
@@ -93,11 +90,19 @@ func (f *filters) query(changed func(string) bool, now time.Time) (audit.Query, 
 	return q, nil
 }
 
-// oneOf checks words against those there are; "all" is all of them.
-func oneOf(what string, given, known []string) ([]string, error) {
-	if slices.Contains(given, "all") {
-		return known, nil
+// kindsOf takes all for every kind.
+func (f *filters) kindsOf() ([]string, error) {
+	switch {
+	case slices.Contains(f.kinds, "all"):
+		return allKinds, nil
+	case f.kinds == nil:
+		return shownKinds, nil
 	}
+	return oneOf("kind", f.kinds, allKinds)
+}
+
+// oneOf checks words against those there are.
+func oneOf(what string, given, known []string) ([]string, error) {
 	for _, s := range given {
 		if !slices.Contains(known, s) {
 			return nil, usageError{fmt.Errorf("unknown %s %s", what, strconv.Quote(s)), fmt.Sprintf("one of %v", known)}

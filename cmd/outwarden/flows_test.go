@@ -92,6 +92,7 @@ func TestInstant(t *testing.T) {
 		"5m":                   now.Add(-5 * time.Minute),
 		"-5m":                  now.Add(-5 * time.Minute),
 		"2d":                   now.AddDate(0, 0, -2),
+		"-2d":                  now.AddDate(0, 0, -2),
 		"1.5d":                 now.Add(-36 * time.Hour),
 		"2026-03-01T12:00:00Z": now.AddDate(0, 0, -1),
 	} {
@@ -99,7 +100,7 @@ func TestInstant(t *testing.T) {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"yesterday", "5", "d", "2026-13-01"} {
+	for _, s := range []string{"yesterday", "5", "d", "2026-13-01", "--5m", "--2d", "200000d", "nand", "infd"} {
 		if got, err := instant(s, now); err == nil {
 			t.Errorf("%q is read as %v", s, got)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -91,19 +92,25 @@ func writeLine(e *env, r *audit.Record) error {
 	return err
 }
 
+// ago parses "5m" and "2d": not what is to come, nor longer ago than a Duration is.
+func ago(s string) (time.Duration, bool) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		const most = 100_000
+		n, err := strconv.ParseFloat(days, 64)
+		return time.Duration(n * float64(24*time.Hour)), err == nil && 0 <= n && n <= most
+	}
+	d, err := time.ParseDuration(s)
+	return d, err == nil && d >= 0
+}
+
 // instant parses "5m" (so long ago), RFC 3339, "2006-01-02 15:04" and "2006-01-02"
 // in local time.
 func instant(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(strings.TrimPrefix(s, "-")); err == nil {
+	if d, ok := ago(strings.TrimPrefix(s, "-")); ok {
 		return now.Add(-d), nil
-	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if d, err := time.ParseDuration(days + "h"); err == nil {
-			return now.Add(-24 * d), nil
-		}
 	}
 	for _, layout := range []string{time.RFC3339Nano, time.DateTime, "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {

@@ -39,6 +39,7 @@ never holds, and keeps a trail that can be verified.`,
 		newExplainCmd(e), newSecretCmd(e), newEnterCmd(),
 		newFlowsCmd(e), newFlowCmd(e), newTrailCmd(e), newAuditCmd(e), newCACmd(e), newVerifyCmd(e), newCompletionCmd(e), newVersionCmd(e),
 	)
+	helpKnowsCommands(root)
 	return root
 }
 
@@ -68,12 +69,29 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// helpKnowsCommands makes `help WORD` an error where WORD is no command.
+func helpKnowsCommands(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return
+	}
+	help.Example = "  outwarden help flows\n  outwarden help audit verify"
+	help.Args = func(_ *cobra.Command, args []string) error {
+		cmd, rest, err := root.Find(args)
+		if err != nil {
+			return usageError{err, "see: outwarden --help"}
+		}
+		return knownCommand(cmd, rest)
+	}
+}
+
 // knownCommand refuses a word that is no command, and guesses what was meant.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := "see: outwarden --help"
+	hint := "see: " + cmd.CommandPath() + " --help"
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"

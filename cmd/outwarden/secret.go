@@ -17,7 +17,7 @@ func newSecretCmd(e *env) *cobra.Command {
 		Use:     "secret",
 		Short:   "What workloads hold in the stead of secrets",
 		Example: "  outwarden secret placeholder partner-token",
-		Args:    noArgs,
+		Args:    knownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newPlaceholderCmd(e))
