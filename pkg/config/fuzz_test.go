@@ -23,7 +23,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const name = "/f.yaml"
-		c, _, err := load([]source{{name, data}})
+		c, _, err := load([]source{{path: name, data: data}})
 		if err != nil {
 			for line := range strings.Lines(err.Error()) {
 				if !strings.HasPrefix(line, name+":") {

@@ -34,10 +34,12 @@ func Load(path string) (*Config, []Warning, error) {
 	return load(append([]source{main}, more...))
 }
 
-// source is one file that was read.
+// source is one file.
 type source struct {
-	path string
-	data []byte
+	path    string
+	data    []byte
+	warning string // "": it is as it should be
+	unread  bool   // there is only the warning
 }
 
 // readMain reads the main file: at DefaultPath if path is empty, where there need not
@@ -50,7 +52,11 @@ func readMain(path string) (source, error) {
 	if err != nil && (path != DefaultPath || !errors.Is(err, fs.ErrNotExist)) {
 		return source{}, fmt.Errorf("%w: %w", ErrRead, err)
 	}
-	return source{path, data}, nil
+	main := source{path: path, data: data}
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && othersWrite(info) {
+		main.warning = "file can be written by everyone, who so can have every credential: chmod o-w " + path
+	}
+	return main, nil
 }
 
 // readFile reads no more than it takes to see that a file is too large: it may have
@@ -77,17 +83,34 @@ func readRoutes(dir string) ([]source, error) {
 	}
 	var files []source
 	for _, entry := range entries { // sorted by name
-		if entry.IsDir() || filepath.Ext(entry.Name()) != ".yaml" {
-			continue
-		}
 		path := filepath.Join(dir, entry.Name())
-		data, err := readFile(path)
-		if err != nil {
-			return nil, err
+		switch {
+		case entry.IsDir():
+		case filepath.Ext(path) == ".yml":
+			files = append(files, source{path: path, warning: "file is not read: its name does not end in .yaml", unread: true})
+		case filepath.Ext(path) == ".yaml":
+			data, err := readOurs(path)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, source{path: path, data: data})
 		}
-		files = append(files, source{path, data})
 	}
 	return files, nil
+}
+
+// readOurs reads a file that not everyone could have put routes into.
+func readOurs(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	case othersWrite(info):
+		return nil, fmt.Errorf("%s can be written by everyone (try: chmod o-w %s)", path, path)
+	}
+	return readFile(path)
 }
 
 // ours refuses a directory that another user could have put beside the file, as
@@ -100,18 +123,25 @@ func ours(dir string) error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("%s belongs to uid %d, neither to root nor to us", dir, st.Uid)
 	}
-	const othersWrite = 0o002
-	if info.Mode().Perm()&othersWrite != 0 {
-		return fmt.Errorf("%s can be written by everyone", dir)
+	if othersWrite(info) {
+		return fmt.Errorf("%s can be written by everyone (try: chmod o-w %s)", dir, dir)
 	}
 	return nil
 }
+
+func othersWrite(info fs.FileInfo) bool { return info.Mode().Perm()&0o002 != 0 }
 
 // load decodes every file before anything is checked, so that one run shows all
 // that is wrong.
 func load(files []source) (*Config, []Warning, error) {
 	b := newBuilder()
 	for i, file := range files {
+		if file.warning != "" {
+			b.warn(Position{File: file.path}, "%s", file.warning)
+		}
+		if file.unread {
+			continue
+		}
 		b.config.Files = append(b.config.Files, file.path)
 		var doc document
 		tree := parseTree(&b.report, file.path, file.data)

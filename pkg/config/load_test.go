@@ -2,12 +2,14 @@ package config_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -235,6 +237,37 @@ func TestRoutesDirectoryErrors(t *testing.T) {
 	}
 	if _, _, err := config.Load(main); err == nil || !strings.Contains(err.Error(), "written by everyone") {
 		t.Errorf("routes that everyone can write: %v", err)
+	}
+}
+
+// What stands beside the routes and is none of them is told, not passed over.
+func TestStrangersAmongRoutes(t *testing.T) {
+	dir := t.TempDir()
+	main := write(t, dir, "config.yaml", "")
+	routes := write(t, dir, "routes.d/a.yaml", "routes: [{name: a, to: {host: a.example}, action: deny}]")
+	write(t, dir, "routes.d/b.yml", "routes: [{name: b, to: {host: b.example}, action: deny}]")
+	write(t, dir, "routes.d/README", "not ours")
+	c, warnings, err := config.Load(main)
+	if err != nil || len(c.Routes) != 1 || len(warnings) != 1 || !strings.Contains(warnings[0].String(), "routes.d/b.yml: file is not read") {
+		t.Errorf("%v, %v", warnings, err)
+	}
+	if err := os.Chmod(main, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, warnings, err := config.Load(main); err != nil || len(warnings) != 2 || !strings.Contains(warnings[1].String(), "config.yaml: file can be written by everyone") {
+		t.Errorf("%v, %v", warnings, err)
+	}
+	if err := os.Chmod(routes, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := config.Load(main); err == nil || !strings.Contains(err.Error(), "chmod o-w "+routes) {
+		t.Errorf("routes that everyone can write: %v", err)
+	}
+	if err := errors.Join(os.Remove(routes), syscall.Mkfifo(routes, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := config.Load(main); err == nil || !strings.Contains(err.Error(), "a.yaml is not a regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 }
 
