@@ -64,6 +64,9 @@ func (f *filters) query(changed func(string) bool, now time.Time) (audit.Query, 
 	if f.last < 0 {
 		return q, usageError{fmt.Errorf("--last %d", f.last), "0 means all"}
 	}
+	if err := f.noneEmpty(changed); err != nil {
+		return q, err
+	}
 	var err error
 	if q.Since, err = instant(f.since, now); err != nil {
 		return q, err
@@ -88,6 +91,21 @@ func (f *filters) query(changed func(string) bool, now time.Time) (audit.Query, 
 		return q, usageError{err, "see: outwarden flows --help"}
 	}
 	return q, nil
+}
+
+// noneEmpty refuses a filter that is given and says nothing, as --exe "$UNSET": without it
+// all would be shown as if it fitted.
+func (f *filters) noneEmpty(changed func(string) bool) error {
+	for name, n := range map[string]int{
+		"host": len(f.hosts), "exe": len(f.exes), "pid": len(f.pids), "uid": len(f.uids), "user": len(f.users), "unit": len(f.units),
+		"route": len(f.routes), "decision": len(f.decisions), "status": len(f.statuses), "method": len(f.methods), "path": len(f.paths),
+		"reason": len(f.reasons), "kind": len(f.kinds), "since": len(f.since), "until": len(f.until),
+	} {
+		if n == 0 && changed(name) {
+			return usageError{fmt.Errorf("--%s is empty", name), "leave it out, or say what must fit"}
+		}
+	}
+	return nil
 }
 
 // kindsOf takes all for every kind.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -35,11 +36,15 @@ by its number. Both stand in flows -o wide and in -o json.`,
 		Args: oneArg("a flow's id or a record's number"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			endBySignal()
+			id := strings.TrimPrefix(args[0], "#")
+			if id == "" {
+				return usageError{errors.New("want a flow's id or a record's number"), "outwarden flows -o wide lists their ids"}
+			}
 			dir, err := where.dir(e)
 			if err != nil {
 				return err
 			}
-			records, err := findFlow(e, dir, strings.TrimPrefix(args[0], "#"))
+			records, err := findFlow(e, dir, id)
 			if err != nil {
 				return err
 			}

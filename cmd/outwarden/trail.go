@@ -31,6 +31,9 @@ name is taken for a unit.`,
 		Args: oneArg("a process id, an executable or a unit"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			endBySignal()
+			if last < 0 {
+				return usageError{fmt.Errorf("--last %d", last), "0 means all"}
+			}
 			dir, err := where.dir(e)
 			if err != nil {
 				return err
