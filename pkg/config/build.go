@@ -65,6 +65,7 @@ func (b *builder) host(doc *document) {
 	b.choice(doc.Default, policy.ParseAction, &b.config.Default)
 	b.path(doc.StateDir, &b.config.StateDir)
 	b.path(doc.RunDir, &b.config.RunDir)
+	b.socketsFit(doc.RunDir)
 	if doc.Drain.value > 0 {
 		b.config.Drain = doc.Drain.value
 	}
@@ -79,6 +80,15 @@ func (b *builder) host(doc *document) {
 	if doc.Audit != nil {
 		b.config.Audit.Synced = b.oneOf(doc.Audit.Durability, "process", "synced") == "synced"
 		b.config.Audit.AllowOnFailure = b.oneOf(doc.Audit.OnFailure, "block", "allow") == "allow"
+	}
+}
+
+// socketsFit refuses a run_dir in which no socket can lie: its path has 107 bytes at
+// most (unix(7)), and the longest of our names is handover.sock.
+func (b *builder) socketsFit(t text) {
+	const most = 107 - len("/handover.sock")
+	if len(b.config.RunDir) > most {
+		b.fail(t.at, "as in /run/outwarden", "run_dir %s has more than %d bytes, and no socket fits into it", b.config.RunDir, most)
 	}
 }
 

@@ -240,6 +240,17 @@ func TestRoutesDirectoryErrors(t *testing.T) {
 	}
 }
 
+// A socket's path has 107 bytes at most, and bind would say no more than EINVAL.
+func TestRunDirectoryHasRoom(t *testing.T) {
+	for n, fits := range map[int]bool{92: true, 93: false} {
+		dir := "/" + strings.Repeat("r", n)
+		_, _, err := config.Load(write(t, t.TempDir(), "c.yaml", "run_dir: "+dir))
+		if fits && err != nil || !fits && (err == nil || !strings.Contains(err.Error(), ":1:10: run_dir "+dir+" has more than 93 bytes")) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
+
 // What stands beside the routes and is none of them is told, not passed over.
 func TestStrangersAmongRoutes(t *testing.T) {
 	dir := t.TempDir()

@@ -32,6 +32,7 @@ func LoadPlaces(path string) (*Config, error) {
 		}
 		b.path(p.text, p.to)
 	}
+	b.socketsFit(doc.RunDir)
 	if _, err := b.result([]string{main.path}); err != nil {
 		return nil, err
 	}

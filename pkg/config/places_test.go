@@ -15,6 +15,7 @@ func TestLoadPlaces(t *testing.T) {
 		"wrong capture": {"state_dir: s\nrun_dir: /r\ncapture: {pin_dir: /sys/fs/bpf/p, fail: maybe, ports: x}\n", ""},
 		"no YAML":       {given + "routes: [", "places.yaml:"},
 		"no path":       {"run_dir: [x]\n", "places.yaml:1:"},
+		"no room":       {"run_dir: /" + strings.Repeat("r", 93) + "\n", "places.yaml:1:10: run_dir /rrr"},
 		"no pins":       {"capture: {pin_dir: {a: b}}\n", "places.yaml:1:"},
 	} {
 		t.Run(name, func(t *testing.T) {
