@@ -34,7 +34,7 @@ only those. It needs no daemon. Workloads connect directly again.`,
 				return err
 			}
 			if e.json() {
-				return writeJSON(e.stdout, removed)
+				return writeJSON(e.stdout, append([]string{}, removed...))
 			}
 			for _, name := range removed {
 				fmt.Fprintf(e.stdout, "removed %s\n", name)
