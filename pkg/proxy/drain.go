@@ -155,10 +155,12 @@ func (c *conn) finish() {
 	_ = up.Wire().SetReadDeadline(longAgo)
 }
 
-// abort ends it at once. Both ends are closed, as a stage waits for either.
+// abort ends it at once. Both ends are closed, as a stage waits for either, and at the
+// same time: who reads from one may be writing to the other meanwhile, and a close waits
+// for its readers. The upstream's is closed beneath TLS, whose last alert may have to wait.
 func (c *conn) abort() {
-	c.reset()
 	if up, _ := c.up.Load().(inject.Conn); !up.IsZero() {
-		_ = up.Close()
+		go func() { _ = up.Wire().Close() }()
 	}
+	c.reset()
 }

@@ -301,3 +301,32 @@ func TestDrainAsItComes(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseStuck: uploads that their upstreams do not take end with the proxy, and not
+// when the time for that is over.
+func TestCloseStuck(t *testing.T) {
+	w := newWorld(t, func(o *options) { o.Timeouts.BodyStall = time.Minute })
+	over := make(chan struct{})
+	o := w.originFor(func(net.Conn) { <-over }, host)
+	w.use(policy.Intercept, w.openRoute())
+	var stuck sync.WaitGroup
+	for range 4 {
+		c := w.tls(as{original: o.addr}, host)
+		_, _ = io.WriteString(c, "POST /v1/x HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 1000000000\r\n\r\n")
+		stuck.Go(func() {
+			piece := make([]byte, 64<<10)
+			for err := error(nil); err == nil; time.Sleep(time.Millisecond) { // so that each leaves before the next comes
+				_, err = c.Write(piece)
+			}
+		})
+	}
+	time.Sleep(time.Second) // the buffers on the way are full by then
+	closed := w.leave()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the proxy is not closed")
+	}
+	close(over)
+	stuck.Wait()
+}
