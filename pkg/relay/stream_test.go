@@ -20,8 +20,8 @@ import (
 func TestBothWays(t *testing.T) {
 	for _, n := range []int{0, 1, 5000, 64 << 10, 64<<10 + 1, 3 << 20, 40 << 20} {
 		w := newWorld(t)
+		up, down := noise(n), noise(n+7) // before anybody's time runs
 		p := w.connect("hello ")
-		up, down := noise(n), noise(n+7)
 		var wg sync.WaitGroup
 		for c, b := range map[*net.TCPConn][]byte{p.workload: up, p.server: down} {
 			wg.Go(func() {
