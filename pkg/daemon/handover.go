@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/outwarden/outwarden/pkg/handover"
 )
@@ -48,6 +49,9 @@ func (d *Daemon) handOver(s *handover.Successor) (relieved bool, err error) {
 	}
 	if err != nil {
 		d.failHandover(err)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // it has our locks and listeners, and may never come to itself
+			s.End(err)
+		}
 		d.handoverFailed(s, err)
 		d.watchNamespaces()
 		return false, nil

@@ -42,8 +42,8 @@ func (s *Successor) Yield(serves func()) (*Remote, error) {
 	return newRemote(s.line), nil
 }
 
-// End makes sure that a successor that failed to take up our duties will not come
-// to itself once we have taken them up again.
+// End makes sure that a successor that failed to take up our duties, or said nothing
+// in time, will not come to itself once we go on, and lets go of what it was offered.
 func (s *Successor) End(why error) {
 	if !errors.Is(why, os.ErrDeadlineExceeded) && s.line.ended(Patience) {
 		return
