@@ -135,6 +135,9 @@ func printStatus(e *env, s *control.Status) error {
 	u := s.Upstream
 	row("upstream", "%d idle, %d dialled, %d reused, %d failed", u.Idle, u.Dials, u.Reuses, u.Failures)
 	row("trail", "%s, %s, %d lost", s.Audit.Dir, count(int(s.Audit.Seq), "record"), s.Audit.Lost)
+	if s.Audit.Fault != "" {
+		row("", "%s", p.in(red, "no record can be written until a restart: "+s.Audit.Fault))
+	}
 	row("authority", "%s..., until %s", s.Authority.SHA256[:min(16, len(s.Authority.SHA256))], s.Authority.NotAfter.Format(time.DateOnly))
 	for _, name := range slices.Sorted(maps.Keys(s.Kernel)) {
 		if n := s.Kernel[name]; n > 0 {

@@ -38,6 +38,13 @@ func (l *Log) Stats() Stats {
 	}
 }
 
+// Broken is why no record can be written any more, whatever comes; nil: one can.
+func (l *Log) Broken() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
 // Sync puts every record appended so far on disk.
 func (l *Log) Sync() error {
 	l.syncMu.Lock()

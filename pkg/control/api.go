@@ -97,9 +97,10 @@ type UpstreamStatus struct {
 // AuditStatus says how the trail is.
 type AuditStatus struct {
 	Dir       string `json:"dir"`
-	Seq       uint64 `json:"seq"`        // of the newest record
-	Lost      uint64 `json:"lost"`       // records that could not be written
-	SyncFails uint64 `json:"sync_fails"` // times that the disk refused
+	Seq       uint64 `json:"seq"`             // of the newest record
+	Lost      uint64 `json:"lost"`            // records that could not be written
+	SyncFails uint64 `json:"sync_fails"`      // times that the disk refused
+	Fault     string `json:"fault,omitempty"` // why none can be written until a restart or an upgrade
 }
 
 // AuthorityStatus says which local CA signs leaves.

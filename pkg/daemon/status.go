@@ -81,5 +81,9 @@ func (d *Daemon) authorityStatus() control.AuthorityStatus {
 
 func (d *Daemon) auditStatus() control.AuditStatus {
 	s := d.trail.Stats()
-	return control.AuditStatus{Dir: trailDir(d.atStart), Seq: s.Seq, Lost: s.Failed, SyncFails: s.SyncFails}
+	a := control.AuditStatus{Dir: trailDir(d.atStart), Seq: s.Seq, Lost: s.Failed, SyncFails: s.SyncFails}
+	if err := d.trail.Broken(); err != nil {
+		a.Fault = err.Error()
+	}
+	return a
 }

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -32,4 +33,33 @@ func TestSystemUpgradeOnFullDisk(t *testing.T) {
 	}
 	w.end(w.status())
 	sound(t, w.read("daemon.log"))
+}
+
+// No credential leaves once the trail is gone from its place, be it that what is written
+// would go nowhere. Status says so, and the next daemon begins a trail.
+func TestSystemTrailTaken(t *testing.T) {
+	w := newWorld(t)
+	w.launch("", program("outwarden"))
+	get := func() result { return w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL) }
+	if r := get(); !strings.Contains(r.stdout, `"ok":true`) {
+		t.Fatal(r)
+	}
+	must(t, os.Rename(w.path("state/audit"), w.path("state/aside")))
+	w.await("status tells of it", func() bool { return strings.Contains(w.status().Audit.Fault, "removed or moved") })
+	if r := get(); !strings.Contains(r.stdout, "audit_unavailable") {
+		t.Errorf("without a trail: %v", r)
+	}
+	if r := w.outwarden("status"); !strings.Contains(r.stdout, "with a fault") || !strings.Contains(r.stdout, "no record can be written until a restart") {
+		t.Errorf("status: %v", r)
+	}
+	if r := w.outwarden("upgrade"); r.code != 0 {
+		t.Fatalf("upgrade: %v", r)
+	}
+	if r := get(); !strings.Contains(r.stdout, `"ok":true`) {
+		t.Errorf("with the next daemon: %v", r)
+	}
+	w.end(w.status())
+	if r := w.outwarden("audit", "verify"); r.code != 0 {
+		t.Errorf("audit verify: %v", r)
+	}
 }
