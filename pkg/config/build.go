@@ -187,7 +187,7 @@ func (b *builder) secrets(docs named[secretDoc]) {
 			b.fail(name.at, "as in {file: PATH}, {systemd: NAME} or {spiffe: {socket: PATH, type: x509}}", "secret %q needs one source", name.value)
 		}
 		if strings.Contains(src.Systemd, "/") {
-			b.fail(doc.Systemd.at, "for a path, write {file: PATH}", "%q is not the name of a credential", src.Systemd)
+			b.fail(doc.Systemd.at, "for a path, write {file: PATH}", "a systemd credential has a name, without a slash")
 		}
 		b.config.Secrets[name.value] = src
 	}

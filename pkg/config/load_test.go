@@ -333,7 +333,7 @@ func TestLongValues(t *testing.T) {
 	long := strings.Repeat("ä", 1<<16)
 	for name, c := range map[string]struct{ text, want string }{
 		"action": {"default: " + long, "is none of intercept, passthrough and deny"},
-		"host":   {"routes: [{name: a, to: {host: 'https://" + long + "'}}]", "is neither a name nor a network"},
+		"host":   {"routes: [{name: a, to: {host: 'https://" + long + "'}}]", "a whole URL stands here"},
 		"path":   {"routes: [{name: a, to: {paths: '" + long + "'}}]", "path "},
 		"exe":    {"routes: [{name: a, from: {exe: '" + long + "'}}]", "is not an absolute path"},
 		"key":    {long + ": 1", "unknown key"},

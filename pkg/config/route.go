@@ -135,11 +135,17 @@ func (b *builder) rooted(t text, hint string) bool {
 func (b *builder) to(doc *toDoc) policy.To {
 	to := policy.To{Ports: b.ports(doc.Ports)}
 	for _, t := range doc.Host {
+		if b.wholeURL(t) {
+			continue
+		}
 		if host, ok := parsed(b, t, match.ParseHost, b.hostHint(t)); ok {
 			to.Hosts = append(to.Hosts, host)
 		}
 	}
 	for _, t := range doc.Paths {
+		if b.wholeURL(t) || b.hasQuery(t) {
+			continue
+		}
 		if path, ok := parsed(b, t, match.ParsePath, "as in /v1/** or /v1/*/items"); ok {
 			to.Paths = append(to.Paths, path)
 		}
@@ -153,12 +159,33 @@ func (b *builder) to(doc *toDoc) policy.To {
 	return to
 }
 
-// hostHint guesses what was meant: people paste URLs.
-func (b *builder) hostHint(t text) string {
-	if _, rest, ok := strings.Cut(t.value, "://"); ok {
-		host, _, _ := strings.Cut(rest, "/")
-		return "write the host alone, " + host
+// wholeURL refuses a URL: people paste them, with a password or a key in them, which
+// is not repeated.
+func (b *builder) wholeURL(t text) bool {
+	_, rest, ok := strings.Cut(t.value, "://")
+	if !ok {
+		return false
 	}
+	authority, _, _ := strings.Cut(rest, "/")
+	authority, _, _ = strings.Cut(authority, "?")
+	hint := "write the name alone under host, and the path alone under paths"
+	if host, _, _, err := match.SplitAuthority(authority[strings.LastIndexByte(authority, '@')+1:]); err == nil {
+		hint = "write " + host + " alone under host, and the path under paths"
+	}
+	b.fail(t.at, hint, "a whole URL stands here")
+	return true
+}
+
+func (b *builder) hasQuery(t text) bool {
+	path, _, ok := strings.Cut(t.value, "?")
+	if ok {
+		b.fail(t.at, "as in /v1/** or /v1/*/items", "path %q has a query behind it; paths are matched without", path)
+	}
+	return ok
+}
+
+// hostHint guesses what was meant.
+func (b *builder) hostHint(t text) string {
 	if host, _, hasPort, err := match.SplitAuthority(t.value); err == nil && hasPort {
 		return "write " + host + " here and the port under ports"
 	}
