@@ -22,5 +22,7 @@
 //   - Where a secret:NAME is expected and something else stands, that may be the
 //     secret itself: errors do not repeat it.
 //   - routes.d is read only if it belongs to root or to the caller and not
-//     everyone can write it.
+//     everyone can write it, or a file in it.
+//   - The YAML parser recurses and cannot be stopped: guard.go refuses first what
+//     would overflow its stack. It also puts U+FFFD for what is no UTF-8.
 package config
