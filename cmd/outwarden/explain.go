@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,8 @@ func newExplainCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [flags] [METHOD] URL",
 		Short: "Would this process, calling this URL, get which credential, and why",
+		Long: `Say what becomes of a request of a process in scope: by which route, with which
+credentials, whereto, and why no other route. It asks nobody and sends nothing.`,
 		Example: `  outwarden explain --pid 4711 POST https://api.partner.example/v1/transfers
   outwarden explain --exe /opt/billing/bin/export --user billing https://api.partner.example/v1/x`,
 		Args: usage(cobra.RangeArgs(1, 2)),
@@ -140,6 +143,24 @@ type explanation struct {
 }
 
 func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error {
+	out := notCaptured
+	if slices.Contains(cfg.Capture.Ports, req.Port) {
+		out = judge(cfg, req, clear)
+	}
+	if e.json() {
+		return writeJSON(e.stdout, out)
+	}
+	printExplanation(e, &out, req)
+	return nil
+}
+
+// notCaptured is what no route is asked about.
+var notCaptured = explanation{
+	Decision: policy.Passthrough.String(), Mode: policy.Enforce.String(), Reason: flow.ReasonPortNotCaptured.String(),
+	GoesTo: asked, Steps: []string{},
+}
+
+func judge(cfg *config.Config, req *policy.Request, clear bool) explanation {
 	p := cfg.Policy()
 	d := p.Decide(req)
 	out := explanation{Decision: d.Action.String(), Route: d.Name, Mode: d.Mode.String(), Reason: d.Reason.String()}
@@ -159,11 +180,7 @@ func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error 
 		}
 		out.Steps = append(out.Steps, fmt.Sprintf("%s %s: %s", mark, s.Name, s.Why))
 	}
-	if e.json() {
-		return writeJSON(e.stdout, out)
-	}
-	printExplanation(e, &out, req)
-	return nil
+	return out
 }
 
 // withheld is why a request is refused whatever its route decides: its credential
@@ -204,11 +221,12 @@ func printExplanation(e *env, x *explanation, req *policy.Request) {
 	}
 }
 
+const asked = "the address that the program connects to"
+
 // goesTo says which address is dialled for a request that is decided so; "" if none is.
 // Where the address that the program connects to is not told, only a route for every
 // host names it.
 func goesTo(p *policy.Policy, d policy.Decision, host string, at netip.Addr, credential, clear bool) string {
-	const asked = "the address that the program connects to"
 	switch action := d.Effective(); {
 	case action == policy.Deny:
 		return ""
