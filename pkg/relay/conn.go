@@ -69,12 +69,14 @@ func newConn(a, b End, connect time.Duration, over func(Result)) *conn {
 	return c
 }
 
-// begin makes c one of a loop's.
-func (c *conn) begin(l *loop, id uint32, ripe time.Duration) {
+// begin makes c one of a loop's. It cannot be over before its sides are watched, when
+// their descriptors could be another's.
+func (c *conn) begin(l *loop, id uint32, ripe time.Duration, sides []int32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loop, c.id, c.due = l, id, time.Now().Add(ripe)
 	c.ripe = time.AfterFunc(ripe, c.ripen)
+	return c.watch(unix.EPOLL_CTL_ADD, sides...)
 }
 
 // watch adds sides to the epoll set, or asks anew for events of such that are

@@ -126,9 +126,8 @@ func (l *loop) add(c *conn, ripe time.Duration, sides ...int32) error {
 	}
 	for l.last++; l.conns[l.last] != nil; l.last++ {
 	}
-	c.begin(l, l.last, ripe)
-	l.conns[c.id] = c
-	return c.watch(unix.EPOLL_CTL_ADD, sides...)
+	l.conns[l.last] = c
+	return c.begin(l, l.last, ripe, sides)
 }
 
 func (l *loop) remove(c *conn) {
