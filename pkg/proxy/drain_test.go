@@ -292,7 +292,8 @@ func TestDrainAsItComes(t *testing.T) {
 	for _, c := range all {
 		go func() { _, _ = io.WriteString(c, beginChunks) }()
 	}
-	go w.proxy.Settle(t.Context())
+	var settling sync.WaitGroup
+	settling.Go(func() { w.proxy.Settle(t.Context()) })
 	time.Sleep(time.Second) // longer than one that waits may go on to
 	for _, c := range all {
 		_, _ = io.WriteString(c, endChunks)
@@ -300,6 +301,7 @@ func TestDrainAsItComes(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
+	settling.Wait()
 }
 
 // TestCloseStuck: uploads that their upstreams do not take end with the proxy, and not
