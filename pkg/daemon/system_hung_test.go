@@ -1,10 +1,8 @@
 package daemon_test
 
 import (
-	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,18 +15,7 @@ func TestSystemHungSuccessor(t *testing.T) {
 	w := newWorld(t)
 	d := w.launch("", program("outwarden"))
 	load := w.load("2")
-	agent, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: w.path("agent.sock")})
-	must(t, err)
-	defer agent.Close()
-	s := w.standard()
-	s.prefix = "  slow: {spiffe: {socket: " + w.path("agent.sock") + ", type: jwt, audience: x}}\n"
-	s.extra = "- name: slow\n  to: {host: good.example}\n  action: intercept\n  inject: [{bearer: secret:slow}]\n"
-	w.configure(s)
-	upgrade := w.begin(w.cgroup, program("outwarden"), "upgrade", "--config", w.config)
-	must(t, agent.SetDeadline(time.Now().Add(patience)))
-	asked, err := agent.Accept()
-	must(t, err)
-	defer asked.Close()
+	upgrade, asked := w.beginWithSlowSecret("upgrade")
 	successor, err := control.Peer(asked)
 	must(t, err)
 	pidfd, err := unix.PidfdOpen(int(successor.Pid), 0)

@@ -170,18 +170,7 @@ func TestSystemReloadWithoutAuthority(t *testing.T) {
 func TestSystemSlowSecret(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon()
-	agent, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: w.path("agent.sock")})
-	must(t, err)
-	defer agent.Close()
-	s := w.standard()
-	s.prefix = "  slow: {spiffe: {socket: " + w.path("agent.sock") + ", type: jwt, audience: x}}\n"
-	s.extra = "- name: slow\n  to: {host: good.example}\n  action: intercept\n  inject: [{bearer: secret:slow}]\n"
-	w.configure(s)
-	reload := w.begin(w.cgroup, program("outwarden"), "reload", "--config", w.config)
-	must(t, agent.SetDeadline(time.Now().Add(patience)))
-	asked, err := agent.Accept()
-	must(t, err)
-	defer asked.Close()
+	reload, _ := w.beginWithSlowSecret("reload")
 	if s := w.status(); s.Config.Routes != 1 || s.Config.LastError != "" {
 		t.Errorf("status: %+v", s.Config)
 	}
@@ -189,4 +178,23 @@ func TestSystemSlowSecret(t *testing.T) {
 	if code := reload.end(); code != 1 || !strings.Contains(reload.stderr.String(), "canceled") {
 		t.Errorf("reload: exit %d: %s", code, &reload.stderr)
 	}
+}
+
+// beginWithSlowSecret begins a command that has a secret fetched from an agent, which
+// is asked, and does not answer as long as the test lasts.
+func (w *world) beginWithSlowSecret(command string) (p *process, asked *net.UnixConn) {
+	w.t.Helper()
+	agent, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: w.path("agent.sock")})
+	must(w.t, err)
+	w.t.Cleanup(func() { _ = agent.Close() })
+	s := w.standard()
+	s.prefix = "  slow: {spiffe: {socket: " + w.path("agent.sock") + ", type: jwt, audience: x}}\n"
+	s.extra = "- name: slow\n  to: {host: good.example}\n  action: intercept\n  inject: [{bearer: secret:slow}]\n"
+	w.configure(s)
+	p = w.begin(w.cgroup, program("outwarden"), command, "--config", w.config)
+	must(w.t, agent.SetDeadline(time.Now().Add(patience)))
+	asked, err = agent.AcceptUnix()
+	must(w.t, err)
+	w.t.Cleanup(func() { _ = asked.Close() })
+	return p, asked
 }
