@@ -85,7 +85,7 @@ func appendEdited(dst, head []byte, from int, fields []Field, e *Edit) []byte {
 func appendKept(dst, head []byte, from int, fields []Field, drop *FieldSet) ([]byte, int) {
 	at := lineLength(head, fields)
 	for i := range fields {
-		next := at + len(fields[i].Line)
+		next := at + fields[i].size
 		if drop.Has(i) {
 			dst = append(dst, head[from:at]...)
 			from = next
@@ -100,7 +100,7 @@ func appendKept(dst, head []byte, from int, fields []Field, drop *FieldSet) ([]b
 func lineLength(head []byte, fields []Field) int {
 	n := len(head) - 2
 	for i := range fields {
-		n -= len(fields[i].Line)
+		n -= fields[i].size
 	}
 	return n
 }

@@ -15,7 +15,7 @@ const (
 type Field struct {
 	Name  []byte // as written
 	Value []byte // without the whitespace around it
-	Line  []byte // the whole line, CRLF included
+	size  int    // of the whole line, CRLF included
 }
 
 // fields is what requests and responses have in common: the field lines and
@@ -103,7 +103,7 @@ func (f *fields) line(b []byte) (int, *Error) {
 	name, value := b[:colon:colon], trim(b[colon+1:end:end])
 	f.list = append(f.list, Field{})
 	l := &f.list[len(f.list)-1] // filled in place: a Field is large
-	l.Name, l.Value, l.Line = name, value, b[:end+2:end+2]
+	l.Name, l.Value, l.size = name, value, end+2
 	return end + 2, f.note(name, value)
 }
 

@@ -28,8 +28,8 @@ func TestRequestParts(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if string(r.Head) != raw[2:n] || len(r.Fields) != 6 || string(r.Fields[0].Line) != "HOST:  api.example.com:443\t\r\n" {
-		t.Errorf("head %q, fields %q", r.Head, r.Fields)
+	if string(r.Head) != raw[2:n] || len(r.Fields) != 6 {
+		t.Errorf("head %q, %d fields", r.Head, len(r.Fields))
 	}
 	if r.Value("x-none") != nil {
 		t.Error("a field that is not there has a value")

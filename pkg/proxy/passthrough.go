@@ -75,9 +75,9 @@ func (c *conn) recordPassthrough(r relay.Result) {
 	e.Kind, e.Time, e.Flow = audit.KindConnection, now, c.flow.ID()
 	e.Decision, e.Reason = policy.Passthrough.String(), c.decision.Reason.String()
 	e.BytesOut, e.BytesIn, e.DurationMS = r.Sent, r.Received, milliseconds(now.Sub(c.started))
-	c.say(e, &topic{
+	e.Share(c.say(e, &topic{
 		process: c.process, guest: c.flow.GuestAddr(), original: c.flow.Original, sni: c.hello.ServerName, route: c.decision.Name, decision: e.Decision,
 		passed: passage{c.to, c.egressIP()},
-	}, nil)
+	}, nil).shared)
 	c.write(&e.Record)
 }

@@ -50,7 +50,7 @@ func (q *request) alert(name string) {
 	q.describe(e, time.Now())
 	e.Reason = flow.ReasonPlaceholderMisused.String()
 	asked := *q
-	asked.applied.Credentials = []inject.Use{{Name: name, Form: inject.Placeholder.String()}}
+	asked.applied.Credentials, asked.said = []inject.Use{{Name: name, Form: inject.Placeholder.String()}}, nil
 	asked.share(e)
 	if err := q.c.p.o.Records.Append(&e.Record); err != nil {
 		q.c.p.o.OnDefect(err)

@@ -93,7 +93,7 @@ func (s *stream) arrive(b *h2.Batch, q *request, sealed inject.Sealed, f *failur
 	}
 	defer s.mu.Unlock()
 	s.waiting, s.quiet = nil, 0
-	s.up, s.applied = q.up, q.applied
+	s.up, s.applied, s.said = q.up, q.applied, q.said
 	s.addr, s.decision = q.addr, q.decision
 	if f == nil {
 		f = s.launch(b, sealed)

@@ -144,25 +144,30 @@ type passage struct {
 	from netip.Addr // egress IP; zero: any
 }
 
+// share lets what the intent said stand for what the result says again.
 func (q *request) share(e *entry) {
-	t := q.topic(e.Decision)
-	q.c.say(e, &t, q.applied.Credentials)
+	if s := q.said; s == nil || s.decision != e.Decision || s.upstream != q.peer() {
+		t := q.topic(e.Decision)
+		q.said = q.c.say(e, &t, q.applied.Credentials)
+	}
+	e.Share(q.said.shared)
 }
 
-// say lets what was said before stand for what the record says again: on this
-// connection, or on another of the process.
-func (c *conn) say(e *entry, t *topic, credentials []inject.Use) {
-	known := e.known(t)
-	s := *known
+// say gives what was said before, and the record says again: on this connection, or
+// on another of the process.
+func (c *conn) say(e *entry, t *topic, credentials []inject.Use) *saying {
+	known, last := e.known(t), c.said.last.Load()
+	s := last
 	if !s.fits(t, credentials) {
-		s = c.said.last.Load()
+		s = *known
 	}
 	if !s.fits(t, credentials) {
 		s = &saying{*t, credentials, audit.Share(t.record(credentials))}
+	}
+	if *known = s; s != last {
 		c.said.last.Store(s)
 	}
-	*known = s
-	e.Share(s.shared)
+	return s
 }
 
 func (s *saying) fits(t *topic, credentials []inject.Use) bool {
@@ -170,14 +175,18 @@ func (s *saying) fits(t *topic, credentials []inject.Use) bool {
 }
 
 func (q *request) topic(decision string) topic {
-	t := topic{
+	return topic{
 		process: q.c.process, guest: q.c.flow.GuestAddr(), original: q.c.flow.Original, sni: q.c.hello.ServerName,
-		host: q.host, route: q.decision.Name, decision: decision,
+		host: q.host, route: q.decision.Name, decision: decision, upstream: q.peer(),
 	}
+}
+
+// peer is the upstream of the request; zero: none was reached.
+func (q *request) peer() (p unique.Handle[upstream.Peer]) {
 	if !q.up.IsZero() {
-		t.upstream = q.up.Peer()
+		p = q.up.Peer()
 	}
-	return t
+	return p
 }
 
 // record is one that says just this.

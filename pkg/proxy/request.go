@@ -32,6 +32,7 @@ type request struct {
 	up       inject.Conn
 	applied  inject.Applied
 	scrubbed scrub.Tally // what came back of it
+	said     *saying     // what its last record said of all that is above; nil: there is none
 
 	gathering inject.Gathering // why all of the content is here before the head leaves
 
@@ -209,7 +210,7 @@ func (q *request) authorize(m inject.Message, content inject.Content) (inject.Se
 	if err != nil {
 		return inject.Sealed{}, applyFailure(err)
 	}
-	q.applied = applied
+	q.applied, q.said = applied, nil
 	return sealed, q.intent(now)
 }
 

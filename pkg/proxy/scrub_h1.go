@@ -51,10 +51,14 @@ func (x *exchange) describe() described {
 	d := described{status: x.res.Status, sized: x.res.Body == http1.BodyLength}
 	d.called = x.method == http.MethodPost && isGRPC(string(x.req.Value("content-type")))
 	for i := range x.res.Fields {
-		for _, name := range []string{"content-encoding", "content-type", "grpc-encoding"} {
-			if f := &x.res.Fields[i]; http1.NameIs(f.Name, name) {
-				d.note(name, string(f.Value))
-			}
+		switch f := &x.res.Fields[i]; {
+		case http1.NameIs(f.Name, "content-encoding"):
+			d.note("content-encoding", string(f.Value))
+		case !d.called: // it has no messages
+		case http1.NameIs(f.Name, "content-type"):
+			d.note("content-type", string(f.Value))
+		case http1.NameIs(f.Name, "grpc-encoding"):
+			d.note("grpc-encoding", string(f.Value))
 		}
 	}
 	return d

@@ -12,11 +12,14 @@ import (
 // it: the decoder, which wants to read, is resumed when there is something, and
 // stands still when there is nothing (iter.Pull).
 type Body struct {
-	stream *Stream
-	plain  bool
+	stream Stream
 	keep   bool // it goes on as it came, and is only looked at
 	blind  bool // that can't be done any more
+	*recoder
+}
 
+// recoder is what a Body has besides where it decodes; a plain one has none.
+type recoder struct {
 	source  source
 	resume  func() ([]byte, bool)
 	stop    func()
@@ -32,8 +35,10 @@ func (f *Filter) Body(encoding string, o Options, tally *Tally) (*Body, error) {
 	if c == unknown {
 		return nil, ErrCoding
 	}
-	b := &Body{stream: f.Stream(o, tally), plain: c == identity, keep: o.Keep}
-	b.source.coding = c
+	b := &Body{stream: f.stream(o, tally), keep: o.Keep}
+	if c != identity {
+		b.recoder = &recoder{source: source{coding: c}}
+	}
 	return b, nil
 }
 
@@ -55,7 +60,7 @@ func Coded(encoding string) bool { return codingOf(encoding) != identity }
 
 // Plain reports whether the content is as it is read, so that Options.Fit keeps its
 // length.
-func (b *Body) Plain() bool { return b.plain }
+func (b *Body) Plain() bool { return b.recoder == nil }
 
 // Next takes the next piece of the content and returns what can go on. Errors are
 // ErrExpands, or wrap ErrContent; no more of the content may go on then. With
@@ -65,7 +70,7 @@ func (b *Body) Next(p []byte) ([]byte, error) {
 		b.watch(p, more)
 		return p, nil
 	}
-	if b.plain {
+	if b.Plain() {
 		return b.stream.Next(p), nil
 	}
 	b.out.Reset()
@@ -81,7 +86,7 @@ func (b *Body) Held() bool { return !b.keep && b.stream.Held() > 0 }
 
 // Pause is Stream.Pause.
 func (b *Body) Pause() ([]byte, error) {
-	if b.plain {
+	if b.Plain() {
 		return b.stream.Pause(), nil
 	}
 	b.out.Reset()
@@ -98,7 +103,7 @@ func (b *Body) Close(p []byte) ([]byte, error) {
 		b.watch(p, end)
 		return p, nil
 	}
-	if b.plain {
+	if b.Plain() {
 		return b.stream.End(p), nil
 	}
 	defer b.Stop()
@@ -123,7 +128,7 @@ func (b *Body) Close(p []byte) ([]byte, error) {
 
 // Stop gives up a content that is not closed. It may be called more than once.
 func (b *Body) Stop() {
-	if b != nil && b.stop != nil {
+	if b != nil && !b.Plain() && b.stop != nil {
 		b.stop()
 	}
 }
@@ -140,7 +145,7 @@ func (b *Body) watch(p []byte, u until) {
 
 // look counts what is found in a piece.
 func (b *Body) look(p []byte, u until) error {
-	if !b.plain {
+	if !b.Plain() {
 		b.source.feed(p)
 		if b.source.ended = u == end; b.source.total == 0 {
 			return nil

@@ -20,12 +20,17 @@ type Options struct {
 
 // Stream begins a text. What is found in it is added to tally.
 func (f *Filter) Stream(o Options, tally *Tally) *Stream {
-	return &Stream{c: f.reveal(), o: o, tally: tally}
+	s := f.stream(o, tally)
+	return &s
+}
+
+func (f *Filter) stream(o Options, tally *Tally) Stream {
+	return Stream{c: f.reveal(), o: o, tally: tally}
 }
 
 // Clean scrubs a text that is whole. It returns text itself where nothing is found.
 func (f *Filter) Clean(text []byte, o Options, tally *Tally) []byte {
-	s := Stream{c: f.reveal(), o: o, tally: tally}
+	s := f.stream(o, tally)
 	return s.pass(text, end)
 }
 
