@@ -28,6 +28,7 @@ type Log struct {
 	refused uint64     // records since the last one that went well
 	checked uint64     // seq of the last checkpoint
 	resting bool       // the head's third slot says tip
+	losses  []Record   // what Open found missing
 	broken  error      // set for good
 	closed  bool
 
@@ -113,8 +114,13 @@ func (l *Log) takeOver(fd *found) error {
 			return err
 		}
 	}
+	l.losses = fd.loss
 	return l.Sync()
 }
+
+// Losses are the records by which Open wrote down what is missing from the trail, or
+// was changed.
+func (l *Log) Losses() []Record { return l.losses }
 
 // headFits reports whether the head that is there can be gone on with.
 func (l *Log) headFits() bool {

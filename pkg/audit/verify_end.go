@@ -23,21 +23,21 @@ func (v *verifier) loss(line []byte) {
 		return
 	}
 	v.Losses = append(v.Losses, r)
-	switch r.Reason {
-	case ReasonPowerLoss:
+	if why := r.Suspicion(); why != "" {
+		v.find(Finding{First: r.Seq, Problem: "found when the trail was opened: " + why})
+	}
+	if r.Reason == ReasonPowerLoss {
 		for first, last := range v.missing {
 			if last+1 == r.Seq && last-first+1 == r.Lost {
 				delete(v.missing, first)
 			}
 		}
-	case ReasonHeadMissing, ReasonHeadDamaged, ReasonTailMissing, ReasonDamaged, ReasonAppended:
-		v.find(Finding{First: r.Seq, Problem: "found when the trail was opened: " + explain(r.Reason)})
 	}
 }
 
-// explain says what a loss that no crash explains means.
-func explain(reason string) string {
-	switch reason {
+// Suspicion is what a loss means that no crash explains; "" of any other record.
+func (r *Record) Suspicion() string {
+	switch r.Reason {
 	case ReasonHeadMissing:
 		return "the head is missing or not ours, so a cut tail could not have been found"
 	case ReasonHeadDamaged:
@@ -49,7 +49,7 @@ func explain(reason string) string {
 	case ReasonAppended:
 		return "there were records behind the last one, which nobody but us may write"
 	}
-	return reason
+	return ""
 }
 
 func (v *verifier) reportMissing() {
@@ -95,10 +95,10 @@ func (v *verifier) checkLeft() {
 			}
 		case ReasonDamaged:
 			if v.OK() {
-				v.find(Finding{Problem: explain(r.Reason)})
+				v.find(Finding{Problem: r.Suspicion()})
 			}
 		default:
-			v.find(Finding{Problem: explain(r.Reason)})
+			v.find(Finding{Problem: r.Suspicion()})
 		}
 	}
 	for _, torn := range v.head.torn {

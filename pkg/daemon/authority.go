@@ -35,7 +35,7 @@ func (d *Daemon) openAuthority(context.Context) error {
 	if err := d.leaves.open(d.loaded.config); err != nil {
 		return err
 	}
-	if errors.Is(err, authority.ErrNone) { // who expected another reads it here
+	if d.firstStart = errors.Is(err, authority.ErrNone); d.firstStart { // who expected another reads it here
 		d.o.Log.WithField("sha256", d.authorityStatus().SHA256).Info("a new local authority was made")
 	}
 	return nil

@@ -42,7 +42,8 @@ type Daemon struct {
 
 	existing *existing
 
-	started bool // all steps of Start succeeded
+	started    bool // all steps of Start succeeded
+	firstStart bool // there was no authority before
 
 	atStart *config.Config // what takes a restart to change is read here, without mu
 

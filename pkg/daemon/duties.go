@@ -3,9 +3,13 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/config"
@@ -35,13 +39,31 @@ func (d *Daemon) openTrail(context.Context) error {
 
 func (d *Daemon) beginTrail() error {
 	c := d.atStart
+	_, missing := os.Stat(trailDir(c))
 	trail, err := d.takeTrail(trailDir(c), audit.Options{Synced: c.Audit.Synced})
 	if err != nil {
 		return err
 	}
+	if !d.firstStart && errors.Is(missing, fs.ErrNotExist) {
+		d.o.Log.WithField("dir", trailDir(c)).Error("an empty audit trail begins, though a daemon has served here before: who removed or moved the old one?")
+	}
 	d.trail = trail
 	d.records.MoveTo(trail)
+	d.tellLosses(trail.Losses())
 	return nil
+}
+
+// tellLosses says what is not in the trail any more. What a crash explains is no more
+// than that; the rest somebody did, or the disk.
+func (d *Daemon) tellLosses(losses []audit.Record) {
+	for _, lost := range losses {
+		log := d.o.Log.WithFields(logrus.Fields{"reason": lost.Reason, "records": lost.Lost})
+		if why := lost.Suspicion(); why != "" {
+			log.Error("the audit trail is not as it was left: " + why + "; see: outwarden audit verify")
+			continue
+		}
+		log.Warn("the audit trail lacks what a crash took")
+	}
 }
 
 // takeTrail waits for it where a daemon before us has it until it has ended.

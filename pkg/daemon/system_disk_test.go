@@ -58,8 +58,35 @@ func TestSystemTrailTaken(t *testing.T) {
 	if r := get(); !strings.Contains(r.stdout, `"ok":true`) {
 		t.Errorf("with the next daemon: %v", r)
 	}
+	if log := w.read("daemon.log"); strings.Count(log, "an empty audit trail begins") != 1 {
+		t.Errorf("log: %s", log)
+	}
 	w.end(w.status())
 	if r := w.outwarden("audit", "verify"); r.code != 0 {
 		t.Errorf("audit verify: %v", r)
 	}
+}
+
+// A trail from which somebody took the end is told of in the log of the daemon that
+// starts on it; one that has just begun, or is as it was left, is not.
+func TestSystemTrailCut(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon()
+	if r := w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
+		t.Fatal(r)
+	}
+	d.stop()
+	again := w.daemon()
+	again.stop()
+	for _, log := range []string{d.stderr.String(), again.stderr.String()} {
+		if strings.Contains(log, "audit trail") {
+			t.Errorf("log: %s", log)
+		}
+	}
+	must(t, os.Truncate(w.path("state/audit/00000000000000000001.jsonl"), 0))
+	d = w.daemon()
+	if log := d.stderr.String(); !strings.Contains(log, "the audit trail is not as it was left: the trail ended before its head says") {
+		t.Errorf("log: %s", log)
+	}
+	d.stop()
 }
