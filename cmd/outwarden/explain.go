@@ -139,6 +139,7 @@ type explanation struct {
 	Reason      string   `json:"reason,omitempty"`
 	Credentials []string `json:"credentials,omitempty"`
 	GoesTo      string   `json:"goes_to,omitempty"`
+	Scope       string   `json:"scope,omitempty"`
 	Steps       []string `json:"steps"`
 }
 
@@ -146,6 +147,9 @@ func explain(e *env, cfg *config.Config, req *policy.Request, clear bool) error 
 	out := notCaptured
 	if slices.Contains(cfg.Capture.Ports, req.Port) {
 		out = judge(cfg, req, clear)
+	}
+	if cgroup := req.Process.Cgroup; cgroup != "" && !cfg.Capture.InScope(cgroup) {
+		out.Scope = "cgroup " + cgroup + " is not in it: nothing of this is done, unless it is one of `run`"
 	}
 	if e.json() {
 		return writeJSON(e.stdout, out)
@@ -216,6 +220,7 @@ func printExplanation(e *env, x *explanation, req *policy.Request) {
 	line("reason", x.Reason)
 	line("credentials", orNone(strings.Join(x.Credentials, ", "), "none"))
 	line("goes to", x.GoesTo)
+	line("scope", x.Scope)
 	for _, s := range x.Steps {
 		line("considered", s)
 	}

@@ -86,6 +86,37 @@ func (b *builder) targets(docs list[targetDoc]) []Target {
 	return targets
 }
 
+// InScope reports whether connections from a cgroup are captured, by its path: what is
+// said of it, or else of the nearest that it is in, holds. `run` captures others beside.
+func (c *Capture) InScope(cgroup string) bool {
+	for at := path.Clean(cgroup); ; at = path.Dir(at) {
+		names := func(t Target) bool { return t.names(at) }
+		switch {
+		case slices.ContainsFunc(c.Exclude, names):
+			return false
+		case slices.ContainsFunc(c.Scope, names):
+			return true
+		case len(at) <= 1:
+			return false
+		}
+	}
+}
+
+// names reports whether a target is the cgroup of that path. A unit is one by its name,
+// wherever slices alone stand above it.
+func (t Target) names(cgroup string) bool {
+	if t.Cgroup != "" {
+		return t.Cgroup == cgroup
+	}
+	dir, name := path.Split(cgroup)
+	for _, above := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' }) {
+		if !strings.HasSuffix(above, ".slice") {
+			return false
+		}
+	}
+	return name == t.Unit
+}
+
 func (b *builder) cgroupPath(t text) bool {
 	if strings.HasPrefix(t.value, "/") && !strings.Contains(t.value+"/", "/../") && !strings.Contains(t.value, "*") {
 		return true
