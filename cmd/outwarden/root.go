@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,7 +30,7 @@ never holds, and keeps a trail that can be verified.`,
 	}
 	root.SetVersionTemplate("outwarden {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{err, fmt.Sprintf("see: %s --help", cmd.CommandPath())}
+		return usageError{err, cmp.Or(nearFlag(cmd, err), fmt.Sprintf("see: %s --help", cmd.CommandPath()))}
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.config, "config", "", "configuration file (default /etc/outwarden/config.yaml)")

@@ -64,6 +64,7 @@ type Daemon struct {
 	upstreams   *upstream.Pool
 	proxy       *proxy.Proxy
 	records     handover.Records // where the proxy's go
+	defects     defects
 	signing     *snapshot.Signing
 	duties
 

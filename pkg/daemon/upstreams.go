@@ -73,7 +73,7 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	d.proxy = proxy.New(proxy.Options{
 		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Resolver: &d.resolver, Dial: d.dialPassed,
 		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain},
-		OnDefect: func(err error) { d.report("proxy", err) },
+		OnDefect: d.defect,
 	})
 	d.proxy.SetSnapshot(first)
 	d.later(func() { d.report("drain", d.proxy.Close()) })

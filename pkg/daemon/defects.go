@@ -1,0 +1,60 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// defects are those of flows as they are told: one that comes again is counted, and told
+// once a second. While the trail takes nothing each request has two.
+type defects struct {
+	mu   sync.Mutex
+	told map[string]*defect // by text
+}
+
+type defect struct {
+	at   time.Time // when it was told last
+	more int       // since
+}
+
+const (
+	defectEvery = time.Second
+	mostDefects = 64 // that are remembered
+)
+
+// due reports whether a defect is to be told now, and how often it came untold.
+func (d *defects) due(text string, now time.Time) (more int, due bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := d.told[text]
+	if seen != nil && now.Sub(seen.at) < defectEvery {
+		seen.more++
+		return 0, false
+	}
+	if seen != nil {
+		more = seen.more
+	}
+	if d.told == nil || len(d.told) >= mostDefects {
+		d.told = map[string]*defect{}
+	}
+	d.told[text] = &defect{at: now}
+	return more, true
+}
+
+// defect tells of one.
+func (d *Daemon) defect(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	more, due := d.defects.due(err.Error(), time.Now())
+	if !due {
+		return
+	}
+	log := d.o.Log.WithError(err)
+	if more > 0 {
+		log = log.WithField("untold", more)
+	}
+	log.Error("proxy")
+}
