@@ -84,6 +84,31 @@ func (w *world) lacks(kind string) bool {
 	return true
 }
 
+// lacksFastOpen reports whether the kernel has no fast open for the MPTCP socket that
+// steps are about, as those before 6.2, and sees that who is in scope is told so.
+func (w *world) lacksFastOpen(steps []step) bool {
+	w.t.Helper()
+	last := len(steps) - 1
+	if steps[0].Kind != "mptcp" || steps[last].Do != "fast" {
+		return false
+	}
+	k := socketKinds["mptcp"]
+	fd, err := unix.Socket(unix.AF_INET, k.kind|unix.SOCK_CLOEXEC, k.protocol)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	nobody := &unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}}
+	if err = unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, nobody); err != unix.EOPNOTSUPP {
+		return false
+	}
+	if got := w.run(w.cgroup, steps...); got[last].Err != unix.EOPNOTSUPP.Error() {
+		w.t.Errorf("a workload's fast open: %+v, while ours is refused: %v", got[last], err)
+	}
+	netnstest.Refused(w.t, "fast open of mptcp sockets", err)
+	return true
+}
+
 // hasPeer reports whether a flow's truth is kept by tuple.
 func (w *world) hasPeer(f flow.Flow) bool {
 	for _, l := range w.config.Listen {

@@ -99,7 +99,7 @@ func testWays(t *testing.T, b backend) {
 		for _, target := range targets {
 			t.Run(way.name+" "+target.name, func(t *testing.T) {
 				steps := way.steps(step{Do: "socket", IPv6: target.ipv6}, target.addr)
-				if w.lacks(steps[0].Kind) {
+				if w.lacks(steps[0].Kind) || w.lacksFastOpen(steps) {
 					return
 				}
 				w.check(t, steps, target.addr, target.original)
