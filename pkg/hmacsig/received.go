@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Received is a signature that holds.
+// Received is a signature that holds, or what it would have to be.
 type Received struct {
 	Time  time.Time // zero if the scheme has none
 	Nonce string
@@ -20,7 +20,8 @@ const maxSignatures = 16
 // Verify finds time, nonce and signature in m's Fields, where Sign would have
 // put them, and returns them if secret made the signature; m's own Time and
 // Nonce are not looked at. Errors: ErrMalformed (a field is missing, twice there
-// or not in its form), ErrMismatch, ErrControlByte, ErrUnknownPreset. A
+// or not in its form), ErrMismatch, ErrControlByte, ErrUnknownPreset. With
+// ErrMismatch it returns what would match, for a replay cache and nobody else. A
 // signature has one spelling. Whether the time lies in a window is for the caller.
 func (s TemplateScheme) Verify(secret []byte, m *Message) (Received, error) {
 	found := map[string][]string{}

@@ -20,6 +20,10 @@
 //   - What a scheme does not cover anybody may change. HTTPSig asks for the
 //     request line and for a digest of a body; of other fields it asks what
 //     Required says.
+//   - A request may bear signatures of several keys. All that hold are remembered, and
+//     with shared keys of a list also those that were left out, so each takes room for
+//     every key. With other keys, two signatures that somebody has split between
+//     two copies of a request are two requests.
 //   - github's scheme has no time. Options.Timeless accepts that, and then a request
 //     is refused as a replay only for as long as the cache remembers it.
 package verify

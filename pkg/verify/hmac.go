@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/hmacsig"
+	"github.com/outwarden/outwarden/pkg/replay"
 	"github.com/outwarden/outwarden/pkg/secret"
 )
 
@@ -30,14 +31,23 @@ func (h *HMAC) Check(r *Request, _ time.Time) (Proof, error) {
 	for _, f := range r.Fields {
 		m.Fields = append(m.Fields, hmacsig.Header(f))
 	}
+	var p Proof
+	var signatures []replay.Message
 	for _, key := range h.Keys {
 		got, err := h.Scheme.Verify(key.Value.Reveal(), &m)
-		if err == nil {
-			return Proof{h.Scheme.Name(), key.ID, got.Nonce, got.Time, got.MAC}, nil
-		}
-		if !errors.Is(err, hmacsig.ErrMismatch) {
+		switch {
+		case err == nil && p.Scheme == "":
+			p = Proof{h.Scheme.Name(), key.ID, got.Nonce, got.Time, nil}
+		case err != nil && !errors.Is(err, hmacsig.ErrMismatch):
 			return Proof{}, err
 		}
+		if h.Scheme.Lists() || err == nil { // another key's may have been sent too, and left out
+			signatures = append(signatures, replay.Message{KeyID: key.ID, Signature: got.MAC, Nonce: got.Nonce})
+		}
 	}
-	return Proof{}, hmacsig.ErrMismatch
+	if p.Scheme == "" {
+		return Proof{}, hmacsig.ErrMismatch
+	}
+	p.signatures = signatures
+	return p, nil
 }

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/httpsig"
+	"github.com/outwarden/outwarden/pkg/replay"
 )
 
 // HTTPSig checks message signatures (RFC 9421). Of several signatures one that
-// holds is enough.
+// holds is enough; all that hold are remembered.
 type HTTPSig struct {
 	Keys []*httpsig.Key // found by their id
 	// Required are components that a signature must cover beside the request line
@@ -26,7 +27,7 @@ type HTTPSig struct {
 
 var _ Scheme = (*HTTPSig)(nil)
 
-// most is how many signatures of one request are tried.
+// most is how many signatures one request may have: each is checked.
 const most = 8
 
 // Check implements Scheme. Its errors are those of httpsig, ErrKey and ErrUncovered.
@@ -40,17 +41,27 @@ func (h *HTTPSig) Check(r *Request, now time.Time) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
+	if len(labels) > most {
+		return Proof{}, fmt.Errorf("%w: over %d signatures", httpsig.ErrMalformed, most)
+	}
+	var p Proof
 	refused := error(httpsig.ErrUnsigned)
-	for _, label := range labels[:min(len(labels), most)] {
+	for _, label := range labels {
 		v, err := h.verify(r, &m, label, now)
-		if err == nil {
-			return Proof{"httpsig", v.Key.ID(), v.Params.Nonce, v.Params.Created, v.Canonical}, nil
-		}
-		if errors.Is(refused, httpsig.ErrUnsigned) || errors.Is(refused, ErrKey) {
+		switch {
+		case err == nil:
+			if p.Scheme == "" {
+				p = Proof{"httpsig", v.Key.ID(), v.Params.Nonce, v.Params.Created, nil}
+			}
+			p.signatures = append(p.signatures, replay.Message{KeyID: v.Key.ID(), Signature: v.Canonical, Nonce: v.Params.Nonce})
+		case errors.Is(refused, httpsig.ErrUnsigned), errors.Is(refused, ErrKey):
 			refused = err
 		}
 	}
-	return Proof{}, refused
+	if p.Scheme == "" {
+		return Proof{}, refused
+	}
+	return p, nil
 }
 
 func (h *HTTPSig) verify(r *Request, m *httpsig.Message, label string, now time.Time) (httpsig.Verified, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/outwarden/outwarden/pkg/replay"
 	"github.com/outwarden/outwarden/pkg/sigv4"
 )
 
@@ -51,7 +52,7 @@ func (s *SigV4) Check(r *Request, now time.Time) (Proof, error) {
 		return Proof{}, err
 	}
 	signature, err := hex.DecodeString(a.Signature)
-	return Proof{"sigv4", a.AccessKeyID, "", a.Time, signature}, err
+	return Proof{"sigv4", a.AccessKeyID, "", a.Time, []replay.Message{{KeyID: a.AccessKeyID, Signature: signature}}}, err
 }
 
 func (s *SigV4) key(a *sigv4.Authorization) (sigv4.Credentials, error) {

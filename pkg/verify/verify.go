@@ -26,8 +26,9 @@ type Proof struct {
 	Nonce  string    // "" = none
 	Time   time.Time // when it was made; zero: it does not say
 
-	// signature is in the form that all its spellings have.
-	signature []byte
+	// signatures are all by which this request could come again, each in the form
+	// that its spellings have in common. Their order does not hang on which came.
+	signatures []replay.Message
 }
 
 // Scheme finds the signature of a request and checks it. It looks at no clock but
@@ -86,17 +87,28 @@ func (v *Verifier) Verify(r *Request) (Proof, error) {
 	if err := v.inWindow(&p, now); err != nil {
 		return Proof{}, err
 	}
+	if err := v.remember(&p, now); err != nil {
+		return Proof{}, err
+	}
+	return p, nil
+}
+
+// remember takes every signature for new. Of two requests with a signature in common
+// at least one finds it taken, also where both come at once.
+func (v *Verifier) remember(p *Proof, now time.Time) error {
 	if v.o.Seen == nil {
-		return p, nil
+		return nil
 	}
 	at := p.Time
 	if at.IsZero() {
 		at = now
 	}
-	if err := v.o.Seen.Accept(replay.Message{KeyID: p.KeyID, Signature: p.signature, Nonce: p.Nonce}, at, now); err != nil {
-		return Proof{}, err
+	for _, s := range p.signatures {
+		if err := v.o.Seen.Accept(s, at, now); err != nil {
+			return err
+		}
 	}
-	return p, nil
+	return nil
 }
 
 func (v *Verifier) inWindow(p *Proof, now time.Time) error {
