@@ -96,8 +96,14 @@ func (p *Plan) injectBody(m Message, content Content, h *hits) ([]byte, error) {
 
 var errGrown = fmt.Errorf("the changed body: %w", flow.ReasonBodyTooLarge)
 
+// charsets are those in which every byte of ASCII is itself and nothing else, so that
+// all readers see the same structure.
+var charsets = []string{"", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1252"}
+
 func (f *bodyField) write(content []byte, kind kind) ([]byte, error) {
 	switch {
+	case !slices.Contains(charsets, kind.charset):
+		return nil, unsuitable(fmt.Sprintf("a credential can't be written into a body in charset %q", kind.charset))
 	case f.form == JSON && (kind.media == "application/json" || strings.HasSuffix(kind.media, "+json")):
 		return setJSON(content, f.path, f.value.Reveal())
 	case f.form == FormField && kind.media == "application/x-www-form-urlencoded":
@@ -112,7 +118,7 @@ func (f *bodyField) write(content []byte, kind kind) ([]byte, error) {
 func unsuitable(why string) error { return fmt.Errorf("%s: %w", why, flow.ReasonBodyUnsuitable) }
 
 // kind is what the content says that it is.
-type kind struct{ media, boundary string }
+type kind struct{ media, boundary, charset string }
 
 func contentType(m Message) (kind, error) {
 	value, types := m.Field("content-type")
@@ -126,7 +132,7 @@ func contentType(m Message) (kind, error) {
 	if err != nil {
 		return kind{}, unsuitable("content-type can't be read")
 	}
-	return kind{media, params["boundary"]}, nil
+	return kind{media, boundaryOf(value, params["boundary"]), strings.ToLower(params["charset"])}, nil
 }
 
 // decode takes the content coding off, if it is one that can be put on again.

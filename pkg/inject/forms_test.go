@@ -312,3 +312,21 @@ func TestPathWithoutTheSegment(t *testing.T) {
 		}
 	}
 }
+
+// TestCharsets: what is text in ASCII may be another in a charset that has quotes
+// and backslashes of its own, and the credential would stand in another member of it.
+func TestCharsets(t *testing.T) {
+	p := plan(t, Credential{Form: JSON, Field: "/t", Value: value("secret")})
+	for charset, want := range map[string]bool{
+		"utf-8": true, "UTF-8": true, `"utf8"`: true, "us-ascii": true, "iso-8859-1": true,
+		"shift_jis": false, "utf-7": false, "utf-16": false, "gb18030": false, "unknown": false,
+	} {
+		h, err := edited(t, p, "application/json; charset="+charset, `{"comment":"+ACI-,+ACI-a+ACI-:+ACI-"}`)
+		if want != (err == nil) || !want && !errors.Is(err, flow.ReasonBodyUnsuitable) {
+			t.Errorf("%s: %q, %v", charset, h.content, err)
+		}
+	}
+	if h, err := edited(t, p, "application/json", "{\"comment\":\"\x95\\\", \"}"); !errors.Is(err, flow.ReasonBodyUnsuitable) {
+		t.Errorf("no UTF-8: %q, %v", h.content, err) // in Shift_JIS the quote ends the string
+	}
+}

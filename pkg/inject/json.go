@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/outwarden/outwarden/pkg/flow"
 )
@@ -39,8 +40,8 @@ func nextTilde(t string, at int) int {
 // setJSON puts value as a string where the pointer leads, in the place of what is
 // there. A member that its object lacks is added; every other byte stays.
 func setJSON(document []byte, path []string, value []byte) ([]byte, error) {
-	if !json.Valid(document) {
-		return nil, unsuitable("the body is not JSON")
+	if !json.Valid(document) || !utf8.Valid(document) { // some readers take a byte that is none and the next for one
+		return nil, unsuitable("the body is not JSON in UTF-8")
 	}
 	quoted := quote(value)
 	at, end, insert, err := locate(document, path)
