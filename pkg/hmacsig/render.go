@@ -19,8 +19,8 @@ import (
 // Message is what a TemplateScheme covers. Strings are the bytes on the wire.
 type Message struct {
 	Method, Host string
-	Target       string // path with query, in origin form
-	Fields       []Header
+	Target       string   // path with query, in origin form
+	Fields       []Header // Host among them or not
 	Time         time.Time
 	Nonce        string // or the message's id; "" = none
 	// Body is read from its beginning, once for each time that the text names it;
@@ -232,6 +232,9 @@ func (m *Message) header(name string) string {
 		if strings.EqualFold(f.Name, name) {
 			values = append(values, strings.Trim(f.Value, " \t"))
 		}
+	}
+	if values == nil && name == "host" { // where it stands apart from the fields
+		return m.Host
 	}
 	return strings.Join(values, ",")
 }

@@ -95,7 +95,7 @@ func (s *HTTPSig) Sign(m Message, content []byte, now time.Time) (Signature, err
 
 func (s *HTTPSig) sign(m Message, at time.Time, nonce string) ([]httpsig.Field, error) {
 	message := httpsig.Message{Method: m.Method(), Authority: m.Authority(), Target: m.Target()}
-	for name, value := range m.Fields {
+	for name, value := range asRead(m) {
 		message.Fields = append(message.Fields, httpsig.Field{Name: name, Value: value})
 	}
 	if s.Bot {

@@ -3,6 +3,7 @@ package inject
 import (
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -39,6 +40,31 @@ type Signing interface {
 	// content while it passes. content is nil unless Gathers. now is the time to
 	// sign.
 	Sign(m Message, content []byte, now time.Time) (Signature, error)
+}
+
+// asRead yields the fields of m as its receiver reads them: what HTTP/2 has in
+// :authority is Host, and its cookies are one field (RFC 9113 section 8.2.3).
+func asRead(m Message) func(yield func(name, value string) bool) {
+	return func(yield func(name, value string) bool) {
+		if _, hosts := m.Field("host"); hosts > 0 {
+			m.Fields(yield)
+			return
+		}
+		if !yield("host", m.Authority()) {
+			return
+		}
+		var cookies []string
+		for name, value := range m.Fields {
+			if equalFold(name, "cookie") {
+				cookies = append(cookies, value)
+			} else if !yield(name, value) {
+				return
+			}
+		}
+		if cookies != nil {
+			yield("cookie", strings.Join(cookies, "; "))
+		}
+	}
 }
 
 // Signature is what the record says of one.

@@ -283,3 +283,54 @@ func TestReplaysAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestHostByEitherVersion: a signature over Host is the same by HTTP/2, where it is
+// :authority, and cookies are one field there, however many lines they came in
+// (RFC 9113 section 8.2.3).
+func TestHostByEitherVersion(t *testing.T) {
+	scheme, err := hmacsig.Template{
+		Name: "t", Text: "{header:host} {header:cookie} {timestamp}", Algorithm: "sha256", Encoding: "hex",
+		Fields: []hmacsig.FieldTemplate{{Name: "X-Time", Value: "{timestamp}"}, {Name: "X-Sig", Value: "{signature}"}},
+	}.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := httpsig.SharedKey("k", value("shared"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	components, err := httpsig.Components("host", "cookie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPlan(nil, &Template{Name: "k", Scheme: scheme, Keys: []secret.Value{value("key")}},
+		&HTTPSig{Name: "k", Key: shared, Label: "sig1", Components: components})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, lines := range map[string][]string{
+		"1.1": {"Host: api.partner.example", "Cookie: a=1; b=2"}, "2": {"cookie: a=1", "cookie: b=2"},
+	} {
+		h := request("/x", lines...)
+		apply(t, p, h)
+		read := []hmacsig.Header{{Name: "Host", Value: h.authority}, {Name: "Cookie", Value: "a=1; b=2"}} // by a server
+		m := httpsig.Message{Method: h.method, Authority: h.authority, Target: h.target}
+		for _, f := range h.fields {
+			if name := strings.ToLower(f[0]); name != "host" && name != "cookie" {
+				read = append(read, hmacsig.Header{Name: f[0], Value: f[1]})
+			}
+		}
+		for _, f := range read {
+			m.Fields = append(m.Fields, httpsig.Field(f))
+		}
+		if _, err := scheme.Verify([]byte("key"), &hmacsig.Message{Host: h.authority, Fields: read}); err != nil {
+			t.Errorf("HTTP/%s: template: %v\n%s", version, err, h)
+		}
+		if _, err := scheme.Verify([]byte("key"), &hmacsig.Message{Host: h.authority, Fields: read[1:]}); err != nil {
+			t.Errorf("HTTP/%s: template, Host apart: %v", version, err)
+		}
+		if _, err := httpsig.Verify(&m, "sig1", func(httpsig.Params) (*httpsig.Key, error) { return shared, nil }, httpsig.Policy{}, now); err != nil {
+			t.Errorf("HTTP/%s: message signature: %v\n%s", version, err, h)
+		}
+	}
+}

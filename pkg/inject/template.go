@@ -55,7 +55,7 @@ func (s *Template) Sign(m Message, content []byte, now time.Time) (Signature, er
 		Method: m.Method(), Host: m.Authority(), Target: m.Target(),
 		Time: s.Clock.Rise(s.Name, now), Body: bytes.NewReader(content),
 	}
-	for name, value := range m.Fields {
+	for name, value := range asRead(m) {
 		message.Fields = append(message.Fields, hmacsig.Header{Name: name, Value: value})
 	}
 	if s.Nonce || s.Scheme.NeedsNonce() {
