@@ -2,6 +2,7 @@ package httpsig
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,10 +49,11 @@ func Components(list ...string) ([]Component, error) {
 // String is the component as it is serialised.
 func (c Component) String() string { return c.text }
 
-// In reports whether m has the component.
+// In reports whether m has the component, be it one that can be signed or not.
 func (c Component) In(m *Message) bool {
 	_, err := c.value(m)
-	return err == nil
+	var absent absentError
+	return !errors.As(err, &absent)
 }
 
 func newComponent(item httpsfv.Item) (Component, error) {
@@ -128,7 +130,7 @@ func (c *Component) identity() string {
 func (c *Component) value(m *Message) (string, error) {
 	if c.req {
 		if m.Status == 0 || m.Request == nil {
-			return "", fmt.Errorf("%w: %s without a request", ErrComponent, c.text)
+			return "", absentError{c.text + " without a request"}
 		}
 		request := *m.Request
 		if request.Types == nil {

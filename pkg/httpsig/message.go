@@ -84,7 +84,14 @@ func (m *Message) derived(name string) (string, error) {
 	return "", fmt.Errorf("%w: %s is not known", ErrComponent, name)
 }
 
-func missing(name string) error { return fmt.Errorf("%w: the message has no %s", ErrComponent, name) }
+func missing(name string) error { return absentError{"the message has no " + name} }
+
+// absentError is ErrComponent for what is not there.
+type absentError struct{ what string }
+
+func (e absentError) Error() string { return ErrComponent.Error() + ": " + e.what }
+
+func (absentError) Unwrap() error { return ErrComponent }
 
 func (m *Message) scheme() string {
 	if m.Scheme == "" {

@@ -74,7 +74,7 @@ func member(values []string, name, key string) (string, error) {
 	}
 	m, ok := dict.Get(key)
 	if !ok {
-		return "", fmt.Errorf("%w: %s has no member %q", ErrComponent, name, key)
+		return "", absentError{fmt.Sprintf("%s has no member %q", name, key)}
 	}
 	switch v := m.(type) {
 	case httpsfv.Item:
@@ -105,7 +105,7 @@ func (m *Message) queryParam(want string) (string, error) {
 		value, found = formEncode(decoded), true
 	}
 	if !found {
-		return "", fmt.Errorf("%w: no query parameter %q", ErrComponent, want)
+		return "", absentError{fmt.Sprintf("no query parameter %q", want)}
 	}
 	return value, nil
 }

@@ -191,6 +191,29 @@ func TestMessageSignatures(t *testing.T) {
 	}
 }
 
+// TestOptionalIsCovered: what is covered where the request has it is not left out
+// because the workload wrote it so that it can't be.
+func TestOptionalIsCovered(t *testing.T) {
+	s := messageSigner(t, nil)
+	s.Optional = append(s.Optional, components(t, `"priority";sf`, `"priority";key="u"`)...)
+	p, err := NewPlan(nil, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*head{
+		request("/a?id=1&id=2"), request("/a?id=%FF"), request("/a", "Content-Type: text/plain; name=\xe9"), request("/a", "Priority: u=("),
+	} {
+		if _, _, err := p.Apply(permit(p, h), h, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) {
+			t.Errorf("%v\n%s", err, h)
+		}
+	}
+	for _, h := range []*head{request("/a?other=1"), request("/a", "Priority: i")} {
+		if _, _, err := p.Apply(permit(p, h), h, Content{}, now); err != nil {
+			t.Errorf("%v\n%s", err, h)
+		}
+	}
+}
+
 func TestWebBotAuth(t *testing.T) {
 	s := messageSigner(t, nil)
 	s.Bot, s.Agent, s.Life = true, "https://bot.example", time.Hour
