@@ -148,10 +148,19 @@ func (b *builder) components(doc *httpsigDoc, h *HTTPSig) {
 	if len(doc.Components) > 0 {
 		h.Components = nil
 	}
+	var seen []string
 	for _, t := range doc.Components {
-		if _, err := httpsig.ParseComponent(strings.TrimSuffix(t.value, "?")); t.ok() && err != nil {
+		c, err := httpsig.ParseComponent(strings.TrimSuffix(t.value, "?"))
+		if err == nil {
+			err = c.CheckRequest()
+		}
+		if t.ok() && err != nil {
 			b.fail(t.at, `as in @method, content-type or '"@query-param";name="id"'`, "%s", err)
 		}
+		if t.ok() && slices.Contains(seen, c.String()) {
+			b.fail(t.at, "", "%s is there twice", c)
+		}
+		seen = append(seen, c.String())
 		h.Components = append(h.Components, t.value)
 	}
 	if len(doc.Digest) > 0 {

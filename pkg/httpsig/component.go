@@ -94,13 +94,32 @@ func (c *Component) set(param string, value any) bool {
 	return ok
 }
 
-// check refuses parameters that do not go together.
+// derivedNames are those of RFC 9421 section 2.2.
+var derivedNames = []string{
+	"@method", "@target-uri", "@authority", "@scheme", "@request-target", "@path", "@query", "@query-param", "@status",
+}
+
+// CheckRequest returns ErrComponent for what no request that is about to be sent has:
+// a response's, a trailer's, or a structured field of an unknown kind.
+func (c Component) CheckRequest() error {
+	switch {
+	case c.req || c.name == "@status":
+		return fmt.Errorf("%w: %s is of responses", ErrComponent, c.text)
+	case c.tr:
+		return fmt.Errorf("%w: %s comes behind the signature", ErrComponent, c.text)
+	case c.sf && !c.hasKey && fieldType(c.name) == 0:
+		return fmt.Errorf("%w: %s is not known as a structured field", ErrComponent, c.text)
+	}
+	return nil
+}
+
+// check refuses names that are not known, and parameters that do not go together.
 func (c *Component) check() error {
 	derived := strings.HasPrefix(c.name, "@")
 	bad := false
 	switch {
 	case derived:
-		bad = c.sf || c.bs || c.tr || c.hasKey || c.hasQuery != (c.name == "@query-param") || c.name == "@signature-params"
+		bad = !slices.Contains(derivedNames, c.name) || c.sf || c.bs || c.tr || c.hasKey || c.hasQuery != (c.name == "@query-param")
 	default:
 		bad = c.hasQuery || c.bs && (c.sf || c.hasKey) || !fieldName(c.name)
 	}

@@ -67,7 +67,7 @@ func TestComponentValues(t *testing.T) {
 func TestComponentRefused(t *testing.T) {
 	for _, bad := range []string{
 		"", "Content-Type", `"a b"`, "@signature-params", `"x";unknown`, `"x";sf=?0`, `"x";sf="a"`, `"x";bs;sf`, `"x";bs;key="a"`,
-		`"@method";sf`, `"@method";tr`, `"@query-param"`, `"@method";name="a"`, `"x";name="a"`, `"x";key=1`, `x y`, "a\nb",
+		`"@method";sf`, `"@method";tr`, `"@query-param"`, `"@method";name="a"`, `"x";name="a"`, `"x";key=1`, `x y`, "a\nb", "@unknown", "@", "@Method",
 	} {
 		if c, err := ParseComponent(bad); !errors.Is(err, ErrComponent) {
 			t.Errorf("%q: %+v, %v", bad, c, err)
@@ -76,7 +76,7 @@ func TestComponentRefused(t *testing.T) {
 	m := message()
 	m.Target += "&a=2&e=%ff"
 	for _, bad := range []string{
-		"missing", "@status", "@unknown", "x-bytes", `"x-two";sf`, `"example-dict";sf`, `"x-two";key="a"`, `"example-dict";key="z"`,
+		"missing", "@status", "x-bytes", `"x-two";sf`, `"example-dict";sf`, `"x-two";key="a"`, `"example-dict";key="z"`,
 		`"expires-at"`, `"x-two";tr`, `"@method";req`, `"@query-param";name="a"`, `"@query-param";name="zz"`, `"@query-param";name="e"`,
 	} {
 		c, err := ParseComponent(bad)
@@ -93,6 +93,18 @@ func TestComponentRefused(t *testing.T) {
 		c := parts(t, bad)[0]
 		if v, err := c.value(&response); !errors.Is(err, ErrComponent) {
 			t.Errorf("%s of a response: %q, %v", bad, v, err)
+		}
+	}
+}
+
+// TestOfRequests: what can never be signed is known before there is a request.
+func TestOfRequests(t *testing.T) {
+	for text, want := range map[string]bool{
+		"@method": true, "x-a": true, `"x-a";bs`: true, `"priority";sf`: true, `"x-a";key="b"`: true, `"x-a";key="b";sf`: true,
+		"@status": false, `"@method";req`: false, `"x-a";tr`: false, `"x-a";sf`: false,
+	} {
+		if err := parts(t, text)[0].CheckRequest(); (err == nil) != want || err != nil && !errors.Is(err, ErrComponent) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }
