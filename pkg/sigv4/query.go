@@ -18,9 +18,13 @@ func bareTarget(r *Request) string {
 	query := r.query()
 	for piece := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(piece, "=")
-		if isAuth(decode(name)) {
-			return strings.TrimSuffix(r.path()+"?"+withoutAuth(query), "?")
+		if !isAuth(decode(name)) {
+			continue
 		}
+		if kept := withoutAuth(query); kept != "" {
+			return r.path() + "?" + kept
+		}
+		return r.path()
 	}
 	return r.Target
 }

@@ -71,6 +71,10 @@ func TestSignDropsPresigned(t *testing.T) {
 	if err != nil || bare.Target != "/b/k" {
 		t.Errorf("target %q, %v", bare.Target, err)
 	}
+	asks, err := s.Sign(&Request{"GET", "/b/k?prefix=what?&" + strings.TrimPrefix(pre.Target, "/b/k?versionId=3&"), r.Fields}, UnsignedPayload, at)
+	if err != nil || asks.Target != "/b/k?prefix=what?" {
+		t.Errorf("target %q, %v", asks.Target, err)
+	}
 }
 
 func TestSignRefuses(t *testing.T) {
