@@ -6,7 +6,7 @@
 // form: a small graph whose edges are pieces of text (form.go). One form holds
 // the plain bytes, of which each may be percent-encoded, escaped as in JSON or
 // written as an HTML entity, in any mixture; others hold base64 at each of the three
-// places in a group of three bytes, in both alphabets, and hexadecimal. Filter is
+// places in a group of three bytes, in both alphabets, hexadecimal, and UTF-16. Filter is
 // made of all of them once, when a configuration is loaded.
 //
 // Stream looks for them in text that comes in pieces. Nearly all text is passed

@@ -1,7 +1,9 @@
 package scrub
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"unicode/utf16"
@@ -33,7 +35,7 @@ func (e *edge) has(i int, c byte) bool {
 
 // formsOf lists every form of a secret that is longer than nothing.
 func formsOf(credential int, s []byte) []form {
-	forms := []form{textForm(s), hexForm(s)}
+	forms := append(wideForms(s), textForm(s), hexForm(s))
 	for before := range 3 {
 		forms = append(forms, base64Form(s, before))
 	}
@@ -76,6 +78,10 @@ func escapes(c byte, to int) []edge {
 
 var shortEscapes = map[byte][]string{
 	' ':  {"+"},
+	'\b': {`\b`},
+	'\f': {`\f`},
+	'\n': {`\n`},
+	'\r': {`\r`},
 	'\t': {`\t`},
 	'"':  {`\"`, "&quot;"},
 	'\\': {`\\`},
@@ -100,6 +106,28 @@ func wide(r rune, to int) []edge {
 		}
 	}
 	return edges
+}
+
+// wideForms are the secret in UTF-16, of either byte order. Zeros at the ends are left
+// out, so in ASCII both are one.
+func wideForms(s []byte) []form {
+	var forms []form
+	var last []byte
+	for _, order := range [...]binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		var b []byte
+		for _, unit := range utf16.Encode(bytes.Runes(s)) {
+			b = order.AppendUint16(b, unit)
+		}
+		if b = bytes.Trim(b, "\x00"); !utf8.Valid(s) || bytes.Equal(b, last) {
+			continue // not text, or known
+		}
+		nodes := make([][]edge, len(b)+1)
+		for i := range b {
+			nodes[i] = []edge{{text: string(b[i : i+1]), to: i + 1}}
+		}
+		forms, last = append(forms, form{nodes: nodes, accept: len(b)}), b
+	}
+	return forms
 }
 
 // hexForm is the secret in hexadecimal.

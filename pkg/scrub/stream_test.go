@@ -2,11 +2,14 @@ package scrub
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"pgregory.net/rapid"
 
@@ -275,4 +278,44 @@ func FuzzStream(f *testing.F) {
 			t.Fatalf("%q does not fit %q", fitted, text)
 		}
 	})
+}
+
+// TestLinesInASecret: a shared key may have any bytes, and JSON has short escapes for
+// line breaks too.
+func TestLinesInASecret(t *testing.T) {
+	const key = "key\r\n\b\f\tof several lines\n"
+	f := filterOf(map[string]string{"token": key})
+	for _, value := range []any{key, map[string]string{"k": key}} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tally Tally
+		if got := f.Clean(text, Options{}, &tally); bytes.Contains(got, []byte("several")) {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+// TestWideCharacters: the workload may ask for a charset, and get an error page in
+// UTF-16.
+func TestWideCharacters(t *testing.T) {
+	for _, s := range []string{canary, "pass£wörd😀!"} {
+		f := filterOf(map[string]string{"token": s})
+		for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+			var text []byte
+			for _, unit := range utf16.Encode([]rune("Unauthorized: " + s + " is no token")) {
+				text = order.AppendUint16(text, unit)
+			}
+			for split := range len(text) {
+				var tally Tally
+				stream := f.Stream(Options{Fit: true}, &tally)
+				got := bytes.Clone(stream.Next(text[:split]))
+				got = append(got, stream.End(text[split:])...)
+				if len(tally) != 1 || tally[0].Count != 1 || len(got) != len(text) {
+					t.Fatalf("%s, %v, in two at %d: %v %q", s, order, split, tally, got)
+				}
+			}
+		}
+	}
 }
