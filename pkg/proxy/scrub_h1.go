@@ -82,11 +82,10 @@ func (x *exchange) beginScrub(d *described, from *window) (f *failure) {
 }
 
 func (x *exchange) cleanAlready(d *described, from *window) bool {
-	var whole, tail []byte
+	var whole []byte
 	probe := x.content
-	probe.Tail(&tail)
-	_, done, err := probe.Scan(from.bytes(), func(p []byte) { whole = append(whole, p...) })
-	if err != nil || !done || len(whole) == 0 || x.plan.Scrub.Filter.Has(tail) {
+	n, done, err := probe.Scan(from.bytes(), func(p []byte) { whole = append(whole, p...) })
+	if err != nil || !done || len(whole) == 0 || x.plan.Scrub.Filter.Has(from.bytes()[:n]) { // with chunk extensions and trailers
 		return false
 	}
 	clean, err := x.plan.Scrub.Filter.CleanBody(d.encoding, whole)

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"fmt"
@@ -150,5 +151,38 @@ func TestScrubbedAtThePause(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	}
+}
+
+// TestScrubbedBesideTheContent: what an encoding or a framing carries beside a content
+// that is clean is not passed on with it.
+func TestScrubbedBesideTheContent(t *testing.T) {
+	pack := func(name string) string {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		z.Name = name
+		_, _ = io.WriteString(z, "fine")
+		must(t, z.Close())
+		return packed.String()
+	}
+	plain := pack("")
+	for name, answered := range map[string]string{
+		"chunk extension": fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x;echo=%s\r\n%s\r\n0\r\n\r\n", len(plain), canary, plain),
+		"last chunk":      fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0;echo=%s\r\n\r\n", len(plain), plain, canary),
+		"name in gzip":    fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(pack(canary)), pack(canary)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.originFor(answer("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"+answered), host)
+			w.use(policy.Intercept, w.scrubbedRoute())
+			got := w.say(o, "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+			res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), nil)
+			must(t, err)
+			body, err := io.ReadAll(res.Body)
+			must(t, err)
+			if strings.Contains(got, canary) || decoded(t, "gzip", body) != "fine" {
+				t.Errorf("%q", got)
+			}
+		})
 	}
 }

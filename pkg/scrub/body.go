@@ -43,8 +43,11 @@ func (f *Filter) Body(encoding string, o Options, tally *Tally) (*Body, error) {
 }
 
 // CleanBody reports whether nothing is to be found in a content that is whole, which
-// then can stay as it is.
+// then can stay as it is: nor in what its encoding says of itself, as gzip has a name.
 func (f *Filter) CleanBody(encoding string, content []byte) (bool, error) {
+	if f.Has(content) {
+		return false, nil
+	}
 	var tally Tally
 	b, err := f.Body(encoding, Options{Keep: true}, &tally)
 	if err != nil {
