@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"runtime"
 	"strings"
@@ -155,5 +156,24 @@ func TestSwapsThatGrow(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if made := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, flow.ReasonBodyTooLarge) || made > 4<<20 {
 		t.Errorf("%v, %d bytes were made for it", err, made)
+	}
+}
+
+// TestSwapInXML: the value stands in a text or an attribute as it is, whatever it has.
+func TestSwapInXML(t *testing.T) {
+	const v = `a&b<c>"d'e]]>é`
+	for _, kind := range []string{"text/xml", "application/xml; charset=utf-8", "application/soap+xml"} {
+		p := plan(t, placeholder("one", bait1, v, InBody))
+		h, err := edited(t, p, kind, `<call key="`+bait1+`"><key>`+bait1+`</key></call>`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Attr string `xml:"key,attr"`
+			Text string `xml:"key"`
+		}
+		if err := xml.Unmarshal(h.content, &got); err != nil || got.Attr != v || got.Text != v {
+			t.Errorf("%s: %+v, %v\n%s", kind, got, err, h.content)
+		}
 	}
 }

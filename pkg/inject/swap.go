@@ -3,6 +3,7 @@ package inject
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/xml"
 	"fmt"
 	"slices"
 	"strings"
@@ -151,6 +152,8 @@ func (p *Plan) swapBody(content []byte, media string, limit int64, h *hits) ([]b
 			value = quoted(value)
 		case media == "application/x-www-form-urlencoded":
 			value = escape(nil, value)
+		case media == "text/xml" || media == "application/xml" || strings.HasSuffix(media, "+xml"):
+			value = escapeXML(value)
 		}
 		if int64(len(content))+int64(count)*int64(len(value)-len(s.placeholder)) > limit {
 			return nil, errGrown
@@ -159,6 +162,13 @@ func (p *Plan) swapBody(content []byte, media string, limit int64, h *hits) ([]b
 		h.add(i)
 	}
 	return content, nil
+}
+
+// escapeXML is good for text and for attributes.
+func escapeXML(value []byte) []byte {
+	var b bytes.Buffer
+	_ = xml.EscapeText(&b, value) // into memory
+	return b.Bytes()
 }
 
 // quoted is the inside of a JSON string.
