@@ -7,11 +7,14 @@ import (
 
 // Frames scrubs messages that have their length in front. What takes a match's
 // place is as long as it is, so the lengths stay right, and nothing waits for what
-// comes next. A secret that is spread over two messages is not seen; of one that is
-// spread over two frames of a message, what stands in the first has gone.
+// comes next. A secret that is spread over two messages is seen only where the second
+// one's head is a part of it, and that it came in one piece; of one that is spread over
+// two frames of a message, what stands in the first has gone.
 type Frames struct {
 	stream *Stream // of messages
 	aside  *Stream // of frames that stand between those of a message; nil: there were none
+	flat   *Stream // of all that leaves, as who reads no frames has it
+	flown  []byte  // memory
 	frame  Framing
 	head   []byte // of the next frame, as far as it came
 	place  place  // of this frame
@@ -37,14 +40,15 @@ const (
 // Frames begins such a stream.
 func (f *Filter) Frames(frame Framing, o Options, tally *Tally) *Frames {
 	o.Fit = true
-	return &Frames{stream: f.Stream(o, tally), frame: frame, keep: o.Keep}
+	return &Frames{stream: f.Stream(o, tally), flat: f.Stream(o, tally), frame: frame, keep: o.Keep}
 }
 
 // Next takes the next piece and returns what can go on. Errors wrap ErrCoding or
 // ErrContent. With Options.Keep there are none.
 func (f *Frames) Next(p []byte) ([]byte, error) {
 	if !f.keep {
-		return f.next(p)
+		out, err := f.next(p)
+		return f.across(out), err
 	}
 	if !f.blind {
 		_, err := f.next(p)
@@ -123,7 +127,18 @@ func (f *Frames) Close(p []byte) ([]byte, error) {
 		return nil, err
 	}
 	f.out = append(append(f.out, f.head...), f.of().End(nil)...)
-	return f.out, nil
+	return f.across(f.out), nil
+}
+
+// across takes out what stands across the heads of frames. Nothing is kept back for
+// it: of a secret that comes in two pieces the second goes.
+func (f *Frames) across(out []byte) []byte {
+	out = f.flat.Next(out)
+	if f.flat.Held() == 0 {
+		return out
+	}
+	f.flown = append(f.flown[:0], out...)
+	return append(f.flown, f.flat.Pause()...)
 }
 
 // Stop has nothing to stop.

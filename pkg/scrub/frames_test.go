@@ -117,3 +117,30 @@ func TestFragments(t *testing.T) {
 }
 
 func mark(name string) string { return "[redacted:" + name + "]" }
+
+// TestAcrossFrames: who asks for frames need not read them as such. Where a server
+// says that its text is frames, one of their heads may lie within a secret.
+func TestAcrossFrames(t *testing.T) {
+	f := filterOf(map[string]string{"token": canary})
+	for at := range canary {
+		if canary[at]&1 != 0 {
+			continue // that would be the head of a compressed message
+		}
+		text := string(grpcMessage("x" + canary[:at]))
+		text += canary[at:] + " is no token"
+		for split := range len(text) {
+			var tally Tally
+			frames := f.Frames(GRPC, Options{}, &tally)
+			got, err := frames.Next([]byte(text[:split]))
+			must(t, err)
+			got = bytes.Clone(got)
+			rest, err := frames.Close([]byte(text[split:]))
+			must(t, err)
+			got = append(got, rest...)
+			begun := 5 + 1 + at + 5 // what stands in front of the second message's content leaves as it comes
+			if len(got) != len(text) || bytes.Contains(got, []byte(canary)) || len(tally) != 1 || split > begun && bytes.Contains(got, []byte(canary[at:])) {
+				t.Fatalf("head at %d, in two at %d: %v\n%q", at, split, tally, got)
+			}
+		}
+	}
+}
