@@ -9,9 +9,9 @@ import (
 
 // Received is a signature that holds, or what it would have to be.
 type Received struct {
-	Time  time.Time // zero if the scheme has none
-	Nonce string
-	MAC   []byte // for a replay cache, with the key's id
+	Time  time.Time // zero if the scheme signs none
+	Nonce string    // "" likewise
+	MAC   []byte    // for a replay cache, with the key's id
 }
 
 // maxSignatures is how many signatures of one message are tried.
@@ -50,6 +50,12 @@ func (s TemplateScheme) Verify(secret []byte, m *Message) (Received, error) {
 		return Received{}, err
 	}
 	out.MAC = sum
+	if !s.covers("timestamp") {
+		out.Time = time.Time{}
+	}
+	if !s.covers("nonce") {
+		out.Nonce = ""
+	}
 	return out, s.matches(sum, found["signature"])
 }
 

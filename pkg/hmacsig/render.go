@@ -53,8 +53,11 @@ func (s TemplateScheme) SignatureField() string {
 }
 
 // CoversBody reports whether Sign reads the body.
-func (s TemplateScheme) CoversBody() bool {
-	return slices.ContainsFunc(s.parts, func(p part) bool { return p.kind == "body" })
+func (s TemplateScheme) CoversBody() bool { return s.covers("body") }
+
+// covers reports whether the text has the variable.
+func (s TemplateScheme) covers(kind string) bool {
+	return slices.ContainsFunc(s.parts, func(p part) bool { return p.kind == kind })
 }
 
 // Sign returns the fields to add to the request. Errors: ErrUnknownPreset (zero

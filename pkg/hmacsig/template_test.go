@@ -303,3 +303,24 @@ func BenchmarkTemplateSign(b *testing.B) {
 		})
 	}
 }
+
+// TestUnsignedTimeProvesNothing: a time or a nonce that travels and is not signed is
+// anybody's, so it is not what a signature says.
+func TestUnsignedTimeProvesNothing(t *testing.T) {
+	s, err := Template{
+		Name: "t", Text: "{body}", Algorithm: "sha256", Encoding: "hex",
+		Fields: []FieldTemplate{{"X-Time", "{timestamp}", ""}, {"X-Nonce", "{nonce}", ""}, {"X-Sig", "{signature}", ""}},
+	}.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Message{Body: strings.NewReader("b"), Time: time.Unix(1000, 0), Nonce: "n"}
+	if m.Fields, err = s.Sign([]byte("key"), &m); err != nil || len(m.Fields) != 3 {
+		t.Fatal(m.Fields, err)
+	}
+	m.Fields[0].Value, m.Fields[1].Value = "2000", "other"
+	got, err := s.Verify([]byte("key"), &m)
+	if err != nil || !got.Time.IsZero() || got.Nonce != "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
