@@ -32,22 +32,20 @@ func (h *HMAC) Check(r *Request, _ time.Time) (Proof, error) {
 		m.Fields = append(m.Fields, hmacsig.Header(f))
 	}
 	var p Proof
-	var signatures []replay.Message
 	for _, key := range h.Keys {
 		got, err := h.Scheme.Verify(key.Value.Reveal(), &m)
 		switch {
 		case err == nil && p.Scheme == "":
-			p = Proof{h.Scheme.Name(), key.ID, got.Nonce, got.Time, nil}
+			p.Scheme, p.KeyID, p.Nonce, p.Time = h.Scheme.Name(), key.ID, got.Nonce, got.Time
 		case err != nil && !errors.Is(err, hmacsig.ErrMismatch):
 			return Proof{}, err
 		}
 		if h.Scheme.Lists() || err == nil { // another key's may have been sent too, and left out
-			signatures = append(signatures, replay.Message{KeyID: key.ID, Signature: got.MAC, Nonce: got.Nonce})
+			p.add(replay.Message{KeyID: key.ID, Signature: got.MAC, Nonce: got.Nonce})
 		}
 	}
 	if p.Scheme == "" {
 		return Proof{}, hmacsig.ErrMismatch
 	}
-	p.signatures = signatures
 	return p, nil
 }

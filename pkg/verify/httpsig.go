@@ -15,7 +15,7 @@ import (
 // HTTPSig checks message signatures (RFC 9421). Of several signatures one that
 // holds is enough; all that hold are remembered.
 type HTTPSig struct {
-	Keys []*httpsig.Key // found by their id
+	Keys []*httpsig.Key // found by their id, which several may have
 	// Required are components that a signature must cover beside the request line
 	// (@method and the whole target) and, where there is a body, its digest.
 	Required []httpsig.Component
@@ -51,9 +51,9 @@ func (h *HTTPSig) Check(r *Request, now time.Time) (Proof, error) {
 		switch {
 		case err == nil:
 			if p.Scheme == "" {
-				p = Proof{"httpsig", v.Key.ID(), v.Params.Nonce, v.Params.Created, nil}
+				p.Scheme, p.KeyID, p.Nonce, p.Time = "httpsig", v.Key.ID(), v.Params.Nonce, v.Params.Created
 			}
-			p.signatures = append(p.signatures, replay.Message{KeyID: v.Key.ID(), Signature: v.Canonical, Nonce: v.Params.Nonce})
+			p.add(replay.Message{KeyID: v.Key.ID(), Signature: v.Canonical, Nonce: v.Params.Nonce})
 		case errors.Is(refused, httpsig.ErrUnsigned), errors.Is(refused, ErrKey):
 			refused = err
 		}
@@ -67,7 +67,7 @@ func (h *HTTPSig) Check(r *Request, now time.Time) (Proof, error) {
 func (h *HTTPSig) verify(r *Request, m *httpsig.Message, label string, now time.Time) (httpsig.Verified, error) {
 	// The window is the Verifier's, so created has no limit here but expires does.
 	policy := httpsig.Policy{Required: h.Required, Tag: h.Tag, Nonce: h.Nonce, Skew: forever}
-	v, err := httpsig.Verify(m, label, h.find, policy, now)
+	v, err := h.byAnyKey(m, label, policy, now)
 	switch {
 	case err != nil:
 		return v, err
@@ -90,13 +90,25 @@ func spelt(m *httpsig.Message, v *httpsig.Verified) bool {
 
 const forever = 100 * 365 * 24 * time.Hour
 
-func (h *HTTPSig) find(p httpsig.Params) (*httpsig.Key, error) {
+// byAnyKey tries every key of the id that the signature names, as one that is replaced
+// may keep its id.
+func (h *HTTPSig) byAnyKey(m *httpsig.Message, label string, policy httpsig.Policy, now time.Time) (httpsig.Verified, error) {
+	refused := ErrKey
 	for _, k := range h.Keys {
-		if k.ID() == p.KeyID || p.KeyID == "" && len(h.Keys) == 1 {
-			return k, nil
+		v, err := httpsig.Verify(m, label, func(p httpsig.Params) (*httpsig.Key, error) {
+			if k.ID() == p.KeyID || p.KeyID == "" && len(h.Keys) == 1 {
+				return k, nil
+			}
+			return nil, ErrKey
+		}, policy, now)
+		switch {
+		case err == nil:
+			return v, nil
+		case !errors.Is(err, ErrKey) && (errors.Is(refused, ErrKey) || !errors.Is(err, httpsig.ErrKey)):
+			refused = err
 		}
 	}
-	return nil, ErrKey
+	return httpsig.Verified{}, refused
 }
 
 // covers wants the request line and the body covered, and the body to be the one of

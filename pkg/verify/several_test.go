@@ -122,3 +122,63 @@ func TestTooManySignatures(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestKeysOfOneID: a key that is replaced may keep its id, and the new one another
+// algorithm.
+func TestKeysOfOneID(t *testing.T) {
+	keys := httpsigKeys(t)
+	for i, key := range keys {
+		s := httpsigSender(t, key)
+		s.scheme = &HTTPSig{Keys: keys}
+		r := s.sign(t, start)
+		p, err := verifier(t, &s, nil, start).Verify(&r)
+		if err != nil || p.KeyID != key.ID() {
+			t.Errorf("key %d, %s: %+v, %v", i, key.Algorithm(), p, err)
+		}
+	}
+	stranger, err := httpsig.SharedKey("k", value("stranger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httpsigSender(t, stranger)
+	s.scheme = &HTTPSig{Keys: keys}
+	r := s.sign(t, start)
+	if _, err := verifier(t, &s, nil, start).Verify(&r); !errors.Is(err, httpsig.ErrMismatch) {
+		t.Errorf("by a stranger's key: %v", err)
+	}
+	other, err := httpsig.SharedKey("other", value("stranger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = httpsigSender(t, other)
+	s.scheme = &HTTPSig{Keys: keys}
+	r = s.sign(t, start)
+	if _, err := verifier(t, &s, nil, start).Verify(&r); !errors.Is(err, ErrKey) {
+		t.Errorf("by an id that nobody has: %v", err)
+	}
+}
+
+// TestOneRequestIsNoReplayOfItself: keys that share their id, a key that is listed
+// twice, and one signature under two labels.
+func TestOneRequestIsNoReplayOfItself(t *testing.T) {
+	hooks, messages := rotatingHMAC(t, "standard-webhooks"), rotatingHTTPSig(t)
+	h := hooks.scheme.(*HMAC)
+	h.Keys[1].ID = h.Keys[0].ID
+	h.Keys = append(h.Keys, h.Keys[0])
+	twice := messages.sign(t, 0)
+	for _, f := range twice.Fields[1:] {
+		twice.Fields = append(twice.Fields, Field{f.Name, strings.Replace(f.Value, "sig0", "again", 1)})
+	}
+	for name, c := range map[string]struct {
+		scheme Scheme
+		r      Request
+	}{"one id": {hooks.scheme, hooks.sign(t, 0, 1)}, "two labels": {messages.scheme, twice}} {
+		v := verifier(t, &sender{scheme: c.scheme}, open(t, "", 16, start.Add(-skew*2)), start)
+		if _, err := v.Verify(&c.r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := v.Verify(&c.r); !errors.Is(err, replay.ErrReplayed) {
+			t.Errorf("%s, again: %v", name, err)
+		}
+	}
+}

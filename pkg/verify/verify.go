@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -29,6 +30,23 @@ type Proof struct {
 	// signatures are all by which this request could come again, each in the form
 	// that its spellings have in common. Their order does not hang on which came.
 	signatures []replay.Message
+}
+
+// add takes one more signature, of a key, and its nonce. Keys that share an id share
+// their nonces: what stands for two signatures is taken once.
+func (p *Proof) add(s replay.Message) {
+	for _, known := range p.signatures {
+		if known.KeyID != s.KeyID {
+			continue
+		}
+		if bytes.Equal(known.Signature, s.Signature) {
+			return
+		}
+		if known.Nonce == s.Nonce {
+			s.Nonce = ""
+		}
+	}
+	p.signatures = append(p.signatures, s)
 }
 
 // Scheme finds the signature of a request and checks it. It looks at no clock but
