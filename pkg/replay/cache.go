@@ -110,6 +110,11 @@ func (c *Cache) load(fresh bool, now time.Time) error {
 	if lost {
 		floor = now.Add(c.skew)
 	}
+	// What was accepted before the older generation began is forgotten: it was too old
+	// for the window of then, and need not be for ours.
+	if known := old.start.Add(c.skew); known.After(floor) {
+		floor = known
+	}
 	c.young, c.old, c.floor = young, old, floor
 	if latest.After(now) {
 		c.latest = latest

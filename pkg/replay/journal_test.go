@@ -159,3 +159,31 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestWindowThatGrew: what was forgotten because it was too old is not new when a
+// later process asks for less.
+func TestWindowThatGrew(t *testing.T) {
+	o := options(filepath.Join(t.TempDir(), "j"))
+	c := open(t, o)
+	for i := range 4 { // each in a generation of its own
+		now := later.Add(time.Duration(i) * (o.Window + o.Skew + time.Second))
+		if err := c.Accept(message(i), now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := later.Add(4 * (o.Window + o.Skew + time.Second))
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Window, o.Now = time.Hour, now
+	c = open(t, o)
+	for i := range 4 {
+		at := later.Add(time.Duration(i) * (5*time.Minute + o.Skew + time.Second))
+		if err := c.Accept(message(i), at, now); err == nil {
+			t.Errorf("message %d is accepted again", i)
+		}
+	}
+	if err := c.Accept(message(5), now, now); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+}
