@@ -126,7 +126,7 @@ func (s *Sieve) inject(m Message, content *Content) (hits, error) {
 		m.Add(f[0], []byte(f[1]))
 	}
 	if len(p.cookies) > 0 {
-		p.addCookies(m, s.jar)
+		p.addCookies(m, s.jar, &s.asked)
 	}
 	for i := range p.fields {
 		m.Add(p.fields[i].name, p.fields[i].value.Reveal())

@@ -40,8 +40,8 @@ func cookieValue(v []byte) bool {
 }
 
 // addCookies writes one Cookie field: what the workload sent, without the cookies
-// that are ours, and ours behind it.
-func (p *Plan) addCookies(m Message, theirs []string) {
+// that are ours, and ours behind it. Placeholders in theirs are replaced.
+func (p *Plan) addCookies(m Message, theirs []string, h *hits) {
 	var jar []byte
 	add := func(pair []byte) {
 		if len(jar) > 0 {
@@ -52,6 +52,7 @@ func (p *Plan) addCookies(m Message, theirs []string) {
 	for _, line := range theirs {
 		for pair := range strings.SplitSeq(line, ";") {
 			if pair = strings.Trim(pair, " \t"); pair != "" && !p.ownsCookie(pair) {
+				pair, _ = p.swapField("cookie", pair, h)
 				add([]byte(pair))
 			}
 		}
