@@ -172,7 +172,7 @@ func parts(t test, content []byte, boundary string) (out []string) {
 }
 
 func TestMultipart(t *testing.T) {
-	const file = "--b\r\nContent-Disposition: form-data; name=\"doc\"; filename=\"a.bin\"\r\nContent-Type: application/octet-stream\r\n\r\n --b\x00\r\n--bb\r\n\r\n"
+	const file = "--b\r\nContent-Disposition: form-data; name=\"doc\"; filename=\"a.bin\"\r\nContent-Type: application/octet-stream\r\n\r\n --b\x00\r\n-b\r\n\r\n"
 	text := func(name, v string) string {
 		return "--b\r\ncontent-disposition: form-data; name=\"" + name + "\"\r\n\r\n" + v + "\r\n"
 	}
@@ -181,8 +181,8 @@ func TestMultipart(t *testing.T) {
 		in   string
 		want []string
 	}{
-		"absent":   {text("a", "1") + file + "--b--\r\n", []string{"token||s3", "a||1", "doc|a.bin| --b\x00\r\n--bb\r\n"}},
-		"present":  {text("a", "1") + text("token", "evil") + file + text("token", "evil") + "--b--", []string{"a||1", "token||s3", "doc|a.bin| --b\x00\r\n--bb\r\n"}},
+		"absent":   {text("a", "1") + file + "--b--\r\n", []string{"token||s3", "a||1", "doc|a.bin| --b\x00\r\n-b\r\n"}},
+		"present":  {text("a", "1") + text("token", "evil") + file + text("token", "evil") + "--b--", []string{"a||1", "token||s3", "doc|a.bin| --b\x00\r\n-b\r\n"}},
 		"preamble": {"hello\r\n" + text("a", "1") + "--b--\r\nbye", []string{"token||s3", "a||1"}},
 		"empty":    {"--b--", []string{"token||s3"}},
 	} {

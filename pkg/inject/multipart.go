@@ -68,17 +68,18 @@ func splitParts(content []byte, boundary string) (parts [][]byte, preamble, epil
 		from = at + 1
 		kind := lineAt(content, at, len(d))
 		switch {
+		case kind == unclear, epilogue != nil, kind == noDelimiter && begun < 0:
+			return nil, nil, nil, false // outside of the parts it says nothing, to some not even in a line
 		case kind == noDelimiter:
 			continue
-		case kind == unclear, epilogue != nil:
-			return nil, nil, nil, false
 		case begun < 0:
 			preamble = content[:at]
 		default:
 			parts = append(parts, content[begun:at])
 		}
-		if begun = at + len(d); kind == lastDelimiter {
-			epilogue = content[begun:]
+		begun = at + len(d)
+		if from = begun; kind == lastDelimiter {
+			epilogue, from = content[begun:], begun+len("--")
 		}
 	}
 }
@@ -94,28 +95,24 @@ const (
 )
 
 // lineAt says what the boundary is, n bytes with its dashes at content[at:]. A
-// delimiter is a line of its own: CRLF in front, and behind it CRLF, perhaps after
-// white space. Some readers take CR or LF alone for a line end, and some look at what
-// is behind the boundary in other ways.
+// delimiter is a line of its own, CRLF in front and behind. Some readers take CR or LF
+// alone for a line end, some end a part at any line that begins so (PHP), and some
+// want no white space where others allow it (RFC 2046 section 5.1.1).
 func lineAt(content []byte, at, n int) delimiter {
 	before, behind := content[:at], content[at+n:]
 	if at > 0 && before[at-1] != '\n' && before[at-1] != '\r' {
 		return noDelimiter
 	}
-	kind := nextDelimiter
 	rest, closing := bytes.CutPrefix(behind, []byte("--"))
-	if closing {
-		kind = lastDelimiter
-	}
-	padded := bytes.TrimLeft(rest, " \t")
-	ends := bytes.HasPrefix(padded, []byte("\r\n")) || closing && len(padded) == 0
 	switch {
-	case ends && (at == 0 || bytes.HasSuffix(before, []byte("\r\n"))):
-		return kind
-	case closing, ends, len(padded) < len(rest), len(padded) == 0, padded[0] == '\r', padded[0] == '\n':
+	case at > 0 && !bytes.HasSuffix(before, []byte("\r\n")):
 		return unclear
+	case closing && (len(rest) == 0 || bytes.HasPrefix(rest, []byte("\r\n"))):
+		return lastDelimiter
+	case bytes.HasPrefix(behind, []byte("\r\n")):
+		return nextDelimiter
 	}
-	return noDelimiter // the text goes on, as that of a longer boundary
+	return unclear
 }
 
 // boundaryOf is the boundary that a Content-Type says to every reader; else "".
@@ -139,10 +136,9 @@ func validBoundary(s string) bool {
 
 // disposition reads what a part says of itself, in one line and once.
 func disposition(part []byte) (name string, file, ok bool) {
-	fields, found := bytes.CutPrefix(bytes.TrimLeft(part, " \t"), []byte("\r\n"))
-	head, _, whole := bytes.Cut(fields, []byte("\r\n\r\n"))
-	if !found || !whole {
-		return "", false, false
+	head, content, whole := bytes.Cut(bytes.TrimPrefix(part, []byte("\r\n")), []byte("\r\n\r\n"))
+	if !whole || !bytes.HasSuffix(content, []byte("\r\n")) {
+		return "", false, false // the line end of an empty content is not that of its head: PHP would read on
 	}
 	seen := 0
 	for line := range strings.SplitSeq(string(head), "\r\n") {
