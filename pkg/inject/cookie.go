@@ -39,8 +39,9 @@ func cookieValue(v []byte) bool {
 	return true
 }
 
-// addCookies writes one Cookie field: what the workload sent, without the cookies
-// that are ours, and ours behind it. Placeholders in theirs are replaced.
+// addCookies writes one Cookie field: the cookies that are ours, and behind them what
+// the workload sent beside. In front, since to some readers a quote or a byte that is
+// no cookie's takes along what follows it. Placeholders in theirs are replaced.
 func (p *Plan) addCookies(m Message, theirs []string, h *hits) {
 	var jar []byte
 	add := func(pair []byte) {
@@ -49,6 +50,9 @@ func (p *Plan) addCookies(m Message, theirs []string, h *hits) {
 		}
 		jar = append(jar, pair...)
 	}
+	for i := range p.cookies {
+		add(p.cookies[i].value.Reveal())
+	}
 	for _, line := range theirs {
 		for pair := range strings.SplitSeq(line, ";") {
 			if pair = strings.Trim(pair, " \t"); pair != "" && !p.ownsCookie(pair) {
@@ -56,9 +60,6 @@ func (p *Plan) addCookies(m Message, theirs []string, h *hits) {
 				add([]byte(pair))
 			}
 		}
-	}
-	for i := range p.cookies {
-		add(p.cookies[i].value.Reveal())
 	}
 	m.Add("Cookie", jar)
 }

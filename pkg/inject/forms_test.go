@@ -28,7 +28,7 @@ func TestMoreForms(t *testing.T) {
 		{"cookie", Credential{Form: Cookie, Field: "sid", Value: value("s3")}, request("/x", "A: b"), "POST /x\nA: b\nCookie: sid=s3"},
 		{"cookie beside others", Credential{Form: Cookie, Field: "sid", Value: value("s3")},
 			request("/x", "Cookie: a=1; sid=evil;b=2 ", "A: b", "cookie: SID=mine; sid = evil;;\"sid\"=evil; sid"),
-			"POST /x\nA: b\nCookie: a=1; b=2; SID=mine; sid=s3"},
+			"POST /x\nA: b\nCookie: sid=s3; a=1; b=2; SID=mine"},
 		{"path", Credential{Form: Path, Segment: 2, Value: value("a/b ?")}, request("/v1/KEY/x?y=KEY"), "POST /v1/a%2Fb%20%3F/x?y=KEY"},
 		{"path with prefix", Credential{Form: Path, Segment: 1, Prefix: "bot", Value: value("1:a")}, request("/bot/send"), "POST /bot1%3Aa/send"},
 		{"template", Credential{Form: Header, Field: "X-Auth", Parts: []Part{{Text: "Token "}, {Name: "a", Value: value("A")}, {Text: ":"}, {Name: "b", Value: value("B")}}},

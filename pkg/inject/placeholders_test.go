@@ -184,7 +184,7 @@ func TestSwapBesideACookie(t *testing.T) {
 	p := plan(t, placeholder("one", bait1, "secret", InHeader), Credential{Form: Cookie, Field: "session", Value: value("s3")})
 	h := request("/", "Cookie: a=1; key="+bait1+"; session=evil")
 	done := apply(t, p, h)
-	if got := h.values("cookie"); len(got) != 1 || got[0] != "a=1; key=secret; session=s3" || len(done.Credentials) != 2 {
+	if got := h.values("cookie"); len(got) != 1 || got[0] != "session=s3; a=1; key=secret" || len(done.Credentials) != 2 {
 		t.Errorf("%q, %+v", got, done)
 	}
 }

@@ -49,7 +49,7 @@ func TestFormsOnTheWire(t *testing.T) {
 		reason      string
 		wholeLength bool // the length that the origin is told is right
 	}{
-		"cookie":       {put: put(inject.Cookie, "sid"), want: "/a/b?c=%2f|x=1; sid=CANARY|||0", status: 200},
+		"cookie":       {put: put(inject.Cookie, "sid"), want: "/a/b?c=%2f|sid=CANARY; x=1|||0", status: 200},
 		"path":         {put: put(inject.Path, ""), want: "/a/CANARY?c=%2f|x=1; sid=mine|||0", status: 200},
 		"json":         {put: put(inject.JSON, "/k"), kind: "application/json", body: `{"a": 1.0, "k":"x"}`, want: `|{"a": 1.0, "k":"CANARY"}|`, status: 200, wholeLength: true},
 		"json gzipped": {put: put(inject.JSON, "/k"), kind: "application/json", body: `{"a": 1.0}`, gzip: true, want: `|{"a": 1.0,"k":"CANARY"}|`, status: 200, wholeLength: true},
