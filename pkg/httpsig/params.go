@@ -72,12 +72,19 @@ func (p *Params) get(name string) (any, bool) {
 	return nil, false
 }
 
+// mostComponents is how many a signature that is verified may cover. Each is looked for
+// among all fields, before anybody knows who signed.
+const mostComponents = 64
+
 // parseInput reads one member of Signature-Input. Parameters that this package
 // does not know stay in the text, and so in the base.
 func parseInput(m httpsfv.Member) (input, error) {
 	list, ok := m.(httpsfv.InnerList)
 	if !ok {
 		return input{}, fmt.Errorf("%w: an input is no inner list", ErrMalformed)
+	}
+	if len(list.Items) > mostComponents {
+		return input{}, fmt.Errorf("%w: over %d components", ErrMalformed, mostComponents)
 	}
 	var in input
 	for _, item := range list.Items {

@@ -2,6 +2,7 @@ package httpsig
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -122,4 +123,24 @@ func FuzzVerify(f *testing.F) {
 		}
 		_ = CheckDigest(&m, "x", nil)
 	})
+}
+
+// TestTooManyComponents: what is looked up for a stranger is bounded.
+func TestTooManyComponents(t *testing.T) {
+	for n, want := range map[int]error{mostComponents: nil, mostComponents + 1: ErrMalformed} {
+		m := message()
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprint("x-", i))
+			m.Fields = append(m.Fields, Field{names[i], ""})
+		}
+		fields, err := (&Signer{Label: "a", Key: shared(t), Components: parts(t, names...)}).Sign(&m, Params{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Fields = append(m.Fields, fields...)
+		if _, err := Verify(&m, "a", func(Params) (*Key, error) { return shared(t), nil }, Policy{}, created); !errors.Is(err, want) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
 }

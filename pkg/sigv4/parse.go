@@ -139,8 +139,14 @@ func (a *Authorization) fill(credential, names, date string) error {
 	return CheckPayload(a.Payload)
 }
 
-// namesValid: lower case, in order, none twice, Host among them.
+// mostNames is how many fields a signature may cover. Each is looked for among all.
+const mostNames = 256
+
+// namesValid: lower case, in order, none twice, Host among them, and not too many.
 func (a *Authorization) namesValid() bool {
+	if len(a.Names) > mostNames {
+		return false
+	}
 	for i, name := range a.Names {
 		if name == "" || name != strings.ToLower(name) || i > 0 && a.Names[i-1] >= name {
 			return false

@@ -2,6 +2,7 @@ package sigv4
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -236,4 +237,23 @@ func FuzzParse(f *testing.F) {
 			r.Fields = r.Fields[:1]
 		}
 	})
+}
+
+// TestTooManyNames: what is looked up for a stranger is bounded.
+func TestTooManyNames(t *testing.T) {
+	for n, want := range map[int]error{mostNames: nil, mostNames + 1: ErrMalformed} {
+		r := Request{"GET", "/", []Field{{"Host", "h"}}}
+		for i := range n - 2 { // beside Host and X-Amz-Date
+			r.Fields = append(r.Fields, Field{fmt.Sprint("X-", i), ""})
+		}
+		s := &Signer{Credentials: Credentials{AccessKeyID: "a", SecretKey: creds.SecretKey}, Region: "r", Service: "t", Covers: Everything}
+		signed, err := s.Sign(&r, EmptyPayload, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Fields = append(r.Fields, signed.Set...)
+		if _, err := Parse(&r); !errors.Is(err, want) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
 }
