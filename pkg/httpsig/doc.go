@@ -13,6 +13,8 @@
 //   - ;sf works on fields whose type is known (fieldTypes, Message.Types) alone.
 //   - a value with a line break or a byte beyond ASCII is refused, except by ;bs.
 //   - a component that is named twice, parameters in any order, is refused.
+//   - a signature of more than 64 components is not verified: each is looked for before
+//     anybody knows who signed.
 //   - an algorithm belongs to the key. The alg parameter may repeat it and never
 //     chooses it.
 //

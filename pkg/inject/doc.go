@@ -36,6 +36,11 @@
 // one), or a query parameter, by its decoded name. Whatever the workload sent in
 // a slot is taken out first.
 //
+// A body that a credential is written into must be read in one way by everybody, since
+// other readers would find the credential where the workload wants it: JSON in UTF-8
+// whose members on the way stand there once, and multipart forms as strict as browsers
+// write them. All else is refused.
+//
 // A Signer computes a signature, last, over the request as it will be sent: HMAC and
 // Template with a shared key, HTTPSig by RFC 9421, SigV4 in the place of the signature
 // that an SDK made with a placeholder key. No two signatures of a key bear one time,
