@@ -5,10 +5,15 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/inject"
@@ -225,5 +230,54 @@ func TestHopFieldsStayBehind(t *testing.T) {
 	w.say(o, "GET /x HTTP/1.1\r\nHost: "+host+"\r\nConnection: X-A, close\r\nX-A: "+lure+"\r\nKeep-Alive: "+lure+"\r\nX-B: "+lure+"\r\n\r\n")
 	if head := <-heads; strings.Count(head, canary) != 1 || !strings.Contains(head, "X-B: "+canary) || strings.Contains(head, "X-A") || strings.Contains(head, "Keep-Alive:") {
 		t.Errorf("the origin got %q", head)
+	}
+}
+
+// TestNoHopKeepsACredential: every field that carries one is marked so that nobody
+// behind us puts it in a table (RFC 7541 section 7.1.3), :path too.
+func TestNoHopKeepsACredential(t *testing.T) {
+	for name, c := range map[string]inject.Credential{
+		"bearer": put(inject.Bearer, ""), "cookie": put(inject.Cookie, "sid"), "query": put(inject.Query, "k"),
+		"path": {Name: "token", Version: "1", Form: inject.Path, Segment: 1, Value: secret.New([]byte(canary))},
+		"placeholder": {
+			Name: "token", Version: "1", Form: inject.Placeholder, Placeholder: lure, In: inject.InHeader | inject.InPath | inject.InQuery,
+			Value: secret.New([]byte(canary)),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			heads := make(chan []hpack.HeaderField, 1)
+			o := w.originFor(func(conn net.Conn) {
+				fr := accepted(conn)
+				fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+				for {
+					f, err := fr.ReadFrame()
+					if err != nil {
+						return
+					}
+					if h, ok := f.(*http2.MetaHeadersFrame); ok {
+						heads <- slices.Clone(h.Fields)
+						_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: encoded(":status", "204"), EndHeaders: true, EndStream: true})
+					}
+				}
+			}, host)
+			o.config.NextProtos = []string{"h2"}
+			w.use(policy.Intercept, w.partnerRoute(func(r *rule) { r.plan.Inject = credentials(t, c) }))
+			p := newPeer(t, w.tls(as{original: o.addr}, host, "h2"))
+			_ = p.head(1, true, ":method", "GET", ":scheme", "https", ":authority", host, ":path", "/a/"+lure+"?b="+lure, "x-key", lure, "x-other", "1")
+			p.sees("HEAD 1 204")
+			found := 0
+			for _, f := range <-heads {
+				if !strings.Contains(f.Value, canary) {
+					continue
+				}
+				if found++; !f.Sensitive {
+					t.Errorf("%v", f)
+				}
+			}
+			if found == 0 {
+				t.Error("no field carries it")
+			}
+		})
 	}
 }

@@ -51,11 +51,11 @@ func (m streamMessage) Target() string {
 	return ""
 }
 
-// SetTarget replaces :path.
+// SetTarget replaces :path. Like what is added, no hop may keep it in a table.
 func (m streamMessage) SetTarget(target []byte) {
 	for i := range m.s.out {
 		if m.s.out[i].Name == ":path" {
-			m.s.out[i].Value = string(target)
+			m.s.out[i].Value, m.s.out[i].Sensitive = string(target), true
 		}
 	}
 }
