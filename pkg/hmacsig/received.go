@@ -34,6 +34,9 @@ func (s TemplateScheme) Verify(secret []byte, m *Message) (Received, error) {
 		return Received{}, fmt.Errorf("%w: too many values", ErrMalformed)
 	}
 	out := Received{Nonce: first(found["nonce"])}
+	if s.ambiguous(out.Nonce) {
+		return Received{}, fmt.Errorf("%w: the nonce has what separates it from the rest", ErrMalformed)
+	}
 	timestamp := first(found["timestamp"])
 	if timestamp != "" {
 		var err error
@@ -57,6 +60,17 @@ func (s TemplateScheme) Verify(secret []byte, m *Message) (Received, error) {
 		out.Nonce = ""
 	}
 	return out, s.matches(sum, found["signature"])
+}
+
+// ambiguous reports whether the text could be cut in another place behind the nonce:
+// in "id.time.body" an id with a dot could have its end in the body that was signed.
+func (s TemplateScheme) ambiguous(nonce string) bool {
+	for i, p := range s.parts[:max(len(s.parts)-1, 0)] {
+		if next := s.parts[i+1]; p.kind == "nonce" && next.text != "" && strings.Contains(nonce, next.text) {
+			return true
+		}
+	}
+	return false
 }
 
 // matches: one of the signatures is enough.

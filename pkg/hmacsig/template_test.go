@@ -324,3 +324,24 @@ func TestUnsignedTimeProvesNothing(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestNonceWithItsSeparator: who can write a part of a body must not be able to have
+// it read as the time and the body of another message.
+func TestNonceWithItsSeparator(t *testing.T) {
+	s, err := TemplatePreset("standard-webhooks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("whsec_c2VjcmV0")
+	m := Message{Body: strings.NewReader("comment=hello.1614269000.paid=1"), Time: time.Unix(1614265330, 0), Nonce: "msg_1"}
+	if m.Fields, err = s.Sign(key, &m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Verify(key, &m); err != nil {
+		t.Fatal(err)
+	}
+	m.Fields[0].Value, m.Fields[1].Value, m.Body = "msg_1.1614265330.comment=hello", "1614269000", strings.NewReader("paid=1")
+	if got, err := s.Verify(key, &m); !errors.Is(err, ErrMalformed) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
