@@ -32,5 +32,6 @@
 // time lies in a window and whether the nonce was seen before is for the caller.
 // An Input with a line break in it would sign like another request: Check it.
 // A template whose variables are not kept apart by its text ("{method}{path}")
-// signs two requests alike: put a byte between them that neither can hold.
+// signs two requests alike: put a byte between them that neither can hold. Of a nonce
+// Verify sees to that, as it comes with the request.
 package hmacsig
