@@ -130,7 +130,7 @@ func readsTasks() error {
 
 // attach makes the pinned state or takes it over. The parent is locked.
 func (c *Capture) attach() error {
-	names, err := pins(c.config.PinDir)
+	names, err := ownPins(c.config.PinDir)
 	switch {
 	case errors.Is(err, os.ErrNotExist), err == nil && len(names) == 0:
 		return c.create()

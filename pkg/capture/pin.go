@@ -65,7 +65,7 @@ func isBPF(path string) bool {
 
 // lockDir takes the lock that a process holds as long as it uses the state in dir.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := openPins(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -122,4 +122,14 @@ func pins(dir string) ([]string, error) {
 		names[i] = e.Name()
 	}
 	return names, nil
+}
+
+// ownPins is pins where no link may lead there.
+func ownPins(dir string) ([]string, error) {
+	d, err := openPins(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
 }
