@@ -22,6 +22,15 @@ func openDir(proc string, pid uint32) (dir, error) {
 
 func (d dir) close() { _ = unix.Close(d.fd) }
 
+// openPath opens a file of the process to look at alone; links are followed.
+func (d dir) openPath(name string) (*os.File, error) {
+	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // open opens a file of the process; links such as exe are followed to the file
 // itself, whatever the link text says.
 func (d dir) open(name string) (*os.File, error) {
@@ -40,16 +49,6 @@ func (d dir) read(name string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, limit))
-}
-
-// link returns the text of a link.
-func (d dir) link(name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(d.fd, name, buf)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
 }
 
 // stat follows links.

@@ -12,9 +12,10 @@
 //   - The executable's device and inode must be those of the caller. After an
 //     exec between connect() and here they differ, and then path, digest and
 //     arguments are left out unless an exec event made us remember them.
-//   - A path counts only if it names that very file for us. A process in its own
-//     mount namespace can put any file at any path; what such a process calls
-//     itself is reported as ExeInside and never as Exe.
+//   - A path counts only if it names that very file for us, or the file is gone from
+//     it and of a mount of ours. In a mount namespace of one's own, or on a mount
+//     that is detached, any file is at any path, and a process of ours can execute
+//     it there; what such a file is called is reported as ExeInside and never as Exe.
 //   - The cgroup is the one whose id the kernel recorded. The unit, container and
 //     pod are read off its path and only from the parts of the path that the
 //     workload could not have named itself (see Place).

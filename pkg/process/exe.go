@@ -2,6 +2,7 @@ package process
 
 import (
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,18 +36,24 @@ type image struct {
 	inside string // what the process' own namespace calls it, if path is ""
 }
 
-// readImage finds the executable of d. Kernel threads and zombies have none.
+// readImage finds the executable of d. Kernel threads and zombies have none. All
+// that it says is of one file, though the process may execute another meanwhile.
 func readImage(d dir) (image, error) {
-	st, err := d.stat("exe")
+	f, err := d.openPath("exe")
 	if err != nil {
 		return image{}, err
 	}
-	text, err := d.link("exe")
+	defer f.Close()
+	st, err := statFile(f)
+	if err != nil {
+		return image{}, err
+	}
+	text, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
 	if err != nil {
 		return image{}, err
 	}
 	im := image{id: fileIDOf(&st)}
-	if name, ok := believable(d, text, im.id.ExeID); ok {
+	if name, ok := believable(text, im.id.ExeID, func() bool { return isMounted(f) }); ok {
 		im.path = name
 	} else {
 		im.inside = strings.TrimSuffix(text, deleted)
@@ -54,11 +61,11 @@ func readImage(d dir) (image, error) {
 	return im, nil
 }
 
-// believable turns link text into a path that can be matched on. A process in
-// our mount namespace cannot make the kernel say a path at which its file never
-// was. In another namespace everything can be mounted anywhere, so there the
-// path must lead us to the same file.
-func believable(d dir, text string, id flow.ExeID) (string, bool) {
+// believable turns link text into a path that can be matched on: one that leads us
+// to the same file, or led there. A file system that is not mounted where we see it,
+// in another namespace or nowhere any more, may hold any path, and so may a process
+// in our own namespace execute from it; there the text proves nothing.
+func believable(text string, id flow.ExeID, mounted func() bool) (string, bool) {
 	if name, ok := strings.CutPrefix(text, "/memfd:"); ok {
 		return "memfd:" + strings.TrimSuffix(name, deleted), true // no path pattern begins so
 	}
@@ -68,7 +75,7 @@ func believable(d dir, text string, id flow.ExeID) (string, bool) {
 	if names(text, id) {
 		return text, true
 	}
-	if sameMounts(d) {
+	if mounted() {
 		return strings.TrimSuffix(text, deleted), true
 	}
 	return "", false
@@ -80,18 +87,20 @@ func names(path string, id flow.ExeID) bool {
 	return unix.Lstat(path, &st) == nil && exeIDOf(&st) == id
 }
 
-// sameMounts reports whether d is in our mount namespace.
-func sameMounts(d dir) bool {
-	const path = "ns/mnt"
-	theirs, err := d.stat(path)
+// isMounted reports whether the mount through which f was opened is one of our own
+// namespace's. Its id is nobody else's while f is open.
+func isMounted(f *os.File) bool {
+	var st unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st)
+	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 {
+		return false
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return false
 	}
-	var ours unix.Stat_t
-	if unix.Stat("/proc/self/"+path, &ours) != nil {
-		return false
-	}
-	return exeIDOf(&theirs) == exeIDOf(&ours)
+	_, ok := deviceOf(mounts, strconv.FormatUint(st.Mnt_id, 10))
+	return ok
 }
 
 // openImage opens the file behind an image: through the process, which reaches

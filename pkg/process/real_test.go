@@ -211,3 +211,47 @@ func TestRealCgroup(t *testing.T) {
 		t.Errorf("no such id: got %q", got.Cgroup)
 	}
 }
+
+// TestRealPathOfNoMount: a process in our own mount namespace can execute from a file
+// system that is mounted nowhere, or in another namespace, where any user who makes a
+// user namespace puts any file at any path.
+func TestRealPathOfNoMount(t *testing.T) {
+	netnstest.RequireRoot(t)
+	trusted, err := exec.LookPath("cat")
+	must(t, err)
+	trusted, err = filepath.EvalSymlinks(trusted)
+	must(t, err)
+	for name, removed := range map[string]bool{"in place": false, "deleted": true} {
+		root := detachedMount(t)
+		evil := root + trusted
+		must(t, os.MkdirAll(filepath.Dir(evil), 0o755))
+		b, err := os.ReadFile("/proc/self/exe")
+		must(t, err)
+		must(t, os.WriteFile(evil, b, 0o755))
+		cmd := self("wait")
+		cmd.Path = evil
+		s := spawn(t, cmd)
+		if removed {
+			must(t, os.Remove(evil))
+		}
+		r := NewResolver(Options{})
+		got, err := r.Resolve(connected(t, r, s.pid))
+		must(t, err)
+		if got.Exe != "" || got.ExeInside != trusted || got.ExeSHA256 == "" {
+			t.Errorf("%s: got exe %q, inside %q, digest %q; want it inside alone", name, got.Exe, got.ExeInside, got.ExeSHA256)
+		}
+	}
+}
+
+// detachedMount is the root of a tmpfs that is mounted nowhere, as children see it.
+func detachedMount(t *testing.T) string {
+	t.Helper()
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	must(t, err)
+	defer unix.Close(fs)
+	must(t, unix.FsconfigCreate(fs))
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(mount) })
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
+}
