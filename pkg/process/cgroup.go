@@ -55,8 +55,9 @@ func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// parseCgroup finds the v2 line of /proc/PID/cgroup ("0::PATH", cgroups(7)).
-// A cgroup that was removed under its process has no path any more.
+// parseCgroup finds the v2 line of /proc/PID/cgroup ("0::PATH", cgroups(7)). That of
+// a cgroup that was removed under its process ends in " (deleted)", which others may
+// be called too: whoever needs to know looks whether it is there.
 func parseCgroup(b []byte) (path string, ok bool) {
 	for line := range bytes.Lines(b) {
 		rest, found := bytes.CutPrefix(bytes.TrimSuffix(line, []byte("\n")), []byte("0::"))
@@ -64,7 +65,7 @@ func parseCgroup(b []byte) (path string, ok bool) {
 			continue
 		}
 		path = string(rest)
-		if !strings.HasPrefix(path, "/") || strings.HasSuffix(path, deleted) {
+		if !strings.HasPrefix(path, "/") {
 			return "", false
 		}
 		return path, true

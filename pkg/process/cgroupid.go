@@ -30,38 +30,36 @@ func newCgroups(mount string, limit int) *cgroups {
 
 // path returns the path of the cgroup below the mount. Where the id cannot be
 // opened (no CAP_DAC_READ_SEARCH, or the cgroup was removed) hint is taken if
-// it has that id.
-func (c *cgroups) path(id uint64, hint string) string {
+// it has that id. An error is a shortage, by which the path is not known now.
+func (c *cgroups) path(id uint64, hint string) (string, error) {
 	if id == 0 || c.mount == "" {
-		return ""
+		return "", nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.paths[id]; ok {
-		return p
+		return p, nil
 	}
-	p, ok := c.find(id, hint)
-	if !ok {
-		return ""
+	p, err := c.find(id, hint)
+	if p == "" {
+		return "", err
 	}
 	if len(c.paths) >= c.limit {
 		clear(c.paths)
 	}
 	c.paths[id] = p
-	return p
+	return p, nil
 }
 
-func (c *cgroups) find(id uint64, hint string) (string, bool) {
-	if p, err := c.open(id); err == nil {
-		return p, true
+func (c *cgroups) find(id uint64, hint string) (string, error) {
+	p, err := c.open(id)
+	if err == nil {
+		return p, nil
 	}
-	if hint == "" {
-		return "", false
+	if got, failed := c.id(hint); hint == "" || failed != nil || got != id {
+		return "", shortage(err)
 	}
-	if got, err := c.id(hint); err != nil || got != id {
-		return "", false
-	}
-	return hint, true
+	return hint, nil
 }
 
 // open asks the kernel for the directory with that id.
@@ -82,11 +80,14 @@ func (c *cgroups) open(id uint64) (string, error) {
 		return "", err
 	}
 	below, ok := strings.CutPrefix(text, c.mount)
-	if !ok || strings.HasSuffix(text, deleted) || below != "" && below[0] != '/' {
+	if !ok || below != "" && below[0] != '/' {
 		return "", unix.ENOENT
 	}
 	if below == "" {
 		below = "/"
+	}
+	if got, err := c.id(below); err != nil || got != id { // removed: the kernel appends to its text what anybody may call his own
+		return "", unix.ENOENT
 	}
 	return below, nil
 }

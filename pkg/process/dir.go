@@ -70,15 +70,28 @@ func (d dir) status() (stat, error) {
 
 var errGone = errors.New("process is gone")
 
-// openProcess opens /proc/PID if pid still is the process that began at start,
-// and alive. The descriptor is the caller's to close.
+// openProcess opens what /proc tells of a process if pid still is the one that began
+// at a time, and alive: its own directory or, where the first thread has ended before
+// the others, that of another thread. The stat is the process's. The descriptor is
+// the caller's to close.
 func openProcess(proc string, pid uint32, same func(stat) bool) (dir, stat, error) {
+	d, st, err := openLeader(proc, pid, same)
+	if err != nil || !st.dead() {
+		return d, st, err
+	}
+	defer d.close()
+	thread, err := d.living()
+	return thread, st, err
+}
+
+// openLeader opens /proc/PID, be the process alive or not.
+func openLeader(proc string, pid uint32, same func(stat) bool) (dir, stat, error) {
 	d, err := openDir(proc, pid)
 	if err != nil {
 		return dir{}, stat{}, err
 	}
 	st, err := d.status()
-	if err == nil && (!same(st) || st.dead()) {
+	if err == nil && !same(st) {
 		err = errGone
 	}
 	if err != nil {
@@ -86,4 +99,39 @@ func openProcess(proc string, pid uint32, same func(stat) bool) (dir, stat, erro
 		return dir{}, stat{}, err
 	}
 	return d, st, nil
+}
+
+// living opens a thread that has not ended. They have the same executable,
+// arguments, ids and files, unless somebody went to lengths to change that.
+func (d dir) living() (dir, error) {
+	tids, err := d.tids()
+	for _, tid := range tids {
+		fd, failed := unix.Openat(d.fd, "task/"+tid, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if failed != nil {
+			err = errors.Join(err, shortage(failed))
+			continue
+		}
+		thread := dir{fd}
+		if st, failed := thread.status(); failed == nil && !st.dead() {
+			return thread, nil
+		} else {
+			err = errors.Join(err, shortage(failed))
+		}
+		thread.close()
+	}
+	if err != nil {
+		return dir{}, err
+	}
+	return dir{}, errGone
+}
+
+// tids lists the threads of a process. An error is a shortage.
+func (d dir) tids() ([]string, error) {
+	f, err := d.open("task")
+	if err != nil {
+		return nil, shortage(err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1) // some are as good as it gets when the process ends
+	return names, shortage(err)
 }

@@ -53,32 +53,34 @@ func readImage(d dir) (image, error) {
 		return image{}, err
 	}
 	im := image{id: fileIDOf(&st)}
-	if name, ok := believable(text, im.id.ExeID, func() bool { return isMounted(f) }); ok {
+	name, ok, err := believable(text, im.id.ExeID, func() (bool, error) { return isMounted(f) })
+	if ok {
 		im.path = name
 	} else {
 		im.inside = strings.TrimSuffix(text, deleted)
 	}
-	return im, nil
+	return im, err
 }
 
 // believable turns link text into a path that can be matched on: one that leads us
 // to the same file, or led there. A file system that is not mounted where we see it,
 // in another namespace or nowhere any more, may hold any path, and so may a process
-// in our own namespace execute from it; there the text proves nothing.
-func believable(text string, id flow.ExeID, mounted func() bool) (string, bool) {
+// in our own namespace execute from it; there the text proves nothing. An error is
+// a shortage.
+func believable(text string, id flow.ExeID, mounted func() (bool, error)) (path string, ok bool, err error) {
 	if name, ok := strings.CutPrefix(text, "/memfd:"); ok {
-		return "memfd:" + strings.TrimSuffix(name, deleted), true // no path pattern begins so
+		return "memfd:" + strings.TrimSuffix(name, deleted), true, nil // no path pattern begins so
 	}
 	if !strings.HasPrefix(text, "/") {
-		return "", false // "(unreachable)/..." and the like
+		return "", false, nil // "(unreachable)/..." and the like
 	}
 	if names(text, id) {
-		return text, true
+		return text, true, nil
 	}
-	if mounted() {
-		return strings.TrimSuffix(text, deleted), true
+	if ok, err = mounted(); ok {
+		return strings.TrimSuffix(text, deleted), true, nil
 	}
-	return "", false
+	return "", false, err
 }
 
 // names reports whether path leads us to the file id.
@@ -89,18 +91,18 @@ func names(path string, id flow.ExeID) bool {
 
 // isMounted reports whether the mount through which f was opened is one of our own
 // namespace's. Its id is nobody else's while f is open.
-func isMounted(f *os.File) bool {
+func isMounted(f *os.File) (bool, error) {
 	var st unix.Statx_t
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st)
 	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 {
-		return false
+		return false, shortage(err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return false
+		return false, shortage(err)
 	}
 	_, ok := deviceOf(mounts, strconv.FormatUint(st.Mnt_id, 10))
-	return ok
+	return ok, nil
 }
 
 // openImage opens the file behind an image: through the process, which reaches

@@ -108,7 +108,7 @@ func netnsMounts(mountinfo string) (paths []string) {
 // once and without those for which skip is true. The process is the one that
 // began at start. The caller closes the files.
 func (r *Resolver) OpenNetns(pid uint32, start time.Duration, skip func(Netns) bool) ([]*os.File, error) {
-	d, _, err := openProcess(r.proc, pid, func(s stat) bool { return s.startedAt(start) })
+	d, _, err := openLeader(r.proc, pid, func(s stat) bool { return s.startedAt(start) })
 	if err != nil {
 		return nil, err
 	}
@@ -150,16 +150,11 @@ func shortage(err error) error {
 // threads lists the files of the network namespaces of a process's threads. An
 // error is a shortage.
 func (d dir) threads() ([]string, error) {
-	f, err := d.open("task")
-	if err != nil {
-		return nil, shortage(err)
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1) // some are as good as it gets when the process ends
+	names, err := d.tids()
 	for i, tid := range names {
 		names[i] = "task/" + tid + "/ns/net"
 	}
-	return names, shortage(err)
+	return names, err
 }
 
 // Inhabitants calls f for every other process and every network namespace that

@@ -83,7 +83,7 @@ func TestParseCgroup(t *testing.T) {
 		"0::/system.slice/ssh.service\n":            "/system.slice/ssh.service",
 		"9:name=systemd:/x\n4:memory:/y\n0::/z/a\n": "/z/a",
 		"0::/\n":            "/",
-		"0::/a (deleted)\n": "",
+		"0::/a (deleted)\n": "/a (deleted)",
 		"9:memory:/y\n":     "",
 		"":                  "",
 		"0::\n":             "",

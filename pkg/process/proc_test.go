@@ -236,12 +236,12 @@ func TestExeInAnotherNamespaceIsNotAPath(t *testing.T) {
 	exe, id := program(t, "hello", "hello")
 	must(t, os.WriteFile(exe+".new", []byte("world"), 0o755))
 	must(t, os.Rename(exe+".new", exe)) // another file stands at the path
-	elsewhere := func() bool { return false }
-	if got, ok := believable(exe, id, elsewhere); ok {
+	elsewhere := func() (bool, error) { return false, nil }
+	if got, ok, _ := believable(exe, id, elsewhere); ok {
 		t.Errorf("took %q for the path of another file", got)
 	}
 	for text, want := range map[string]string{"/memfd:/opt/trusted (deleted)": "memfd:/opt/trusted", "(unreachable)/x": ""} {
-		if got, ok := believable(text, id, elsewhere); got != want || ok != (want != "") {
+		if got, ok, _ := believable(text, id, elsewhere); got != want || ok != (want != "") {
 			t.Errorf("%s: got %q, %v", text, got, ok)
 		}
 	}

@@ -2,12 +2,14 @@ package process
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +35,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stdout, syscall.Exec(os.Args[1], os.Args[1:], nil))
 	case "wrap":
 		wrap()
+	case "headless":
+		headless()
 	}
 }
 
@@ -40,6 +44,24 @@ func TestMain(m *testing.M) {
 func wait() {
 	fmt.Fprintln(os.Stdout, "ready")
 	bufio.NewReader(os.Stdin).ReadString('\n')
+}
+
+func init() {
+	if os.Getenv(child) == "headless" {
+		runtime.LockOSThread() // to the first thread
+	}
+}
+
+// headless ends the first thread, and goes on as wait does.
+func headless() {
+	go func() {
+		for b := []byte(nil); !bytes.Contains(b, []byte(") Z ")); b, _ = os.ReadFile("/proc/self/stat") {
+			runtime.Gosched()
+		}
+		wait()
+		os.Exit(0)
+	}()
+	unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
 }
 
 // spawned is a running child.
@@ -254,4 +276,100 @@ func detachedMount(t *testing.T) string {
 	must(t, err)
 	t.Cleanup(func() { unix.Close(mount) })
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
+}
+
+// TestRealFirstThreadEnds: a process lives as long as one of its threads does, which
+// need not be the first.
+func TestRealFirstThreadEnds(t *testing.T) {
+	r := NewResolver(Options{})
+	whole := connected(t, r, spawn(t, self("wait")).pid)
+	s := spawn(t, self("headless", "one"))
+	f, err := r.Caller(s.pid)
+	must(t, err)
+	if f.Caller.Exe != whole.Caller.Exe || f.Caller.UID != whole.Caller.UID || f.Cgroup != whole.Cgroup {
+		t.Errorf("the caller is %+v of cgroup %d, want it to be as %+v of %d", f.Caller, f.Cgroup, whole.Caller, whole.Cgroup)
+	}
+	got, err := r.Resolve(f)
+	exe, _ := os.Executable()
+	if err != nil || got.Gone || got.Exe != exe || len(got.Argv) != 2 || got.ExeSHA256 == "" || len(got.Parents) == 0 {
+		t.Errorf("got %s, %v", got.JSON(), err)
+	}
+	files, err := r.OpenNetns(s.pid, f.Caller.Start, func(Netns) bool { return false })
+	if err != nil || len(files) != 1 {
+		t.Errorf("it is in %d network namespaces, %v; want one", len(files), err)
+	}
+	for _, file := range files {
+		must(t, file.Close())
+	}
+}
+
+// TestRealCgroupName: anybody may call a cgroup as the kernel calls one that is gone.
+func TestRealCgroupName(t *testing.T) {
+	group := netnstest.Subgroup(t, netnstest.Cgroup(t), "x.service (deleted)")
+	s := spawn(t, self("wait"))
+	must(t, os.WriteFile(group+"/cgroup.procs", fmt.Append(nil, s.pid), 0))
+	r := NewResolver(Options{})
+	if got, err := r.Resolve(connected(t, r, s.pid)); err != nil || got.Cgroup != strings.TrimPrefix(group, netnstest.CgroupMount(t)) {
+		t.Errorf("got %q, %v", got.Cgroup, err)
+	}
+}
+
+// TestRealShortage: who looks without enough descriptors says so, and knows it all
+// when there are some again.
+func TestRealShortage(t *testing.T) {
+	netnstest.RequireRoot(t)
+	cmd := self("wait")
+	cmd.Path = copyOf(t, "/proc/self/exe")
+	s := spawn(t, cmd)
+	must(t, os.Remove(cmd.Path)) // which takes most to look at
+	same := Options{Boot: time.Now().Add(-sinceBoot())}
+	f := connected(t, NewResolver(same), s.pid)
+	f.Caller.UID = 1 // who is looked up, as we ourselves are not
+	want, err := NewResolver(same).Resolve(f)
+	must(t, err)
+	short := 0
+	for n := range 24 {
+		r := NewResolver(same)
+		var got *Identity
+		withFree(t, n, func() { got, err = r.Resolve(f) })
+		if complete := bytes.Equal(got.JSON(), want.JSON()); complete != (err == nil) || err != nil && !errors.Is(err, unix.EMFILE) || got.Gone {
+			t.Errorf("%d descriptors: %v, %s", n, err, got.JSON())
+		}
+		if err != nil {
+			short++
+		}
+		if got, err := r.Resolve(f); err != nil || !bytes.Equal(got.JSON(), want.JSON()) {
+			t.Errorf("after %d descriptors: %v, %s; want %s", n, err, got.JSON(), want.JSON())
+		}
+	}
+	if short == 0 || short == 24 {
+		t.Errorf("descriptors were short %d times of 24", short)
+	}
+}
+
+// withFree calls f with n descriptors left to the process.
+func withFree(t *testing.T, n int, f func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	top, err := unix.FcntlInt(uintptr(0), unix.F_DUPFD_CLOEXEC, 200) // above all that is open
+	must(t, err)
+	var filled []int
+	for {
+		fd, err := unix.Dup(0)
+		must(t, err)
+		filled = append(filled, fd)
+		if fd > top {
+			break
+		}
+	}
+	few := limit
+	few.Cur = uint64(top + 2 + n)
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	f()
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	unix.Close(top)
+	for _, fd := range filled {
+		unix.Close(fd)
+	}
 }

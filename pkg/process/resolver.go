@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -70,29 +71,40 @@ func sinceBoot() time.Duration {
 
 // Resolve returns who made the flow. The identity is never nil: if the process
 // left, or its pid was reused, it holds what the kernel gave, Gone is set and
-// the error is flow.ReasonIdentityGone. A repeated call for a known process
-// does no system call and does not allocate.
+// the error is flow.ReasonIdentityGone. Any other error is that we lack descriptors
+// or memory to look, so that something is missing which the next call may tell. A
+// repeated call for a known process does no system call and does not allocate.
 func (r *Resolver) Resolve(f *flow.Flow) (*Identity, error) {
 	k := keyOf(f)
 	if id := r.cache.get(f.Caller.PID, k); id != nil {
 		return id, nil
 	}
-	id := r.given(f)
+	id, nameless := r.given(f)
 	d, st, err := openProcess(r.proc, f.Caller.PID, func(s stat) bool { return s.startedAt(f.Caller.Start) })
 	if err != nil {
 		r.recalled(id, f)
-		r.place(id, f.Cgroup, "")
-		id.Gone = true
-		return id, flow.ReasonIdentityGone
+		short := errors.Join(shortage(err), r.place(id, f.Cgroup, ""))
+		if id.Gone = shortage(err) == nil; id.Gone {
+			return id, flow.ReasonIdentityGone
+		}
+		return id, incomplete(short)
 	}
 	defer d.close()
-	complete := r.executable(id, f, d)
-	id.Parents = parents(r.proc, d, st)
-	r.place(id, f.Cgroup, ownCgroup(d))
-	if complete {
+	complete, err := r.executable(id, f, d)
+	var orphaned error
+	id.Parents, orphaned = parents(r.proc, d, st)
+	short := errors.Join(nameless, err, orphaned, r.place(id, f.Cgroup, ownCgroup(d)))
+	if complete && short == nil {
 		r.cache.put(f.Caller.PID, k, id)
 	}
-	return id, nil
+	return id, incomplete(short)
+}
+
+func incomplete(short error) error {
+	if short == nil {
+		return nil
+	}
+	return fmt.Errorf("look at a process: %w", short)
 }
 
 // Known returns the identity that Resolve would return without asking anybody; nil
@@ -100,29 +112,30 @@ func (r *Resolver) Resolve(f *flow.Flow) (*Identity, error) {
 func (r *Resolver) Known(f *flow.Flow) *Identity { return r.cache.get(f.Caller.PID, keyOf(f)) }
 
 // given is what needs no process: the kernel's own word.
-func (r *Resolver) given(f *flow.Flow) *Identity {
+func (r *Resolver) given(f *flow.Flow) (*Identity, error) {
 	start := f.Caller.Start.Truncate(tick)
+	name, err := r.users.name(f.Caller.UID)
 	return &Identity{
 		PID:   f.Caller.PID,
 		Start: r.boot.Add(start),
 		UID:   f.Caller.UID,
-		User:  r.users.name(f.Caller.UID),
-	}
+		User:  name,
+	}, err
 }
 
 // executable fills path, digest and arguments if the process still runs what it
 // ran at connect(), else what is remembered of that. If the kernel could not
 // tell what it ran then, nothing is claimed. It reports whether a second try
-// could not tell more.
-func (r *Resolver) executable(id *Identity, f *flow.Flow, d dir) bool {
+// could not tell more; an error is a shortage.
+func (r *Resolver) executable(id *Identity, f *flow.Flow, d dir) (complete bool, short error) {
 	im, argv, err := readRunning(d)
 	if err != nil || !runs(d, im, f.Caller.Exe) {
 		r.recalled(id, f)
-		return false
+		return false, shortage(err)
 	}
 	r.show(id, im, argv)
 	id.ExeSHA256, err = r.digests.of(im.id, func() (*os.File, error) { return openImage(&d, im) })
-	return err == nil || errors.Is(err, errNoDigest)
+	return err == nil || errors.Is(err, errNoDigest), shortage(err)
 }
 
 // runs reports whether im, which d runs now, is the executable exe.
@@ -166,14 +179,15 @@ func (r *Resolver) show(id *Identity, im image, argv []string) {
 	id.Exe, id.ExeInside, id.Argv = im.path, im.inside, argv
 }
 
-// place fills cgroup and what its path tells. hint is where the process is now.
-func (r *Resolver) place(id *Identity, cgroup uint64, hint string) {
-	id.Cgroup = r.cgroups.path(cgroup, hint)
-	if id.Cgroup == "" {
-		return
+// place fills cgroup and what its path tells. hint is where the process is now. An
+// error is a shortage.
+func (r *Resolver) place(id *Identity, cgroup uint64, hint string) (short error) {
+	if id.Cgroup, short = r.cgroups.path(cgroup, hint); id.Cgroup == "" {
+		return short
 	}
 	p := PlaceOf(id.Cgroup)
 	id.Unit, id.UserUnit, id.Container, id.Pod = p.Unit, p.UserUnit, p.Container, p.Pod
+	return nil
 }
 
 func ownCgroup(d dir) string {
