@@ -2,9 +2,7 @@ package capture
 
 import (
 	"errors"
-	"os"
 
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -14,15 +12,9 @@ import (
 // dropped, so its owner would wait for an answer that cannot come; he finds it
 // aborted at once. One that is there no more, or whose owner is, is no error.
 func (c *Capture) Abort(f *flow.Flow) error {
-	ns, err := netns.GetFromPath(procDir(f.Caller.PID) + "/ns/net")
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	return in(ns, func() error { return abortHere(f.Cookie) })
+	where := namespaces{}
+	where.note(threads(procDir(f.Caller.PID)))
+	return errors.Join(where.each(func() error { return abortHere(f.Cookie) })...)
 }
 
 // abortHere looks for the socket in the calling thread's network namespace.

@@ -55,17 +55,52 @@ func runChild(program string) {
 	if err := json.Unmarshal([]byte(program), &steps); err != nil {
 		panic(err)
 	}
-	runtime.LockOSThread() // capabilities belong to a thread
 	c := child{fd: inheritedSocket()}
-	out := json.NewEncoder(os.Stdout)
+	c.play(steps, json.NewEncoder(os.Stdout))
+}
+
+func (c *child) play(steps []step, out *json.Encoder) {
+	runtime.LockOSThread() // capabilities belong to a thread
 	for i, s := range steps {
 		c.rest = steps[i+1:]
 		r := result{Do: s.Do}
+		if s.Do == "headless" || s.Do == "apart" {
+			out.Encode(r)
+			c.moveOn(s.Do == "headless", out)
+		}
 		if err := c.do(s, &r); err != nil {
 			r.Err = err.Error()
 		}
 		out.Encode(r)
 	}
+}
+
+func init() {
+	if os.Getenv(childVariable) != "" {
+		runtime.LockOSThread() // to the first thread
+	}
+}
+
+// moveOn leaves the steps to come to another thread, and does not return: the first
+// one ends, or stays with files of its own.
+func (c *child) moveOn(headless bool, out *json.Encoder) {
+	go func() {
+		runtime.LockOSThread()
+		if !headless {
+			unix.Unshare(unix.CLONE_FILES)
+		}
+		for b := ""; headless && !strings.Contains(b, ") Z "); {
+			runtime.Gosched()
+			text, _ := os.ReadFile("/proc/self/stat")
+			b = string(text)
+		}
+		c.play(c.rest, out)
+		os.Exit(0)
+	}()
+	if headless {
+		unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+	}
+	select {}
 }
 
 type child struct {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,19 +55,11 @@ func (c *Capture) existing(pids []uint32, reset bool, before map[uint64]bool) (f
 	if len(held.sockets) == 0 {
 		return nil, nil
 	}
-	var failed []error
-	for _, path := range held.namespaces {
-		ns, err := netns.GetFromPath(path)
-		if err != nil {
-			continue // its process has left
-		}
-		err = in(ns, func() error {
-			more, err := c.existingHere(held, reset, before)
-			found = append(found, more...)
-			return err
-		})
-		failed = append(failed, err, ns.Close())
-	}
+	failed := held.namespaces.each(func() error {
+		more, err := c.existingHere(held, reset, before)
+		found = append(found, more...)
+		return err
+	})
 	return found, errors.Join(failed...)
 }
 
@@ -139,7 +130,7 @@ func (c *Capture) wasInScope(dir string) bool {
 // which network namespaces to look for them.
 type holders struct {
 	sockets    map[uint32]holder
-	namespaces map[string]string // by what the link says: a path
+	namespaces namespaces
 }
 
 type holder struct {
@@ -152,7 +143,7 @@ type holder struct {
 // heldBy looks through the descriptors of those processes that are in scope.
 func (c *Capture) heldBy(pids []uint32) *holders {
 	said := c.said()
-	held := &holders{sockets: map[uint32]holder{}, namespaces: map[string]string{}}
+	held := &holders{sockets: map[uint32]holder{}, namespaces: namespaces{}}
 	for _, pid := range pids {
 		proc := procDir(pid)
 		dir, ok := c.cgroupOf(proc)
@@ -160,9 +151,7 @@ func (c *Capture) heldBy(pids []uint32) *holders {
 			continue
 		}
 		id, _ := cgroupID(dir)
-		if held.note(proc, holder{pid, dir, id, id != 0 && id == c.config.OwnCgroup}) {
-			held.noteNetns(proc + "/ns/net")
-		}
+		held.note(threads(proc), holder{pid, dir, id, id != 0 && id == c.config.OwnCgroup})
 	}
 	return held
 }
@@ -214,7 +203,7 @@ func nearest(said map[string]uint32, dir string) uint32 {
 
 // cgroupOf is the directory of a process's cgroup.
 func (c *Capture) cgroupOf(proc string) (string, bool) {
-	b, err := os.ReadFile(proc + "/cgroup")
+	b, err := os.ReadFile(living(proc) + "/cgroup")
 	if err != nil {
 		return "", false
 	}
@@ -226,14 +215,25 @@ func (c *Capture) cgroupOf(proc string) (string, bool) {
 	return "", false
 }
 
-// note takes down the sockets of a process and reports whether it has any.
-func (h *holders) note(proc string, by holder) (any bool) {
-	entries, err := os.ReadDir(proc + "/fd")
+// note takes down the sockets of a process, and where to look for them.
+func (h *holders) note(threads []string, by holder) {
+	any := false
+	for _, t := range fileTables(threads) {
+		any = h.noteTable(t, by) || any
+	}
+	if any {
+		h.namespaces.note(threads)
+	}
+}
+
+// noteTable takes down those of one table of descriptors and reports whether it has any.
+func (h *holders) noteTable(task string, by holder) (any bool) {
+	entries, err := os.ReadDir(task + "/fd")
 	if err != nil {
 		return false // it has left
 	}
 	for _, e := range entries {
-		link, err := os.Readlink(proc + "/fd/" + e.Name())
+		link, err := os.Readlink(task + "/fd/" + e.Name())
 		if err != nil {
 			continue
 		}
@@ -247,10 +247,4 @@ func (h *holders) note(proc string, by holder) (any bool) {
 		}
 	}
 	return any
-}
-
-func (h *holders) noteNetns(path string) {
-	if name, err := os.Readlink(path); err == nil {
-		h.namespaces[name] = path
-	}
 }

@@ -167,6 +167,32 @@ func TestExistingQUIC(t *testing.T) {
 	}
 }
 
+// TestExistingOfThreads: the first thread of a process can end before the others, and
+// any thread can have descriptors of its own. What it holds is found as any other.
+func TestExistingOfThreads(t *testing.T) {
+	w := newWorld(t, rewrite)
+	const addr = "203.0.113.10:80"
+	listenIn(t, w.internet, addr)
+	for _, way := range []string{"headless", "apart"} {
+		t.Run(way, func(t *testing.T) {
+			got := w.runIn(w.outside, func() {
+				found, err := w.capture.Existing(true)
+				if err != nil || len(found) != 1 || found[0].Remote != unmapped(addr) || found[0].Reset != nil {
+					t.Errorf("found %+v, %v, want the connection to %s", found, err, addr)
+				}
+			}, []step{{Do: way}, {Do: "socket"}, {Do: "connect", Addr: addr}, {Do: "join", Addr: w.cgroup}}, []step{{Do: "write", Addr: "x"}})
+			if got[len(got)-1].Err == "" {
+				t.Errorf("it was not reset: %+v", got)
+			}
+		})
+	}
+}
+
+// kindOf is the kind of the socket that is made.
+func kindOf(steps []step) string {
+	return steps[slices.IndexFunc(steps, func(s step) bool { return s.Do == "socket" })].Kind
+}
+
 func (w *world) checkExisting(t *testing.T, found []Existing, pid uint32, protocol uint8, addr string) {
 	t.Helper()
 	if protocol == 0 {

@@ -55,8 +55,9 @@ func frameSenders(root string, scopes *ebpf.Map) (found []Workload, err error) {
 	}
 	for _, pid := range pids {
 		proc := procDir(pid)
-		exe, err := os.Readlink(proc + "/exe")
-		if err == nil && scope.includes(proc) && mayNetRaw(proc) {
+		thread := living(proc)
+		exe, err := os.Readlink(thread + "/exe")
+		if err == nil && scope.includes(thread) && mayNetRaw(proc) {
 			found = append(found, Workload{int(pid), exe})
 		}
 	}

@@ -47,9 +47,16 @@ func OpenNetnsOf(socket syscall.Conn) (ns *os.File, err error) {
 	return ns, errors.Join(err, os.NewSyscallError("ioctl SIOCGSKNS", failed))
 }
 
-// Netns names the network namespace of a process.
+// Netns names the network namespace of a process, which is that of its first thread
+// or, where that has ended, of another.
 func (r *Resolver) Netns(pid uint32) (Netns, error) {
-	return netnsAt(filepath.Join(r.proc, strconv.FormatUint(uint64(pid), 10), "ns/net"))
+	d, _, err := openProcess(r.proc, pid, func(stat) bool { return true })
+	if err != nil {
+		return Netns{}, err
+	}
+	defer d.close()
+	st, err := d.stat("ns/net")
+	return Netns{st.Dev, st.Ino}, err
 }
 
 func netnsAt(path string) (Netns, error) {
@@ -255,7 +262,7 @@ func (r *Resolver) openInhabitant(pid uint32, ns Netns) (*os.File, error) {
 
 // CgroupOf is the path of a process's cgroup below the mount; "" if it left.
 func (r *Resolver) CgroupOf(pid uint32) string {
-	d, err := openDir(r.proc, pid)
+	d, _, err := openProcess(r.proc, pid, func(stat) bool { return true })
 	if err != nil {
 		return ""
 	}

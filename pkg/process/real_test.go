@@ -301,6 +301,11 @@ func TestRealFirstThreadEnds(t *testing.T) {
 	for _, file := range files {
 		must(t, file.Close())
 	}
+	own, err := OwnNetns()
+	must(t, err)
+	if ns, err := r.Netns(s.pid); err != nil || ns != own {
+		t.Errorf("it is in the network namespace %v, %v; want %v", ns, err, own)
+	}
 }
 
 // TestRealCgroupName: anybody may call a cgroup as the kernel calls one that is gone.
