@@ -82,7 +82,7 @@ func readRuns(file string) []string {
 	if err != nil {
 		return nil
 	}
-	dirs := strings.Fields(string(list))
+	dirs := strings.Split(string(list), "\n") // which no name of a cgroup has in it
 	return slices.DeleteFunc(dirs, func(dir string) bool {
 		return !isDir(dir) || !strings.HasPrefix(filepath.Base(dir), runPrefix)
 	})

@@ -5,9 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
 const nobody = 65534
@@ -37,6 +40,49 @@ func TestSystemRunExitCodes(t *testing.T) {
 	if r := w.run("sh", "-c", "cat; pwd; echo to stderr >&2"); r.stdout != w.dir+"\n" || r.stderr != "to stderr\n" {
 		t.Errorf("standard streams and directory: %v", r)
 	}
+}
+
+// The command has what descriptors it would have without us.
+func TestSystemRunDescriptors(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	var files []*os.File
+	for _, text := range []string{"three", "four"} {
+		f, err := os.Open(w.write(text, text))
+		must(t, err)
+		defer f.Close()
+		files = append(files, f)
+	}
+	script := []string{"sh", "-c", "cat <&3; cat <&4; ls /proc/self/fd"}
+	direct := w.beginWith(files, w.cgroup, script...)
+	direct.end()
+	want := direct.stdout.String()
+	for _, f := range files {
+		_, err := f.Seek(0, 0)
+		must(t, err)
+	}
+	p := w.beginWith(files, w.cgroup, append([]string{program("outwarden"), "--config", w.config, "run", "--"}, script...)...)
+	if code := p.end(); code != 0 || p.stdout.String() != want || !strings.HasPrefix(want, "threefour") {
+		t.Errorf("exit %d: %q, want %q: %s", code, &p.stdout, want, &p.stderr)
+	}
+}
+
+// A run goes on in scope whatever its cgroup is called, when its daemon dies.
+func TestSystemRunOutlivesItsDaemon(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon()
+	odd := netnstest.Subgroup(t, w.cgroup, "with a\ttab: and 0::")
+	p := w.begin(odd, program("outwarden"), "--config", w.config, "run", "--", program("client"), "steps")
+	w.serving(p)
+	d.kill()
+	w.daemon()
+	p.say(partnerURL)
+	w.await("a second answer", func() bool { return strings.Count(p.stdout.String(), "done") == 2 })
+	if open := w.status().Capture.Scopes; !slices.ContainsFunc(open, func(dir string) bool { return strings.HasPrefix(dir, odd+"/") }) {
+		t.Errorf("in scope: %q", open)
+	}
+	p.end()
+	w.await("the run has ended", func() bool { return len(w.status().Capture.Scopes) == 1 })
 }
 
 // However a run ends, the host is as it was.

@@ -2,10 +2,13 @@ package workload
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,18 +30,17 @@ type User struct {
 	Groups []int `json:"groups"` // supplementary
 }
 
-// specFD is where Command puts the Spec in the child.
-const specFD = 3
-
 // Command returns the child to start: self is the path of our own program and
-// args are those that make its main call Main. Standard streams are the
-// caller's to set. close releases the Spec once the child has been started.
+// args are those that make its main call Main; the number of a descriptor follows
+// them. Standard streams are the caller's to set. close releases the Spec once the
+// child has been started; who executes something else before hands it that too. What
+// we ourselves were given from descriptor 3 on is the command's as it is.
 func (s *Spec) Command(self string, args ...string) (cmd *exec.Cmd, close func(), err error) {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return nil, nil, err
 	}
-	fd, err := unix.MemfdCreate("outwarden-workload", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("outwarden-workload", 0) // by its own number: a fixed one may be in use
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a memory file: %w", err)
 	}
@@ -51,17 +53,20 @@ func (s *Spec) Command(self string, args ...string) (cmd *exec.Cmd, close func()
 		_ = f.Close()
 		return nil, nil, err
 	}
-	cmd = exec.Command(self, args...)
-	cmd.ExtraFiles = []*os.File{f}
+	cmd = exec.Command(self, append(slices.Clone(args), strconv.Itoa(fd))...)
 	return cmd, func() { _ = f.Close() }, nil
 }
 
 // Main is the child's part: it reads the Spec that Command handed over and
 // becomes the command. It returns only if that failed.
 func Main() *Error {
-	f := os.NewFile(specFD, "workload")
+	fd, err := strconv.Atoi(os.Args[len(os.Args)-1])
+	if err != nil {
+		return &Error{CodeSetup, errors.New("no descriptor of a specification: this is for run alone")}
+	}
+	f := os.NewFile(uintptr(fd), "workload")
 	var s Spec
-	err := json.NewDecoder(f).Decode(&s)
+	err = json.NewDecoder(f).Decode(&s)
 	_ = f.Close()
 	if err != nil {
 		return &Error{CodeSetup, fmt.Errorf("read the workload's specification: %w", err)}
