@@ -119,19 +119,17 @@ func eachNamespace(f func(*os.File) error) error {
 	mounted, err := r.MountedNetns()
 	failed = append(failed, err)
 	visit(mounted)
-	someone := map[process.Netns]uint32{}
-	err = r.Inhabitants(func(pid uint32, ns process.Netns) bool { someone[ns] = pid; return true })
-	failed = append(failed, err)
-	for ns, pid := range someone {
+	err = r.Inhabitants(func(pid uint32, ns process.Netns) bool {
 		if seen[ns] {
-			continue
+			return true
 		}
 		caller, err := r.Caller(pid)
 		if err != nil {
-			continue // it has left
+			return true // it has left; whoever else is there comes later
 		}
 		files, _ := r.OpenNetns(pid, caller.Caller.Start, func(other process.Netns) bool { return other != ns })
 		visit(files)
-	}
-	return errors.Join(failed...)
+		return true
+	})
+	return errors.Join(append(failed, err)...)
 }

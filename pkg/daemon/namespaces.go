@@ -51,7 +51,7 @@ type namespaces struct {
 }
 
 func (d *Daemon) openNamespaces(context.Context) error {
-	home, err := d.processes.Netns(uint32(os.Getpid()))
+	home, err := process.OwnNetns()
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/netnstest"
 	"github.com/outwarden/outwarden/pkg/process"
 )
 
@@ -69,4 +71,41 @@ func again(t *testing.T, l *net.TCPListener) *net.TCPListener {
 		t.Fatal(err)
 	}
 	return d.(*net.TCPListener)
+}
+
+// TestEachNamespace: a namespace is found by whoever stays there, however many come
+// and go.
+func TestEachNamespace(t *testing.T) {
+	ns := netnstest.New(t)
+	busy := exec.Command("sh", "-c", "while :; do /bin/true; done")
+	if err := ns.Start(busy, netnstest.Cgroup(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Wait()
+	defer busy.Process.Kill()
+	file, err := os.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	want, err := process.NetnsOf(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const looks = 200
+	found := 0
+	for range looks {
+		err := eachNamespace(func(f *os.File) error {
+			if got, err := process.NetnsOf(f); err == nil && got == want {
+				found++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if found != looks {
+		t.Errorf("found %d times of %d", found, looks)
+	}
 }

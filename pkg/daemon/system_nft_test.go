@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -175,5 +176,21 @@ func TestSystemNFTElsewhere(t *testing.T) {
 	}
 	if left := w.succeed(w.cgroup, within(place, "nft", "list", "ruleset")...); left != "" {
 		t.Errorf("left in the namespace: %s", left)
+	}
+}
+
+// What others call as our pins are called is theirs.
+func TestSystemTableOfAnother(t *testing.T) {
+	w := newWorld(t)
+	name := "filter-" + filepath.Base(w.cgroup)
+	w.write("outwarden.yaml", strings.ReplaceAll(w.read("outwarden.yaml"), w.pins, "/sys/fs/bpf/"+name))
+	w.nft("add table inet " + name + " { chain in { type filter hook input priority 0; }; }")
+	d := w.daemon()
+	d.stop()
+	if r := w.outwarden("detach"); r.code != 0 || strings.Contains(r.stdout, "table inet "+name) {
+		t.Errorf("detach: %v", r)
+	}
+	if tables := w.nft("list", "tables"); !strings.Contains(tables, name) {
+		t.Errorf("the table of another has gone; left: %q", tables)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,8 +141,15 @@ func (ts *tables) status() *control.TableStatus {
 }
 
 // tableName is the one name of everything that a daemon makes in netfilter and
-// routing. Two daemons that may run at once have two pin directories.
-func tableName(pins string) string { return filepath.Base(pins) }
+// routing. Two daemons that may run at once have two pin directories; one of those
+// may be called filter, as tables of others are.
+func tableName(pins string) string {
+	name := filepath.Base(pins)
+	if !strings.HasPrefix(name, tablePrefix) {
+		name = tablePrefix + "-" + name
+	}
+	return name
+}
 
 // tablesPath is there as long as a table of ours may be.
 func tablesPath(c *config.Config) string { return filepath.Join(c.RunDir, "tables") }
