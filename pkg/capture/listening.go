@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,8 @@ type Listener struct {
 
 // Listeners tells who listens on addresses of ours in the caller's network
 // namespace, and whether the hooks pinned in pinDir take the socket for ours.
-// An address without a listener is left out. It needs no daemon.
+// Who listens on all addresses is told too. An address without a listener is left
+// out. It needs no daemon.
 func Listeners(pinDir string, addrs []netip.AddrPort) ([]Listener, error) {
 	inodes, err := listening()
 	if err != nil {
@@ -35,7 +37,7 @@ func Listeners(pinDir string, addrs []netip.AddrPort) ([]Listener, error) {
 		defer tags.Close()
 	}
 	var found []Listener
-	for _, addr := range addrs {
+	for _, addr := range everywhere(addrs) {
 		inode, ok := inodes[addr]
 		if !ok {
 			continue
@@ -49,6 +51,22 @@ func Listeners(pinDir string, addrs []netip.AddrPort) ([]Listener, error) {
 		found = append(found, l)
 	}
 	return found, nil
+}
+
+// everywhere adds the unspecified addresses, once each: who listens there has the
+// port of every address.
+func everywhere(addrs []netip.AddrPort) []netip.AddrPort {
+	all := slices.Clone(addrs)
+	for _, a := range addrs {
+		any := netip.IPv4Unspecified()
+		if a.Addr().Is6() {
+			any = netip.IPv6Unspecified()
+		}
+		if a = netip.AddrPortFrom(any, a.Port()); !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // listening reads /proc/net: addresses that somebody listens on, and the inodes of the sockets.

@@ -27,15 +27,29 @@ type Finding struct {
 // Examine looks at everything on the host that capture stands on, for a
 // configuration. It needs root, and no daemon; it changes nothing.
 func Examine(ctx context.Context, c *config.Config) []Finding {
-	e := &examination{config: c, pins: pinDir(c, false)}
-	e.hooks, e.hooksErr = capture.Hooks(e.pins)
+	e := &examination{config: c}
 	e.status, e.statusErr = statusOf(ctx, c)
+	e.find()
 	for _, look := range []func(){
 		e.kernel, e.processes, e.cgroups, e.bpffs, e.programs, e.ownHooks, e.daemon, e.listeners, e.marks, e.nftables, e.workloads,
 	} {
 		look()
 	}
 	return e.found
+}
+
+// find tells the hooks of the daemon that serves, or that is to serve, from those
+// that another one has left: one that `run` starts has its own.
+func (e *examination) find() {
+	e.pins = pinDir(e.config, false)
+	other := pinDir(e.config, true)
+	if e.status != nil && e.status.Ephemeral {
+		e.pins, other = other, e.pins
+	}
+	e.hooks, e.hooksErr = capture.Hooks(e.pins)
+	if left, err := capture.Hooks(other); err == nil && len(left) > 0 {
+		e.left = other
+	}
 }
 
 // statusOf asks the daemon, who may hang.
@@ -50,6 +64,7 @@ func statusOf(ctx context.Context, c *config.Config) (*control.Status, error) {
 type examination struct {
 	config    *config.Config
 	pins      string
+	left      string // where there are hooks of a daemon that does not serve, beside those
 	hooks     []capture.HookState
 	hooksErr  error
 	status    *control.Status
@@ -158,6 +173,10 @@ func (e *examination) daemon() {
 		e.fine("daemon", "none is running")
 	default:
 		e.wrong("daemon", "see its log", "%v", e.statusErr)
+	}
+	if e.left != "" {
+		e.wrong("daemon", "start the daemon, which takes them over or removes them; or `outwarden detach` once none runs",
+			"hooks in %s are attached and no daemon serves them, so what they have in scope is answered by the fail policy", e.left)
 	}
 }
 

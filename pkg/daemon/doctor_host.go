@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/capture"
+	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/netfilter"
 )
 
@@ -87,14 +88,18 @@ func (e *examination) bpffs() {
 
 // marks looks for rules of others that use the bits of ours.
 func (e *examination) marks() {
-	ours := cmp.Or(e.config.Capture.Mark, capture.DefaultMark) | cmp.Or(e.config.Capture.RedirectMark, netfilter.DefaultMark)
+	c := &e.config.Capture
+	ours, keys := cmp.Or(c.Mark, capture.DefaultMark), "capture.mark"
+	if c.Backend != config.Rewrite { // which alone has no other
+		ours, keys = ours|cmp.Or(c.RedirectMark, netfilter.DefaultMark), "capture.mark and capture.redirect_mark"
+	}
 	uses, err := netfilter.Marks(nil, ours, tablePrefix)
 	if err != nil {
 		e.fine("marks", "what uses marks cannot be told: %v", err)
 		return
 	}
 	for _, u := range uses {
-		e.wrong("marks", "choose a bit that nobody uses in capture.mark, or have the rule leave ours alone", "%v, which takes in a bit of ours (%#x)", u, ours)
+		e.wrong("marks", "choose bits that nobody uses in "+keys+", or have the rule leave ours alone", "%v, which takes in a bit of ours (%#x)", u, ours)
 	}
 	if len(uses) == 0 {
 		e.fine("marks", "no rule of nftables or of policy routing uses ours (%#x)", ours)
@@ -107,7 +112,7 @@ func (e *examination) nftables() {
 		e.fine("nftables", "only backend rewrite works here: %v", err)
 		return
 	}
-	found, err := netfilter.Examine(nil, tablePrefix)
+	found, err := netfilter.Examine(nil, tableName(e.pins))
 	switch {
 	case err != nil:
 		e.wrong("nftables", "see the error", "our table cannot be read: %v", err)

@@ -78,10 +78,16 @@ func TestSystemDoctor(t *testing.T) {
 		stranger, err = net.Listen("tcp4", "127.0.0.1:25001")
 		must(t, err)
 	})
-	defer stranger.Close()
 	self, err := os.Executable()
 	must(t, err)
 	expect("listeners", "127.0.0.1:25001 is held by "+self)
+	must(t, stranger.Close())
+	w.host.Do(func() {
+		stranger, err = net.Listen("tcp4", "0.0.0.0:25001") // as most do
+		must(t, err)
+	})
+	defer stranger.Close()
+	expect("listeners", "0.0.0.0:25001 is held by "+self)
 
 	severed(t, filepath.Join(w.pins, "link_connect4"))
 	expect("hooks", "connect4 is not in force")
@@ -95,6 +101,25 @@ func TestSystemDoctor(t *testing.T) {
 	if r := w.outwarden("doctor"); r.code != 1 || !strings.Contains(r.stdout, "do: ") || strings.Contains(r.stdout, "\x1b") {
 		t.Errorf("doctor as text: %v", r)
 	}
+}
+
+// The daemon that a run starts has hooks of its own, and is as well as any other; and
+// as ill, when it dies before the run ends.
+func TestSystemDoctorOfARun(t *testing.T) {
+	w := newWorld(t)
+	p := w.beginRun(program("client"), "steps")
+	w.serving(p)
+	w.do(w.cgroup, "ip", "rule", "add", "fwmark", "0x80/0x80", "lookup", "99") // a bit that backend rewrite leaves alone
+	ill := w.doctor()
+	delete(ill, "workloads") // the command is root's
+	if len(ill) != 0 {
+		t.Errorf("while it runs: %+v", ill)
+	}
+	killPID(t, w.status().PID)
+	if ill := w.doctor(); len(ill["daemon"]) != 1 || !strings.Contains(ill["daemon"][0].What, w.pins+"-run-") {
+		t.Errorf("after the death of its daemon: %+v", ill)
+	}
+	p.end()
 }
 
 // severed detaches a pinned link behind our back.
