@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/control"
 	"github.com/outwarden/outwarden/pkg/process"
@@ -79,7 +80,7 @@ func run(ctx context.Context, env *env, as string, args []string) error {
 		return err
 	}
 	defer helper.leave(scope)
-	return startWorkload(scope, who, args)
+	return startWorkload(ctx, scope, who, args)
 }
 
 // ownCgroup is the directory of our own cgroup: the run's is made in it, so
@@ -97,8 +98,9 @@ func ownCgroup() (string, error) {
 }
 
 // startWorkload runs the command to its end. Signals from the terminal reach it
-// as they would without us; those sent to us alone are handed on.
-func startWorkload(scope *control.Scope, who *workload.User, args []string) error {
+// as they would without us; those sent to us alone are handed on. What was sent
+// before there was a command ends us.
+func startWorkload(ctx context.Context, scope *control.Scope, who *workload.User, args []string) error {
 	store, err := trust.Open(scope.Trust)
 	if err != nil {
 		return err
@@ -117,26 +119,43 @@ func startWorkload(scope *control.Scope, who *workload.User, args []string) erro
 		return err
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err = cmd.Start()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGQUIT)
+	defer signal.Stop(signals)
+	if err = ctx.Err(); err != nil {
+		err = errors.New("interrupted before the command was started")
+	} else {
+		err = cmd.Start()
+	}
 	release()
 	if err != nil {
+		_ = os.Remove(scope.Cgroup) // else the daemon waits for somebody to come
 		return err
 	}
-	stop := forwardSignals(cmd.Process)
-	defer stop()
+	go forward(signals, cmd.Process)
 	return exitOf(cmd.Wait())
 }
 
-func forwardSignals(p *os.Process) (stop func()) {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	signal.Ignore(syscall.SIGINT, syscall.SIGQUIT) // the terminal sends these to the command itself
-	go func() {
-		for s := range signals {
-			_ = p.Signal(s)
+// forward hands signals on, until we end.
+func forward(signals <-chan os.Signal, p *os.Process) {
+	for s := range signals {
+		if (s == syscall.SIGINT || s == syscall.SIGQUIT) && inForeground() {
+			continue // the terminal sends these to the command itself
 		}
-	}()
-	return func() { signal.Stop(signals); close(signals) }
+		_ = p.Signal(s)
+	}
+}
+
+// inForeground reports whether our terminal sends its signals to us, and to those
+// that we have started.
+func inForeground() bool {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false // there is none
+	}
+	defer unix.Close(tty)
+	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // exitOf passes the command's exit status on; one that a signal ended gives 128

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
@@ -65,6 +67,59 @@ func TestSystemRunDescriptors(t *testing.T) {
 	if code := p.end(); code != 0 || p.stdout.String() != want || !strings.HasPrefix(want, "threefour") {
 		t.Errorf("exit %d: %q, want %q: %s", code, &p.stdout, want, &p.stderr)
 	}
+}
+
+// What is sent to a run alone is the command's, and what a terminal sends to both it
+// gets once.
+func TestSystemRunSignals(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	command := []string{program("outwarden"), "--config", w.config, "run", "--", "sh", "-c",
+		"for s in INT QUIT TERM HUP USR1 USR2; do trap \"echo got $s\" $s; done; while [ ! -e stop ]; do echo tick; sleep 0.1; done"}
+	ticks := func(p *process, more int) {
+		t.Helper()
+		count := func() int { return strings.Count(p.stdout.String(), "tick") }
+		n := count() + more
+		w.await("it goes on", func() bool { return count() >= n })
+	}
+	p := w.begin(w.cgroup, append([]string{"setsid"}, command...)...)
+	ticks(p, 1)
+	for name, s := range map[string]syscall.Signal{
+		"INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2,
+	} {
+		must(t, p.Process.Signal(s))
+		ticks(p, 4)
+		if n := strings.Count(p.stdout.String(), "got "+name); n != 1 {
+			t.Errorf("%s came %d times", name, n)
+		}
+	}
+	stop := w.write("stop", "")
+	p.end()
+	must(t, os.Remove(stop))
+
+	master, slave := terminal(t)
+	p = w.begin(w.cgroup, append([]string{"sh", "-c", "exec setsid --ctty \"$@\" <" + slave, "sh"}, command...)...)
+	ticks(p, 1)
+	_, err := master.Write([]byte{3}) // Ctrl-C
+	must(t, err)
+	ticks(p, 4)
+	if n := strings.Count(p.stdout.String(), "got INT"); n != 1 {
+		t.Errorf("from a terminal it came %d times: %q", n, &p.stdout)
+	}
+	w.write("stop", "")
+	p.end()
+}
+
+// terminal opens a pseudo terminal, and gives the path of its other end.
+func terminal(t *testing.T) (*os.File, string) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	must(t, err)
+	t.Cleanup(func() { master.Close() })
+	must(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	must(t, err)
+	return master, fmt.Sprint("/dev/pts/", n)
 }
 
 // A run goes on in scope whatever its cgroup is called, when its daemon dies.
