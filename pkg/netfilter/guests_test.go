@@ -133,3 +133,41 @@ func send(t *testing.T, from, to *netnstest.NS, addr string) error {
 	_, err = c.Read(make([]byte, 10))
 	return err
 }
+
+// TestManyPorts: a table is put in place however many rules it has.
+func TestManyPorts(t *testing.T) {
+	w := newWorld(t)
+	w.intercepted(func(g *Guests) {
+		g.Ports = nil
+		for port := range uint16(1000) {
+			g.Ports = append(g.Ports, 80+port)
+		}
+	})
+	for server, guest := range servers {
+		if got := w.ask(w.guest, server, 0); got != guest+" to "+server {
+			t.Errorf("guest asks %s: %q", server, got)
+		}
+	}
+}
+
+// TestFailedOpenLeavesWhatWas: it is of a process that lives, or was to keep guests
+// from passing.
+func TestFailedOpenLeavesWhatWas(t *testing.T) {
+	w := newWorld(t)
+	table, _ := w.intercepted(func(*Guests) {})
+	h := w.handle()
+	lo, err := h.LinkByName("lo")
+	must(t, err)
+	for _, step := range []error{h.LinkSetDown(lo), h.LinkSetName(lo, "away"), h.LinkSetUp(lo)} {
+		must(t, step)
+	}
+	rules, routing := w.ruleset(), w.routing()
+	w.host.Do(func() {
+		if other, err := Open(table.want); err == nil {
+			t.Errorf("opened %v without a loopback interface", other)
+		}
+	})
+	if now := w.ruleset() + w.routing(); now != rules+routing {
+		t.Errorf("after a failed open: %s; before: %s", now, rules+routing)
+	}
+}

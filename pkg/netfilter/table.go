@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	wire "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -77,7 +78,8 @@ type Health struct {
 }
 
 // Open puts the table in place, and for guests the policy rules. On an error
-// nothing of it stays. The caller closes the Table.
+// nothing of it stays, but for what was there: that may be a living process's. The
+// caller closes the Table.
 func Open(c Config) (*Table, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -87,9 +89,13 @@ func Open(c Config) (*Table, error) {
 		return nil, err
 	}
 	t.health.Name = c.Name
+	_, absent := t.find(c.Name)
 	if err := t.Set(c); err != nil {
-		_, failed := t.remove(c.Name)
-		return nil, errors.Join(err, failed, t.Close())
+		if absent != nil {
+			_, failed := t.remove(c.Name)
+			err = errors.Join(err, failed)
+		}
+		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
@@ -118,7 +124,7 @@ func (c *Config) complete() error {
 // dial reaches the netfilter and the routing of a namespace.
 func dial(ns *os.File) (*Table, error) {
 	t := &Table{ns: netns.None()}
-	var options []nftables.ConnOption
+	options := []nftables.ConnOption{nftables.WithSockOptions(makeRoom)}
 	if ns != nil {
 		fd, err := unix.FcntlInt(ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -135,6 +141,13 @@ func dial(ns *os.File) (*Table, error) {
 		return nil, errors.Join(fmt.Errorf("reach nftables and routing: %v", err), t.leave())
 	}
 	return t, nil
+}
+
+// makeRoom lets a socket hold a whole table, which goes out as one message and is
+// acknowledged rule by rule: by default there is room for some forty ports.
+func makeRoom(c *wire.Conn) error {
+	const most = 64 << 20
+	return errors.Join(c.SetReadBuffer(most), c.SetWriteBuffer(most))
 }
 
 // Set changes what the table does, in one step: no connection sees half of it.
