@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,23 +24,36 @@ func IsCgroupRoot(dir string) bool {
 
 // cgroupMount finds the cgroup2 mount. On hybrid hosts it is not /sys/fs/cgroup.
 func cgroupMount() (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		mount, source, ok := strings.Cut(lines.Text(), " - ")
+	return findCgroup2(string(mounts))
+}
+
+// findCgroup2 finds it in a mountinfo. Of several the one of the whole hierarchy wins,
+// then the first, as in pkg/process.
+func findCgroup2(mountinfo string) (string, error) {
+	const root, point = 3, 4 // fields
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	best := ""
+	for line := range strings.Lines(mountinfo) {
+		mount, source, ok := strings.Cut(line, " - ")
 		fields := strings.Fields(mount)
-		if ok && len(fields) > 4 && strings.HasPrefix(source, "cgroup2 ") {
-			return fields[4], nil
+		if !ok || len(fields) <= point || !strings.HasPrefix(source, "cgroup2 ") {
+			continue
+		}
+		if fields[root] == "/" {
+			return unescape.Replace(fields[point]), nil
+		}
+		if best == "" {
+			best = unescape.Replace(fields[point])
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("read mountinfo: %v", err)
+	if best == "" {
+		return "", ErrNoCgroup2
 	}
-	return "", ErrNoCgroup2
+	return best, nil
 }
 
 // ownCgroup is the id of the cgroup this process is in.

@@ -232,3 +232,19 @@ func TestTwoCaptures(t *testing.T) {
 		t.Errorf("verdict %v", got.Verdict)
 	}
 }
+
+// TestCgroup2: of several mounts the one of the whole tree counts, by its name as it is.
+func TestCgroup2(t *testing.T) {
+	for in, want := range map[string]string{
+		"32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n38 31 0:35 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw\n": "/sys/fs/cgroup/unified",
+		"8 1 0:35 /a /mnt/part rw - cgroup2 none rw\n9 1 0:35 / /mnt/all rw - cgroup2 none rw\n":                                          "/mnt/all",
+		"8 1 0:35 /a /mnt/with\\040space rw - cgroup2 none rw\n":                                                                          "/mnt/with space",
+	} {
+		if got, err := findCgroup2(in); err != nil || got != want {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	if got, err := findCgroup2("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"); !errors.Is(err, ErrNoCgroup2) {
+		t.Errorf("v1 only: %q, %v", got, err)
+	}
+}
