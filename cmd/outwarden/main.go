@@ -6,12 +6,19 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM)...)
 	code := execute(ctx, osEnv(), os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// heeded leaves out what whoever started us has us ignore: a job in the background, or
+// one under nohup. What we start is to ignore it too, and would not if we heeded it.
+func heeded(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, signal.Ignored)
 }

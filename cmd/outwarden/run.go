@@ -120,7 +120,7 @@ func startWorkload(ctx context.Context, scope *control.Scope, who *workload.User
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGQUIT)
+	signal.Notify(signals, heeded(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGQUIT)...)
 	defer signal.Stop(signals)
 	if err = ctx.Err(); err != nil {
 		err = errors.New("interrupted before the command was started")

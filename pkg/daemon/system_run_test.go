@@ -110,6 +110,20 @@ func TestSystemRunSignals(t *testing.T) {
 	p.end()
 }
 
+// TestSystemRunIgnores: a command under nohup, or in the background of a script, goes on
+// ignoring what it was to ignore.
+func TestSystemRunIgnores(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	script := []string{"sh", "-c", `trap "" HUP INT; exec "$@"`, "sh"}
+	ask := []string{"grep", "SigIgn", "/proc/self/status"}
+	direct := w.do(w.cgroup, append(script, ask...)...)
+	r := w.do(w.cgroup, append(append(script, program("outwarden"), "--config", w.config, "run", "--"), ask...)...)
+	if r.code != 0 || r.stdout != direct.stdout || !strings.HasSuffix(r.stdout, "3\n") {
+		t.Errorf("%v; without us %q", r, direct.stdout)
+	}
+}
+
 // terminal opens a pseudo terminal, and gives the path of its other end.
 func terminal(t *testing.T) (*os.File, string) {
 	t.Helper()
