@@ -57,7 +57,7 @@ func (d *Daemon) kernelEvent(e capture.Event) {
 }
 
 func (d *Daemon) recordVerdict(f *flow.Flow, decision policy.Action) {
-	id, err := d.processes.Resolve(f)
+	id, err := d.processes.Glance(f) // whoever comes after this event waits for us
 	d.report("identify", err)
 	err = d.trail.Append(&audit.Record{
 		Kind: audit.KindConnection, Time: time.Now(), Flow: f.ID(), Process: id,

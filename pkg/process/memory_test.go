@@ -72,19 +72,19 @@ func TestDigestBounds(t *testing.T) {
 	must(t, unix.Stat(exe, &st))
 	id := fileIDOf(&st)
 	open := func() (*os.File, error) { return os.Open(exe) }
-	if _, err := newDigests(8, 4).of(id, open); !errors.Is(err, errNoDigest) {
+	if _, err := newDigests(8, 4).of(id, open, false); !errors.Is(err, errNoDigest) {
 		t.Errorf("larger than the bound: %v", err)
 	}
 	c := newDigests(2, 100)
-	if sum, err := c.of(id, open); err != nil || sum != helloSHA256 {
+	if sum, err := c.of(id, open, false); err != nil || sum != helloSHA256 {
 		t.Errorf("got %q, %v", sum, err)
 	}
-	if sum, err := c.of(id, nil); err != nil || sum != helloSHA256 {
+	if sum, err := c.of(id, nil, false); err != nil || sum != helloSHA256 {
 		t.Errorf("not remembered: %q, %v", sum, err)
 	}
 	wrong := id
 	wrong.mtime.Nsec++
-	if _, err := c.of(wrong, open); !errors.Is(err, errNoDigest) {
+	if _, err := c.of(wrong, open, false); !errors.Is(err, errNoDigest) {
 		t.Errorf("another version of the file: %v", err)
 	}
 	for n := range int64(9) {

@@ -378,3 +378,25 @@ func withFree(t *testing.T, n int, f func()) {
 		unix.Close(fd)
 	}
 }
+
+// TestRealGlance: a workload that makes its executable as large as it may be keeps
+// nobody waiting but itself.
+func TestRealGlance(t *testing.T) {
+	cmd := self("wait")
+	cmd.Path = copyOf(t, "/proc/self/exe")
+	must(t, os.Truncate(cmd.Path, 1000<<20)) // a hole
+	s := spawn(t, cmd)
+	r := NewResolver(Options{})
+	f := connected(t, r, s.pid)
+	got, err := r.Glance(f)
+	if err != nil || got.Exe != cmd.Path || got.ExeSHA256 != "" {
+		t.Errorf("at a glance: %s, %v; want all but the digest", got.JSON(), err)
+	}
+	whole, err := r.Resolve(f)
+	if err != nil || whole.ExeSHA256 == "" {
+		t.Errorf("with patience: %s, %v", whole.JSON(), err)
+	}
+	if got, err := r.Glance(f); err != nil || got.ExeSHA256 != whole.ExeSHA256 {
+		t.Errorf("once it is known: %s, %v", got.JSON(), err)
+	}
+}

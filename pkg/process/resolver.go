@@ -74,7 +74,13 @@ func sinceBoot() time.Duration {
 // the error is flow.ReasonIdentityGone. Any other error is that we lack descriptors
 // or memory to look, so that something is missing which the next call may tell. A
 // repeated call for a known process does no system call and does not allocate.
-func (r *Resolver) Resolve(f *flow.Flow) (*Identity, error) {
+func (r *Resolver) Resolve(f *flow.Flow) (*Identity, error) { return r.resolve(f, false) }
+
+// Glance is Resolve for who cannot wait until a file is read that a workload has made
+// as large as it may be: the digest is left out where it is not known soon.
+func (r *Resolver) Glance(f *flow.Flow) (*Identity, error) { return r.resolve(f, true) }
+
+func (r *Resolver) resolve(f *flow.Flow, hurry bool) (*Identity, error) {
 	k := keyOf(f)
 	if id := r.cache.get(f.Caller.PID, k); id != nil {
 		return id, nil
@@ -82,7 +88,7 @@ func (r *Resolver) Resolve(f *flow.Flow) (*Identity, error) {
 	id, nameless := r.given(f)
 	d, st, err := openProcess(r.proc, f.Caller.PID, func(s stat) bool { return s.startedAt(f.Caller.Start) })
 	if err != nil {
-		r.recalled(id, f)
+		r.recalled(id, f, hurry)
 		short := errors.Join(shortage(err), r.place(id, f.Cgroup, ""))
 		if id.Gone = shortage(err) == nil; id.Gone {
 			return id, flow.ReasonIdentityGone
@@ -90,7 +96,7 @@ func (r *Resolver) Resolve(f *flow.Flow) (*Identity, error) {
 		return id, incomplete(short)
 	}
 	defer d.close()
-	complete, err := r.executable(id, f, d)
+	complete, err := r.executable(id, f, d, hurry)
 	var orphaned error
 	id.Parents, orphaned = parents(r.proc, d, st)
 	short := errors.Join(nameless, err, orphaned, r.place(id, f.Cgroup, ownCgroup(d)))
@@ -127,14 +133,14 @@ func (r *Resolver) given(f *flow.Flow) (*Identity, error) {
 // ran at connect(), else what is remembered of that. If the kernel could not
 // tell what it ran then, nothing is claimed. It reports whether a second try
 // could not tell more; an error is a shortage.
-func (r *Resolver) executable(id *Identity, f *flow.Flow, d dir) (complete bool, short error) {
+func (r *Resolver) executable(id *Identity, f *flow.Flow, d dir, hurry bool) (complete bool, short error) {
 	im, argv, err := readRunning(d)
 	if err != nil || !runs(d, im, f.Caller.Exe) {
-		r.recalled(id, f)
+		r.recalled(id, f, hurry)
 		return false, shortage(err)
 	}
 	r.show(id, im, argv)
-	id.ExeSHA256, err = r.digests.of(im.id, func() (*os.File, error) { return openImage(&d, im) })
+	id.ExeSHA256, err = r.digests.of(im.id, func() (*os.File, error) { return openImage(&d, im) }, hurry)
 	return err == nil || errors.Is(err, errNoDigest), shortage(err)
 }
 
@@ -160,7 +166,7 @@ func readRunning(d dir) (image, []string, error) {
 }
 
 // recalled fills in what an exec event taught about the image at connect().
-func (r *Resolver) recalled(id *Identity, f *flow.Flow) {
+func (r *Resolver) recalled(id *Identity, f *flow.Flow, hurry bool) {
 	if f.Caller.Exe.IsZero() {
 		return
 	}
@@ -171,7 +177,7 @@ func (r *Resolver) recalled(id *Identity, f *flow.Flow) {
 	r.show(id, m.image, m.argv)
 	id.ExeSHA256 = r.digests.lookup(m.image.id)
 	if id.ExeSHA256 == "" && m.image.path != "" {
-		id.ExeSHA256, _ = r.digests.of(m.image.id, func() (*os.File, error) { return openImage(nil, m.image) })
+		id.ExeSHA256, _ = r.digests.of(m.image.id, func() (*os.File, error) { return openImage(nil, m.image) }, hurry)
 	}
 }
 
