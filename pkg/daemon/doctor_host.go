@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -72,18 +73,27 @@ func (e *examination) cgroups() {
 }
 
 func (e *examination) bpffs() {
-	const mount = "/sys/fs/bpf"
+	const usual = "/sys/fs/bpf"
+	above := filepath.Dir(e.pins)
 	var s unix.Statfs_t
-	if err := unix.Statfs(mount, &s); err != nil || s.Type != unix.BPF_FS_MAGIC {
-		e.fine("bpffs", "not mounted on %s yet; the daemon mounts it", mount)
+	err := unix.Statfs(above, &s)
+	if below := above == usual || strings.HasPrefix(above, usual+"/"); below && errors.Is(err, unix.ENOENT) {
+		above, err = usual, unix.Statfs(usual, &s) // the daemon makes what is missing there
+	} else if below && s.Type != unix.BPF_FS_MAGIC {
+		e.fine("bpffs", "not mounted on %s yet; the daemon mounts it", usual)
 		return
 	}
-	info, err := os.Stat(e.pins)
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
+	info, statErr := os.Stat(e.pins)
+	switch {
+	case err != nil || s.Type != unix.BPF_FS_MAGIC:
+		e.wrong("bpffs", "choose a directory below "+usual+" in capture.pin_dir, or mount -t bpf bpf "+above, "%s is on no BPF file system, so nothing can be pinned in %s", above, e.pins)
+	case s.Flags&unix.ST_RDONLY != 0:
+		e.wrong("bpffs", "mount -o remount,rw it, or run outwarden where it may be written to", "%s is mounted read-only, so nothing can be pinned in %s", above, e.pins)
+	case statErr == nil && info.Mode().Perm()&0o077 != 0:
 		e.wrong("bpffs", "chmod 0700 "+e.pins, "%s is open to others: %v", e.pins, info.Mode().Perm())
-		return
+	default:
+		e.fine("bpffs", "mounted on %s", above)
 	}
-	e.fine("bpffs", "mounted on %s", mount)
 }
 
 // marks looks for rules of others that use the bits of ours.

@@ -56,6 +56,16 @@ func TestSystemDoctor(t *testing.T) {
 	if ill := w.doctor("unshare", "--pid", "--fork"); len(ill) != 1 || len(ill["processes"]) != 1 || !strings.Contains(ill["processes"][0].What, "not the first PID namespace") {
 		t.Errorf("in another PID namespace: %+v", ill)
 	}
+	readOnly := []string{"unshare", "--mount", "sh", "-c", `mount -o remount,bind,ro /sys/fs/bpf && exec "$@"`, "sh"}
+	if ill := w.doctor(readOnly...); len(ill["bpffs"]) != 1 || !strings.Contains(ill["bpffs"][0].What, "read-only") {
+		t.Errorf("where nothing can be pinned: %+v", ill)
+	}
+	good := w.read("outwarden.yaml")
+	w.write("outwarden.yaml", strings.ReplaceAll(good, w.pins, w.path("pins")))
+	if ill := w.doctor(); len(ill["bpffs"]) != 1 || !strings.Contains(ill["bpffs"][0].What, "on no BPF file system") {
+		t.Errorf("with pins on another file system: %+v", ill)
+	}
+	w.write("outwarden.yaml", good)
 	d := w.daemon()
 	if ill := w.doctor(); len(ill) != 0 {
 		t.Errorf("a served host: %+v", ill)
