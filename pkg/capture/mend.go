@@ -9,17 +9,18 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Broken lists what others have taken away of the pinned state since Open:
-// links that were detached, pins that were removed. Nothing: all is in force.
-// It costs some hundred microseconds.
+// links that were detached, pins that were removed. Nothing: all is in force, as far as
+// we have the descriptors and the memory to look. It costs some hundred microseconds.
 func (c *Capture) Broken() (broken []string) {
 	if _, err := os.Stat(c.config.PinDir); err != nil {
 		return []string{err.Error()}
 	}
 	for _, h := range hooksFor(&outwardenPrograms{}, c.config.Redirect != 0) {
-		if err := attachedAt(filepath.Join(c.config.PinDir, linkPrefix+h.name)); err != nil {
+		if err := attachedAt(filepath.Join(c.config.PinDir, linkPrefix+h.name)); err != nil && !isShortage(err) {
 			broken = append(broken, fmt.Sprintf("hook %s: %v", h.name, err))
 		}
 	}
@@ -31,6 +32,11 @@ func (c *Capture) Broken() (broken []string) {
 	return append(broken, c.brokenFences()...)
 }
 
+// isShortage: an error that is our own lack, and nobody's doing.
+func isShortage(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
+}
+
 // brokenFences looks at cgroups that are still there: from one that has gone
 // the kernel itself detaches the link.
 func (c *Capture) brokenFences() (broken []string) {
@@ -38,7 +44,7 @@ func (c *Capture) brokenFences() (broken []string) {
 	defer c.scoping.Unlock()
 	for id := range c.fences {
 		err := attachedAt(fencePin(c.config.PinDir, id))
-		if err != nil && c.scopes[id].stands(id) { // in this order: the cgroup goes first
+		if err != nil && !isShortage(err) && c.scopes[id].stands(id) { // in this order: the cgroup goes first
 			broken = append(broken, fmt.Sprintf("hook egress of %s: %v", c.scopes[id].dir, err))
 		}
 	}

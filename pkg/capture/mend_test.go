@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
@@ -218,5 +219,27 @@ func TestFenceLeft(t *testing.T) {
 	}
 	if _, err := os.Stat(pin); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("out of scope: %v, want the pin gone", err)
+	}
+}
+
+// TestBrokenByNobody: who has no descriptor left to look by sees nothing, and nobody
+// has done that.
+func TestBrokenByNobody(t *testing.T) {
+	w := newWorld(t, nft)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few := limit
+	few.Cur = 0 // beside those that are open
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	broken := w.capture.Broken()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if len(broken) != 0 {
+		t.Errorf("broken: %q", broken)
 	}
 }
