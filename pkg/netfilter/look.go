@@ -61,11 +61,11 @@ func (t *Table) find(name string) (*nftables.Table, error) {
 func (t *Table) lookAt(p *picture, table *nftables.Table, name string) error {
 	c, err := t.nft.ListChain(table, name)
 	if err != nil {
-		return fmt.Errorf("chain %s: %v", name, err)
+		return fmt.Errorf("chain %s: %w", name, err)
 	}
 	rules, err := t.nft.GetRules(table, c)
 	if err != nil {
-		return fmt.Errorf("rules of %s: %v", name, err)
+		return fmt.Errorf("rules of %s: %w", name, err)
 	}
 	p.chains = append(p.chains, c)
 	for _, r := range rules {

@@ -109,7 +109,7 @@ func (t *Table) Hold(on bool) error {
 	if on {
 		return nil
 	}
-	if _, intact := t.compare(); intact {
+	if what, _ := t.compare(); what == "" {
 		return nil
 	}
 	err := t.place()
@@ -127,8 +127,8 @@ func (t *Table) restore() (r Restored, found bool) {
 		return r, false
 	}
 	what, intact := t.compare()
-	if intact {
-		t.health.Intact = true
+	if what == "" {
+		t.health.Intact = t.health.Intact || intact
 		return r, false
 	}
 	failing := t.health.Failed != nil
@@ -142,13 +142,16 @@ func (t *Table) restore() (r Restored, found bool) {
 }
 
 // compare says what differs from what was put in place. A look can fail because
-// somebody writes at the same moment, so it is taken twice. t.mu is held.
+// somebody writes at the same moment, so it is taken twice; where we lack descriptors
+// or memory for it nothing differs, but nothing is intact either. t.mu is held.
 func (t *Table) compare() (what string, intact bool) {
 	for range 2 {
 		now, err := t.look()
 		switch {
 		case errors.Is(err, errAbsent):
 			return err.Error(), false
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):
+			return "", false
 		case err != nil:
 			what = err.Error()
 		case !now.routed:

@@ -193,3 +193,24 @@ func TestProbe(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestChangedByNobody: who has no descriptor left to look by sees nothing, and nobody
+// has done that.
+func TestChangedByNobody(t *testing.T) {
+	w := newWorld(t)
+	table, _ := w.redirected()
+	before := w.ruleset()
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	few := limit
+	few.Cur = 0 // beside those that are open
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	r, found := table.restore()
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	if found {
+		t.Errorf("restored %+v", r)
+	}
+	if r, found := table.restore(); found || w.ruleset() != before {
+		t.Errorf("afterwards restored %+v", r)
+	}
+}
