@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -14,25 +15,34 @@ type Names struct {
 }
 
 // find looks for the cgroups that are there. A unit that does not run has none,
-// and one in a slice of slices may have several. Who is in both lists is exempt.
-func (c *Capture) find(include, exclude Names) map[uint64]scope {
+// and one in a slice of slices may have several. Who is in both lists is exempt. An
+// error is that we could not look: what is not found then may be there.
+func (c *Capture) find(include, exclude Names) (map[uint64]scope, error) {
 	found := map[uint64]scope{}
 	for _, list := range []struct {
 		names Names
 		says  uint32
 	}{{include, scopeInclude}, {exclude, scopeExclude}} {
-		for _, dir := range list.names.Dirs(c.config.CgroupRoot) {
-			if id, err := cgroupID(dir); err == nil { // else it is not there, or has just gone
+		dirs, err := list.names.Dirs(c.config.CgroupRoot)
+		if err != nil {
+			return nil, fmt.Errorf("look for units: %w", err)
+		}
+		for _, dir := range dirs {
+			id, err := cgroupID(dir)
+			switch {
+			case err == nil:
 				found[id] = scope{dir, list.says}
-			}
+			case isShortage(err):
+				return nil, err
+			} // else it is not there, or has just gone
 		}
 	}
-	return found
+	return found, nil
 }
 
 // Dirs are the directories under a cgroup2 mount that names may mean, whether
-// they are there or not.
-func (n Names) Dirs(root string) []string {
+// they are there or not. An error is that units could not be looked for.
+func (n Names) Dirs(root string) ([]string, error) {
 	dirs := make([]string, 0, len(n.Paths)+len(n.Units))
 	for _, path := range n.Paths {
 		dirs = append(dirs, cgroupDir(root, path))
@@ -41,18 +51,21 @@ func (n Names) Dirs(root string) []string {
 	for _, unit := range n.Units {
 		units[unit] = true
 	}
-	if len(units) > 0 {
-		dirs = append(dirs, unitDirs(filepath.Clean(root), units)...)
+	if len(units) == 0 {
+		return dirs, nil
 	}
-	return dirs
+	found, err := unitDirs(filepath.Clean(root), units)
+	return append(dirs, found...), err
 }
 
 // unitDirs finds the cgroups of units of the system manager, which keeps slices
 // and units as directories of their names. on_mkdir in bpf/outwarden.c goes by
 // the same rule.
-func unitDirs(root string, units map[string]bool) (dirs []string) {
-	_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+func unitDirs(root string, units map[string]bool) (dirs []string, err error) {
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		switch {
+		case err != nil && !errors.Is(err, fs.ErrPermission):
+			return skipGone(err)
 		case err != nil, !e.IsDir(), path == root:
 			return nil
 		case units[e.Name()]:
@@ -63,7 +76,7 @@ func unitDirs(root string, units map[string]bool) (dirs []string) {
 		}
 		return fs.SkipDir
 	})
-	return dirs
+	return dirs, err
 }
 
 // await tells the kernel side what will be said of cgroups that are yet to be

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
@@ -191,4 +193,30 @@ func TestCoveredByNearest(t *testing.T) {
 	if !c.Covers("/") || !c.Covers("/anything/else") || c.Covers("/pods/ours/x") {
 		t.Error("a scope of everything is not everything but what is exempt")
 	}
+}
+
+// TestScopeWithoutDescriptors: who cannot look for units leaves them in scope.
+func TestScopeWithoutDescriptors(t *testing.T) {
+	l := newLater(newWorld(t, rewrite))
+	l.set(l.include, l.exclude)
+	l.make()
+	l.want[l.long] = "captured"
+	l.set(l.include, l.exclude)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few := limit
+	few.Cur = 0 // beside those that are open
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := l.capture.SetScope(l.include, l.exclude)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if changed || !errors.Is(err, unix.EMFILE) {
+		t.Errorf("changed %v, %v", changed, err)
+	}
+	l.check("without descriptors")
 }

@@ -62,7 +62,7 @@ func (c *Capture) RemoveScope(cgroupPath string) error {
 // or after an EventCgroup, and reports whether anything of it is new to this
 // process. A cgroup that is not there yet is captured, or exempt, from its first
 // process on: the kernel side knows its name too. What is new is added before
-// what is gone is removed, so nothing slips through.
+// what is gone is removed, so nothing slips through; on an error nothing is removed.
 func (c *Capture) SetScope(include, exclude Names) (changed bool, err error) {
 	c.scoping.Lock()
 	defer c.scoping.Unlock()
@@ -73,7 +73,10 @@ func (c *Capture) SetScope(include, exclude Names) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	next := c.find(include, exclude)
+	next, err := c.find(include, exclude)
+	if err != nil {
+		return false, err
+	}
 	stale := slices.ContainsFunc(before, func(id uint64) bool { _, ok := next[id]; return !ok })
 	if maps.Equal(next, c.scopes) && !stale {
 		return false, nil

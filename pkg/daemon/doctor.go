@@ -91,7 +91,7 @@ func (e *examination) programs() {
 		return
 	}
 	root, _ := capture.Cgroup2()
-	scope := namesOf(e.config.Capture.Scope).Dirs(root)
+	scope, _ := namesOf(e.config.Capture.Scope).Dirs(root) // what cannot be looked at has no program that can be told
 	held := capture.Holders(programsOf(others)...)
 	for _, a := range others {
 		text := fmt.Sprintf("%s, held by %s", a, names(held[a.Program]))
