@@ -41,6 +41,17 @@ func (c *Conn) owe() error {
 	return nil
 }
 
+// unread ends the connection of a peer that asks on and on and does not read the
+// answers: no window bounds their heads. It reports whether that is so. Requests to an
+// upstream are bounded by its streams, and the connection is not one workload's to end.
+func (c *Conn) unread() bool {
+	if !c.server || len(c.out) <= maxHeads {
+		return false
+	}
+	c.leave(calm("answers are not read"))
+	return true
+}
+
 // aborted counts one stream. A server that resets our streams only hurts
 // itself, so it is not counted.
 func (c *Conn) aborted() error {

@@ -38,6 +38,7 @@ const (
 	oneRecord      = 16 << 10 // what TLS sends in one piece (RFC 8446 section 5.1)
 	smallFrames    = 512      // room for some frames that are not DATA
 	maxControl     = 1 << 20  // output that a peer that does not read may provoke
+	maxHeads       = 8 << 20  // the same, of heads: 32 KiB for each of the streams
 	maxTable       = 4 << 10  // HPACK dynamic table, either way (RFC 7541 section 4.2)
 	maxFragments   = 64       // frames of one field section
 	maxFields      = 512

@@ -10,6 +10,9 @@ import (
 // sendBlock puts a field section into the buffer.
 func (s *Stream) sendBlock(fields []hpack.HeaderField, end bool) {
 	c := s.c
+	if c.unread() {
+		return // the connection is about to end, and its streams with it
+	}
 	block := c.enc.encode(fields)
 	c.reserve(len(block) + smallFrames)
 	c.out = appendBlock(c.out, block, s.id, end, maxFrame)
