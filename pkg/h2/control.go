@@ -76,14 +76,25 @@ func (c *Conn) confirm() {
 	}
 }
 
+// apply applies the settings of one frame in order. Those that move the windows of all
+// streams may stand there thousands of times, and nothing happens between two of them,
+// so that the last says it all. mu is held.
 func (c *Conn) apply(p []byte) error {
+	windows := c.peerWindow
 	for ; len(p) > 0; p = p[6:] {
 		id, v := http2.SettingID(binary.BigEndian.Uint16(p)), binary.BigEndian.Uint32(p[2:])
-		if err := c.setting(id, v); err != nil {
-			return err
+		switch {
+		case id != http2.SettingInitialWindowSize:
+			if err := c.setting(id, v); err != nil {
+				return err
+			}
+		case v > maxWindow:
+			return errLargeWindow
+		default:
+			windows = int(v)
 		}
 	}
-	return nil
+	return c.initialWindows(windows)
 }
 
 // setting applies one setting of the peer's. mu is held.
@@ -97,8 +108,6 @@ func (c *Conn) setting(id http2.SettingID, v uint32) error {
 		}
 	case http2.SettingMaxConcurrentStreams:
 		c.peerStreams = int(min(v, largestID))
-	case http2.SettingInitialWindowSize:
-		return c.initialWindows(v)
 	case http2.SettingMaxFrameSize:
 		if v < maxFrame || v > 1<<24-1 {
 			return protocol("MAX_FRAME_SIZE out of range")
@@ -109,17 +118,16 @@ func (c *Conn) setting(id http2.SettingID, v uint32) error {
 
 // initialWindows moves the windows of the open streams along, also below zero
 // (RFC 9113 section 6.9.2).
-func (c *Conn) initialWindows(v uint32) error {
-	tooLarge := &ConnError{Code: http2.ErrCodeFlowControl, Detail: "a window of more than 2^31-1"}
-	if v > maxWindow {
-		return tooLarge
+func (c *Conn) initialWindows(size int) error {
+	delta := size - c.peerWindow
+	if delta == 0 {
+		return nil
 	}
-	delta := int(v) - c.peerWindow
-	c.peerWindow = int(v)
+	c.peerWindow = size
 	for _, s := range c.streams {
 		s.window += delta
 		if s.window > maxWindow {
-			return tooLarge
+			return errLargeWindow
 		}
 		s.wait()
 	}

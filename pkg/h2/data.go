@@ -149,7 +149,7 @@ func (r *reader) windowUpdate(h *frameHeader, p []byte) error {
 	case n == 0:
 		return protocol("WINDOW_UPDATE of 0")
 	case over:
-		return &ConnError{Code: http2.ErrCodeFlowControl, Detail: "a window of more than 2^31-1"}
+		return errLargeWindow
 	}
 	r.pumped(notes)
 	return err

@@ -66,6 +66,8 @@ func calm(detail string) error {
 	return &ConnError{Code: http2.ErrCodeEnhanceYourCalm, Detail: detail}
 }
 
+var errLargeWindow = &ConnError{Code: http2.ErrCodeFlowControl, Detail: "a window of more than 2^31-1"}
+
 func frameSize(detail string) error {
 	return &ConnError{Code: http2.ErrCodeFrameSize, Detail: detail}
 }

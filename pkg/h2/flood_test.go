@@ -119,6 +119,24 @@ func TestManyWindows(t *testing.T) {
 	p.sawNot("GOAWAY")
 }
 
+// TestSettingsBomb: frames of SETTINGS that move the windows of all streams up and down,
+// as often as fits into one, do not keep a processor busy for minutes.
+func TestSettingsBomb(t *testing.T) {
+	p := startServer(t, h2.Options{}, &books{})
+	for i := range 256 {
+		p.head(uint32(2*i+1), false, get()...)
+	}
+	p.round()
+	var many []http2.Setting
+	for i := range 2700 {
+		many = append(many, http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i % 2)})
+	}
+	for range 200 {
+		_ = p.f.WriteSettings(many...)
+	}
+	p.round()
+}
+
 // TestBomb: a section that is short on the wire and huge when decoded is not
 // kept in memory, and its request is answered with 431.
 func TestBomb(t *testing.T) {
