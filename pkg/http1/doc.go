@@ -32,8 +32,7 @@
 //
 // Traps. All slices of a Request or a Response alias the buffer given to Parse
 // and die with it. Parse keeps no state between calls: after "need more" it is
-// called again with all bytes from the start of the message. It is worth
-// calling again only when the new bytes hold a line feed or the buffer has
-// reached MaxHead; a caller that minds this makes a slow sender's head cost at
-// most MaxFields passes instead of one for each byte.
+// called again with all bytes from the start of the message, and not before Again says
+// that this is worth it. A head that comes byte by byte is then read at most MaxFields
+// times and some, instead of once for each byte.
 package http1

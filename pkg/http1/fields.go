@@ -1,6 +1,9 @@
 package http1
 
-import "math"
+import (
+	"bytes"
+	"math"
+)
 
 // Limits of a head. They bound memory and the work of one message.
 const (
@@ -10,6 +13,13 @@ const (
 	// MaxFields is the number of fields that a head, or a trailer section, may have.
 	MaxFields = 256
 )
+
+// Again reports whether Parse can say more of b than it did of its first n bytes: another
+// line has ended, or no head may be as large. That what has come meanwhile can't become a
+// head is said at the latest when it is twice as much.
+func Again(b []byte, n int) bool {
+	return len(b) >= 2*n || len(b) >= MaxHead || bytes.IndexByte(b[n:], '\n') >= 0
+}
 
 // Field is one field line of a head.
 type Field struct {

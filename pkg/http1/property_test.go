@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/outwarden/outwarden/pkg/http1"
 	"pgregory.net/rapid"
 )
 
@@ -81,6 +82,34 @@ func TestMutatedRequests(t *testing.T) {
 			for _, e := range serve(pieces(mutated)).requests {
 				agree(t, e)
 			}
+		}
+	})
+}
+
+// A head that comes byte by byte is whole for who minds Again as soon as for who does
+// not, and is read a few times for each of its lines.
+func TestAgain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		raw := request(t).raw
+		var want, got http1.Request
+		whole, err := want.Parse(raw)
+		if err != nil {
+			t.Fatalf("%q: %v", raw, err)
+		}
+		passes, seen := 0, 0
+		for n := 1; n <= whole; n++ {
+			if !http1.Again(raw[:n], seen) {
+				continue
+			}
+			passes++
+			used, err := got.Parse(raw[:n])
+			if err != nil || used != 0 && n < whole || n == whole && used != whole {
+				t.Fatalf("%q, %d bytes of it: used %d, %v", raw, n, used, err)
+			}
+			seen = n
+		}
+		if seen != whole || passes > bytes.Count(raw[:whole], []byte("\n"))+16 {
+			t.Errorf("%q: %d passes, the last at %d", raw, passes, seen)
 		}
 	})
 }

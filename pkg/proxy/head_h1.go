@@ -13,18 +13,22 @@ import (
 // their first byte.
 func (x *exchange) readHead() *failure {
 	client := x.c.client
-	for first := true; ; first = false {
-		n, err := x.req.Parse(x.in.bytes())
-		if err != nil {
-			return requestFailure(err)
-		}
-		if n > 0 {
-			x.note()
-			x.in.take(n)
-			return nil
-		}
-		if first {
-			_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
+	for seen := 0; ; {
+		b := x.in.bytes()
+		if http1.Again(b, seen) {
+			n, err := x.req.Parse(b)
+			if err != nil {
+				return requestFailure(err)
+			}
+			if n > 0 {
+				x.note()
+				x.in.take(n)
+				return nil
+			}
+			if seen == 0 {
+				_ = client.SetReadDeadline(time.Now().Add(x.c.p.o.Timeouts.Head))
+			}
+			seen = len(b)
 		}
 		if err := x.in.fill(client); err != nil {
 			if http1.Blank(x.in.bytes()) {

@@ -46,15 +46,18 @@ func (r response) Read(p []byte) (int, error) {
 
 // readResponse reads until a response head is whole.
 func (x *exchange) readResponse(from *window) *failure {
-	for {
-		n, err := x.res.Parse(from.bytes(), x.req.Method)
-		if err != nil {
-			return responseFailure(err)
-		}
-		if n > 0 {
-			from.take(n)
-			x.bytesIn += int64(n)
-			return nil
+	for seen := 0; ; {
+		if b := from.bytes(); http1.Again(b, seen) {
+			n, err := x.res.Parse(b, x.req.Method)
+			if err != nil {
+				return responseFailure(err)
+			}
+			if n > 0 {
+				from.take(n)
+				x.bytesIn += int64(n)
+				return nil
+			}
+			seen = len(b)
 		}
 		if err := from.fill(response{x}); err != nil {
 			return upstreamBroke(err)
