@@ -25,6 +25,10 @@
 //     [match.Path.Ambiguous].
 //   - Methods are compared without case. A server that takes "delete" for DELETE
 //     is then denied it, and one that does not refuses "get" by itself.
+//   - Of a request that names another method in a field (X-HTTP-Method-Override)
+//     [Shortlist.DecideEither] decides. A form may name one too (_method), and
+//     nobody looks there: what a route allows is safe only as far as its server
+//     does not either.
 //
 // Routes are indexed by host, so the cost of a decision grows with the routes
 // that name that host and those that name none, not with all routes. Deciding

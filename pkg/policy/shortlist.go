@@ -77,6 +77,32 @@ func (s *Shortlist) Connection() Decision {
 	return p.undecided(inside, observed, s.missed)
 }
 
+// NamesMethods reports whether a request of another method might be decided otherwise.
+func (s *Shortlist) NamesMethods() bool {
+	for k := range s.n {
+		if len(s.policy.routes[s.at(k)].To.Methods) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// DecideEither decides one request that its server may take for one of another method,
+// because a field tells it to: it has to be allowed as both, and gets no credential that
+// it would not get as the other.
+func (s *Shortlist) DecideEither(method, override, path string) Decision {
+	d, other := s.Decide(method, path), s.Decide(override, path)
+	switch {
+	case d.Effective() == Deny, d.Route == other.Route:
+		return d
+	case other.Effective() == Deny:
+		return other
+	case d.Route != none && d.Effective() == Intercept:
+		return Decision{d.Route, d.Name, Deny, d.Mode, flow.ReasonRequestMismatch}
+	}
+	return d
+}
+
 // Decide decides one request; path is as it will be sent, without the query.
 //
 // An ambiguous path is refused by the first route that would have to match it.

@@ -13,7 +13,7 @@ import (
 // has no business there: it is given to workloads of one route, so whoever sends
 // it elsewhere tries to take that route's credential along.
 func (q *request) decideOn(m inject.Message) *failure {
-	f := q.decide()
+	f := q.decide(m)
 	if q.c.snap.Placeholders == nil {
 		return f
 	}

@@ -42,11 +42,12 @@ type request struct {
 
 // decide finds the route for the request, which may only narrow what was
 // decided for the connection, and refuses what policy refuses.
-func (q *request) decide() *failure {
+func (q *request) decide(m inject.Message) *failure {
 	if f := q.oneName(); f != nil {
 		return f
 	}
-	q.decision = q.c.routesOf(q.host).Decide(q.method, q.path)
+	decision, wrong := q.choose(q.c.routesOf(q.host), m)
+	q.decision = decision
 	if q.decision.Route < 0 && q.c.proto == protoTLS && q.c.hello.ServerName == "" {
 		q.decision.Reason = q.c.decision.Reason // why no route could be found by name
 	}
@@ -55,7 +56,7 @@ func (q *request) decide() *failure {
 	}
 	switch q.decision.Effective() {
 	case policy.Deny:
-		return refusal(q.decision.Reason, "")
+		return refusal(q.decision.Reason, wrong)
 	case policy.Intercept:
 		if q.decision.Route >= 0 {
 			q.plan = &q.c.snap.Plans[q.decision.Route]
