@@ -8,7 +8,8 @@
 // name is; the work is linear in the bytes, and MaxSize bounds those.
 //
 // A name that no certificate could be made for is an error, not an empty name:
-// an empty ServerName means that the client sent none.
+// an empty ServerName means that the client sent none, or the Address that it connects
+// to instead. Whether it does, who knows the connection has to see.
 //
 // Traps. ECH is also true for GREASE ECH, which browsers send always; the
 // ServerName beside it is then the real one, otherwise the public name of the

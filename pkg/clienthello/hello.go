@@ -1,5 +1,10 @@
 package clienthello
 
+import (
+	"bytes"
+	"net/netip"
+)
+
 // The extensions that are looked at, by their IANA numbers.
 const (
 	extServerName = 0      // RFC 6066 section 3
@@ -82,7 +87,7 @@ func (k *kinds) add(kind uint16) bool {
 func (h *Hello) extension(kind uint16, body []byte) (bad *Error) {
 	switch kind {
 	case extServerName:
-		h.ServerName, bad = serverName(body)
+		bad = h.serverName(body)
 	case extALPN:
 		h.ALPN, bad = protocols(body)
 	case extVersions:
@@ -100,18 +105,27 @@ func (h *Hello) extension(kind uint16, body []byte) (bad *Error) {
 }
 
 // serverName reads a ServerNameList. RFC 6066 knows one type of name and allows
-// one of each; any other list is malformed.
-func serverName(b []byte) (string, *Error) {
+// one of each; any other list is malformed. An address and the root's dot are against
+// its section 3 too, but clients send them, and servers take them for no name and for
+// the name without the dot.
+func (h *Hello) serverName(b []byte) *Error {
 	c := cursor{b: b}
 	list := cursor{b: c.vec16()}
 	kind, name := list.u8(), list.vec16()
 	if c.bad || list.bad || len(c.b) > 0 || len(list.b) > 0 || kind != 0 || len(name) == 0 {
-		return "", errMalformed
+		return errMalformed
 	}
-	if !validName(name) {
-		return "", errName
+	plain := bytes.TrimSuffix(name, []byte("."))
+	if validName(plain) {
+		h.ServerName, h.Dotted = string(plain), len(plain) < len(name)
+		return nil
 	}
-	return string(name), nil
+	addr, err := netip.ParseAddr(string(name))
+	if err != nil || addr.Zone() != "" {
+		return errName
+	}
+	h.Address = addr.Unmap()
+	return nil
 }
 
 // protocols reads a ProtocolNameList.

@@ -1,6 +1,9 @@
 package clienthello
 
-import "errors"
+import (
+	"errors"
+	"net/netip"
+)
 
 // ErrIncomplete says that the ClientHello goes on behind the bytes given.
 var ErrIncomplete = errors.New("clienthello: more bytes wanted")
@@ -25,8 +28,15 @@ const (
 
 // Hello is what a ClientHello says about where it wants to go.
 type Hello struct {
-	// ServerName is the host name as the client wrote it; empty if it sent none.
+	// ServerName is the host name as the client wrote it, without the root's dot; empty
+	// if it sent none.
 	ServerName string
+	// Dotted: it had that dot, as Node, Ruby and Python's http.client send it. Many
+	// servers take it for the name without; crypto/tls refuses it.
+	Dotted bool
+	// Address is what the client sent in place of a name, as PHP and Ruby do; the zero
+	// Addr if it did not. IPv4-mapped addresses are IPv4.
+	Address netip.Addr
 	// ALPN lists the protocols offered, in the client's order, without GREASE.
 	ALPN []string
 	// Versions lists the versions offered, without GREASE. A client that sends

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -116,8 +117,8 @@ func TestNameOffsets(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	long := strings.Repeat(strings.Repeat("a", 63)+".", 4)
 	for _, name := range []string{
-		"a\x00.example", "*", "*.example", "../../etc/passwd", "a/b", "a..b", ".a", "a.", ".", "-a.example", "a-.example", "a b",
-		"bücher.example", "a\r\nb", "192.0.2.1", "[::1]", "::1", "2001:db8::1", "1", "127.1", "0x7f.0x1", "a.0x", "a:443", "u@a", "a%00b",
+		"a\x00.example", "*", "*.example", "../../etc/passwd", "a/b", "a..b", ".a", "a..", ".", "-a.example", "a-.example", "a b",
+		"bücher.example", "a\r\nb", "192.0.2.1.", "192.0.2.01", "[::1]", "fe80::1%eth0", "1", "1.", "127.1", "0x7f.0x1", "a.0x", "a:443", "u@a", "a%00b",
 		long[:254], strings.Repeat("a", 64) + ".example", strings.Repeat("a", 60000), "a\\b", "a\x7f", "a,b", "a;b", "\"a\"",
 	} {
 		_, err := clienthello.Parse(records(hello(sni(name)), 1<<14))
@@ -129,6 +130,22 @@ func TestHostileNames(t *testing.T) {
 	for _, name := range []string{"a", "a.b", "xn--bcher-kva.example", "1.a", "_a.b", "a--b.c", "0x.a", "3com", long[:253][:251] + "aa"} {
 		if h, err := clienthello.Parse(records(hello(sni(name)), 1<<14)); err != nil || h.ServerName != name {
 			t.Errorf("%.40q: %q, %v", name, h.ServerName, err)
+		}
+	}
+}
+
+// What RFC 6066 forbids and clients send all the same.
+func TestIrregularNames(t *testing.T) {
+	tls12 := []uint16{tls.VersionTLS12}
+	for name, want := range map[string]clienthello.Hello{
+		"a.":               {ServerName: "a", Dotted: true, Versions: tls12},
+		"Api.example.com.": {ServerName: "Api.example.com", Dotted: true, Versions: tls12},
+		"192.0.2.1":        {Address: netip.MustParseAddr("192.0.2.1"), Versions: tls12},
+		"::ffff:192.0.2.1": {Address: netip.MustParseAddr("192.0.2.1"), Versions: tls12},
+		"2001:DB8:0::1":    {Address: netip.MustParseAddr("2001:db8::1"), Versions: tls12},
+	} {
+		if h, err := clienthello.Parse(records(hello(sni(name)), 1<<14)); err != nil || !reflect.DeepEqual(h, want) {
+			t.Errorf("%s: %+v, %v", name, h, err)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (c *conn) Heard(said []byte) (far int, ok bool) {
 		return 0, false
 	}
 	hello, err := clienthello.Parse(said)
-	if err != nil {
+	if err != nil || c.astray(&hello) {
 		return 0, false
 	}
 	c.proto, c.hello = protoTLS, hello

@@ -79,6 +79,9 @@ func (c *conn) classify(b []byte) (known, ok bool) {
 		if errors.Is(err, clienthello.ErrIncomplete) {
 			return false, true
 		}
+		if err == nil && c.astray(&h) {
+			err = errAstray
+		}
 		if err != nil {
 			c.refuseHello(err)
 			return false, false
@@ -96,6 +99,20 @@ func (c *conn) classify(b []byte) (known, ok bool) {
 		return enough, true
 	}
 	return true, true
+}
+
+// Alert unrecognized_name (RFC 8446 section 6.2).
+const unrecognizedName = 112
+
+var (
+	errAstray = &clienthello.Error{Alert: unrecognizedName, Detail: "server name is another address than the one connected to"}
+	errDotted = &clienthello.Error{Alert: unrecognizedName, Detail: "server name ends in a dot, so the connection can't be intercepted"}
+)
+
+// astray reports whether a hello names another address than it went to: one reader
+// would go by this one, and one by that.
+func (c *conn) astray(h *clienthello.Hello) bool {
+	return h.Address.IsValid() && h.Address != c.flow.Original.Addr().Unmap()
 }
 
 // looksLikeHTTP1 wants a method token, a space and a byte that may begin a
@@ -146,7 +163,9 @@ func (c *conn) refuseHello(err error) {
 	}
 	_, _ = c.raw.Write([]byte{21, 3, 3, 0, 2, 2, alert})
 	c.p.stats.Refused.Add(1)
-	c.recordConnection(&audit.Record{Decision: policy.Deny.String(), Reason: flow.ReasonBadHello.String()})
+	c.recordConnection(&audit.Record{
+		SNI: c.hello.ServerName, Route: c.decision.Name, Decision: policy.Deny.String(), Reason: flow.ReasonBadHello.String(),
+	})
 	c.goodbye()
 }
 

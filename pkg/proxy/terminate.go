@@ -35,6 +35,10 @@ func (c *conn) intercept() stage {
 		c.client, c.alpn = c.peek, alpnHTTP2
 		return (*conn).serveHTTP2
 	}
+	if c.hello.Dotted {
+		c.refuseHello(errDotted)
+		return nil
+	}
 	if err := c.terminate(); err != nil {
 		c.recordHandshake(err)
 		return nil

@@ -71,9 +71,7 @@ func conformanceInFull() bool { return os.Getenv("OUTWARDEN_CONFORMANCE_FULL") !
 
 func (w *world) testssl(checks ...string) []finding {
 	w.t.Helper()
-	dir := w.t.TempDir()
-	ca, out := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "out.json")
-	must(w.t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.ca.Root().Raw}), 0o600))
+	ca, out := w.caFile(), filepath.Join(w.t.TempDir(), "out.json")
 	_, port, err := net.SplitHostPort(w.ln.Addr().String())
 	must(w.t, err)
 	args := append(checks, "--warnings", "batch", "--color", "0", "--openssl=/usr/bin/openssl", "--ip", "127.0.0.1", "--add-ca", ca, "--jsonfile", out)
@@ -88,6 +86,14 @@ func (w *world) testssl(checks ...string) []finding {
 		w.t.Fatalf("testssl: %v\n%s", err, log)
 	}
 	return found
+}
+
+// caFile holds the root that workloads trust.
+func (w *world) caFile() string {
+	w.t.Helper()
+	name := filepath.Join(w.t.TempDir(), "ca.pem")
+	must(w.t, os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.ca.Root().Raw}), 0o600))
+	return name
 }
 
 // anyone are the flows of programs that dial by themselves: none was published,
