@@ -146,6 +146,9 @@ func (c *conn) target(plan *Plan, route, host string, alpn []string) upstream.Ta
 	}
 	if !plan.identifies() {
 		t.Key.Addr, t.Key.Profile = c.flow.Original.Addr(), t.Profile.ID()
+		if c.proto == protoHTTP2 { // its streams may name many hosts at once, and only the address counts
+			t.Key.Host = ""
+		}
 		return t
 	}
 	t.Key.Credentials, t.Key.Profile = plan.Inject.Key(), t.Profile.ID()

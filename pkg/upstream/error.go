@@ -24,7 +24,7 @@ var (
 // whatever Err wraps.
 type Error struct {
 	Reason flow.Reason
-	Host   string // as in Key.Host
+	Host   string // as in Key.Host, or the address where that has none
 	Err    error
 }
 
@@ -40,7 +40,7 @@ func (e *Error) Unwrap() []error { return []error{e.Reason, e.Err} }
 func fail(ctx context.Context, t *Target, err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		if e.Host == "" {
-			return &Error{Reason: e.Reason, Host: t.Key.Host, Err: e.Err}
+			return &Error{Reason: e.Reason, Host: t.serverName(), Err: e.Err}
 		}
 		return e
 	}
@@ -48,7 +48,7 @@ func fail(ctx context.Context, t *Target, err error) *Error {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		reason = flow.ReasonWorkloadClosed
 	}
-	return &Error{Reason: reason, Host: t.Key.Host, Err: err}
+	return &Error{Reason: reason, Host: t.serverName(), Err: err}
 }
 
 // ReasonOf classifies an error of dialling, of the handshake, or of a later Read

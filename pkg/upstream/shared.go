@@ -114,49 +114,49 @@ type flight struct {
 	err  error
 }
 
-// fetch dials, or waits once for somebody else's dial of a connection that can be
-// shared: a burst of requests to an h2 upstream makes one connection.
+// waits is how often who wants a connection waits for somebody else's dial. A burst may
+// be more than one connection has room for, and more than the first two.
+const waits = 3
+
+// fetch dials, or waits for somebody else's dial of a connection that can be shared: a
+// burst of requests to an h2 upstream makes one connection, or the few that have room for
+// them.
 func (p *Pool) fetch(ctx context.Context, t *Target) (*Conn, error) {
-	if !slices.Contains(t.ALPN, http2.NextProtoTLS) || t.Cleartext {
-		return p.dial(ctx, t)
-	}
-	f, first := p.board(t)
-	if f == nil {
-		return p.dial(ctx, t)
-	}
-	if first {
-		c, err := p.reuse(t), error(nil) // another dial may have landed since we looked
-		if c == nil {
-			c, err = p.dial(ctx, t)
+	for range waits {
+		f, first := p.board(t)
+		if f == nil {
+			break
 		}
-		p.land(t, f, err)
-		return c, err
-	}
-	select {
-	case <-ctx.Done():
-		return nil, fail(ctx, t, ctx.Err())
-	case <-f.done:
-	}
-	if f.err != nil && !errors.Is(f.err, context.Canceled) {
-		return nil, f.err
-	}
-	if c := p.reuse(t); c != nil {
-		return c, nil
+		if first {
+			c, err := p.reuse(t), error(nil) // another dial may have landed since we looked
+			if c == nil {
+				c, err = p.dial(ctx, t)
+			}
+			p.land(t, f, err)
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fail(ctx, t, ctx.Err())
+		case <-f.done:
+		}
+		if f.err != nil && !errors.Is(f.err, context.Canceled) {
+			return nil, f.err
+		}
+		if c := p.reuse(t); c != nil {
+			return c, nil
+		}
 	}
 	return p.dial(ctx, t)
 }
 
-// board joins the flight of a key that is remembered to choose h2; nil if there
-// is no such memory.
+// board joins the flight of a key whose upstream speaks h2: it is remembered to choose
+// it, or it is not asked; nil if that is not known.
 func (p *Pool) board(t *Target) (f *flight, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b := p.buckets[bucketKey{Key: t.Key}]
+	b := p.shares(t)
 	if b == nil {
-		return nil, false
-	}
-	alpn, ok := b.protocol(t.ALPN, p.now()-p.o.Timeouts.ALPN)
-	if !ok || alpn != http2.NextProtoTLS {
 		return nil, false
 	}
 	if b.flight != nil {
@@ -166,9 +166,27 @@ func (p *Pool) board(t *Target) (f *flight, first bool) {
 	return b.flight, true
 }
 
+// shares returns the bucket of a target whose connections will be shared, as far as is
+// known. p.mu is held.
+func (p *Pool) shares(t *Target) *bucket {
+	k := bucketKey{t.Key, t.Cleartext}
+	if t.priorKnowledge() {
+		p.sweepLater()
+		return p.bucket(k)
+	}
+	b := p.buckets[k]
+	if b == nil || t.Cleartext {
+		return nil
+	}
+	if alpn, ok := b.protocol(t.ALPN, p.now()-p.o.Timeouts.ALPN); !ok || alpn != http2.NextProtoTLS {
+		return nil
+	}
+	return b
+}
+
 func (p *Pool) land(t *Target, f *flight, err error) {
 	p.mu.Lock()
-	if b := p.buckets[bucketKey{Key: t.Key}]; b != nil && b.flight == f {
+	if b := p.buckets[bucketKey{t.Key, t.Cleartext}]; b != nil && b.flight == f {
 		b.flight = nil
 	}
 	p.mu.Unlock()
