@@ -61,7 +61,23 @@ func offers(alpn []string, proto string) bool {
 	return slices.Contains(alpn, proto)
 }
 
+// rests returns a connection that nobody uses, of HTTP/1 the one unused for the longest;
+// or nil.
+func (b *bucket) rests() *Conn {
+	if len(b.idle) > 0 {
+		return b.idle[0]
+	}
+	if i := slices.IndexFunc(b.shared, func(c *Conn) bool { return c.streams == 0 }); i >= 0 {
+		return b.shared[i]
+	}
+	return nil
+}
+
 func (b *bucket) remove(c *Conn) {
+	if c.h2 != nil {
+		b.shared = slices.DeleteFunc(b.shared, func(other *Conn) bool { return other == c })
+		return
+	}
 	if i := slices.Index(b.idle, c); i >= 0 {
 		b.idle = slices.Delete(b.idle, i, i+1)
 	}
@@ -119,9 +135,9 @@ func (p *Pool) sweep() {
 	p.mu.Lock()
 	var old []*Conn
 	for k, b := range p.buckets {
-		n := len(b.idle)
-		old = append(old, b.expire(now-p.o.Timeouts.Idle)...)
-		p.idle -= n - len(b.idle)
+		gone := b.expire(now - p.o.Timeouts.Idle)
+		p.idle -= len(gone)
+		old = append(old, gone...)
 		if b.empty() && b.forget(now-p.o.Timeouts.ALPN) {
 			p.drop(k, b)
 		}
@@ -144,9 +160,9 @@ func (p *Pool) Part(apart uint64) {
 		if k.Apart != apart {
 			continue
 		}
-		n := len(b.idle)
-		old = append(old, b.expire(now)...)
-		p.idle -= n - len(b.idle)
+		gone := b.expire(now)
+		p.idle -= len(gone)
+		old = append(old, gone...)
 		if b.empty() {
 			p.drop(k, b)
 		}

@@ -50,7 +50,7 @@ type Timeouts struct {
 // Limits bound what is kept; a zero field takes the default in brackets.
 type Limits struct {
 	IdlePerKey int // idle connections of one Key [1024]
-	Idle       int // idle connections in all [8192]
+	Idle       int // idle connections in all, h2 ones too [8192]
 	Keys       int // Keys remembered, idle connections or not [8192]
 	Streams    int // streams of one h2 connection, if the peer allows more [250]
 }
@@ -76,7 +76,7 @@ type Pool struct {
 	mu      sync.Mutex
 	gen     uint64 // changes with Retire
 	closed  bool
-	idle    int
+	idle    int // connections that nobody uses, h2 ones too
 	buckets map[bucketKey]*bucket
 	evicted []*Conn     // to be shut by who holds mu, once it does not
 	sweeper *time.Timer // runs while there is something to sweep
@@ -174,6 +174,9 @@ func (p *Pool) take(t *Target) *Conn {
 	}
 	if len(b.shared) > 0 && slices.Contains(t.ALPN, http2.NextProtoTLS) {
 		if c := b.join(p.o.Limits.Streams); c != nil {
+			if c.streams == 1 {
+				p.idle-- // it rested
+			}
 			return c
 		}
 	}
@@ -227,7 +230,7 @@ func (p *Pool) keep(c *Conn) bool {
 		return false
 	}
 	b := p.homeOf(c)
-	if b == nil || len(b.idle) >= p.o.Limits.IdlePerKey || p.idle >= p.o.Limits.Idle && !p.makeRoom() {
+	if b == nil || len(b.idle) >= p.o.Limits.IdlePerKey || !p.mayRest() {
 		return false
 	}
 	c.state, c.since = idle, p.now()

@@ -40,8 +40,9 @@ func (p *Pool) evict(kind func(*bucket) bool) bool {
 	tries := looks
 	for k, b := range p.buckets {
 		if kind(b) {
-			p.idle -= len(b.idle)
-			p.evicted = append(p.evicted, b.clear()...)
+			unused := b.clear()
+			p.idle -= len(unused)
+			p.evicted = append(p.evicted, unused...)
 			p.drop(k, b)
 			return true
 		}
@@ -52,13 +53,15 @@ func (p *Pool) evict(kind func(*bucket) bool) bool {
 	return false
 }
 
-// makeRoom gives up the idle connection of some bucket that was unused for the
-// longest. p.mu is held.
+// mayRest reports whether one more connection that nobody uses may be kept, and gives
+// up another's place for it if need be. p.mu is held.
+func (p *Pool) mayRest() bool { return p.idle < p.o.Limits.Idle || p.makeRoom() }
+
+// makeRoom gives up a connection of some bucket that nobody uses. p.mu is held.
 func (p *Pool) makeRoom() bool {
 	tries := looks
 	for _, b := range p.buckets {
-		if len(b.idle) > 0 {
-			c := b.idle[0]
+		if c := b.rests(); c != nil {
 			b.remove(c)
 			c.state = spent
 			p.idle--

@@ -74,11 +74,14 @@ func (p *Pool) leave(c *Conn, fit bool) bool {
 	if c.streams == 0 {
 		return false
 	}
+	b, last := c.home, c.streams == 1
+	kept := b != nil && slices.Contains(b.shared, c)
+	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.Alive() && (!last || p.mayRest())
 	c.streams--
 	c.since = p.now()
-	b := c.home
-	kept := b != nil && slices.Contains(b.shared, c)
-	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.Alive()
+	if usable && last {
+		p.idle++
+	}
 	if !usable && (!fit || c.streams == 0) {
 		c.state = spent
 		if kept {

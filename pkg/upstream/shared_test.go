@@ -331,3 +331,40 @@ func TestErrorsName(t *testing.T) {
 		t.Errorf("got %q, want %q", e, want)
 	}
 }
+
+// TestH2IdleConnectionsAreBounded: an upstream that takes one stream at a time is given
+// many connections, and they do not stay when their streams have ended.
+func TestH2IdleConnectionsAreBounded(t *testing.T) {
+	o, to := h2origin(t, 1, func(http.ResponseWriter, *http.Request) {})
+	p := newPool(t, Options{Limits: Limits{Idle: 3}})
+	var all []*Conn
+	for range 10 {
+		c := mustGet(t, p, to)
+		if _, err := get(c); err != nil { // its SETTINGS have come
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	if n := o.conns.Load(); n != 10 || p.Stats().Idle != 0 {
+		t.Fatalf("%d connections, stats %+v", n, p.Stats())
+	}
+	for _, c := range all {
+		p.Put(c)
+	}
+	open := 0
+	for _, c := range all {
+		if c.H2().Alive() {
+			open++
+		}
+	}
+	if s := p.Stats(); open != 3 || s.Idle != 3 {
+		t.Errorf("%d of them are open, stats %+v", open, s)
+	}
+	if _, err := get(mustGet(t, p, to)); err != nil || p.Stats().Idle != 2 || o.conns.Load() != 10 {
+		t.Errorf("%v, %d connections, stats %+v", err, o.conns.Load(), p.Stats())
+	}
+	p.Retire()
+	if n := p.Stats().Idle; n != 0 {
+		t.Errorf("%d idle", n)
+	}
+}
