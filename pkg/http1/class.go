@@ -38,7 +38,7 @@ func classes() (t [256]uint8) {
 	}
 	mark(&t, isToken, "!#$%&'*+-.^_`|~")
 	mark(&t, isTarget, "-._~!$&'()*+,;=:@/")
-	mark(&t, isQuery, "[]{}|\\^`")
+	mark(&t, isQuery, "[]{}|\\^`\"<>")
 	mark(&t, isLabel, "-_")
 	return t
 }

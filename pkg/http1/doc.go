@@ -17,7 +17,8 @@
 //   - CRLF ends every line. No folding. No whitespace around a field name.
 //   - No control byte in a value except HTAB; no byte above 0x7f in a name or
 //     a target. A query may hold what the URL standard of the browsers leaves
-//     unencoded in one: brackets, braces, bars, and the like.
+//     unencoded in one, and what libcurl does: brackets, braces, bars, quotes, and
+//     the like.
 //   - One CRLF before a request line is skipped, nothing else is.
 //   - Exactly one Host, which names one host (also in HTTP/1.0). An absolute
 //     target has the scheme http or https, no userinfo, and the same authority.

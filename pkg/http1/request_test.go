@@ -41,7 +41,7 @@ func TestRequestAccepted(t *testing.T) {
 	for _, raw := range []string{
 		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
-		get("GET /?"), get("GET /a?b?c"), get("GET //a//"), get("GET /?ids[]=1&q={a|b}^`\\"), get("GET /a=b&c;d@e:f!$'()*+,~_-.%7E%20"),
+		get("GET /?"), get("GET /a?b?c"), get("GET //a//"), get("GET /?ids[]=1&q={a|b}^`\\"), get("GET /?query=up{job=\"api\"}<2>1"), get("GET /a=b&c;d@e:f!$'()*+,~_-.%7E%20"),
 		get("!#$%&'*+-.^_`|~ /x HTTP/1.1"),
 		host("a:0"), host("a:65535"), host("a:"), host("192.0.2.1"), host("192.0.2.1:80"), host("a.b."), host("_srv._tcp.a"),
 		host("[::1]"), host("[::1]:443"), host("[2001:db8::192.0.2.1]"), host("[1:2:3:4:5:6:7:8]"), host("[1:2:3:4:5:6:7::]"), host("[::]"),
@@ -86,7 +86,7 @@ func TestRequestRefused(t *testing.T) {
 		{"malformed request target", []string{line("GET  / HTTP/1.1"), line("GET /\tHTTP/1.1"), line("GET /\x7f HTTP/1.1"),
 			line("GET /\xc3\xa9 HTTP/1.1"), line(`GET /\ HTTP/1.1`), line(`GET /"a" HTTP/1.1`), line("GET /<a> HTTP/1.1"),
 			line("GET /a|b HTTP/1.1"), line("GET /{a} HTTP/1.1"), line("GET /a^ HTTP/1.1"), line("GET /` HTTP/1.1"),
-			line("GET /a#b HTTP/1.1"), line("GET /?a#b HTTP/1.1"), line("GET /[a] HTTP/1.1"), line(`GET /?"a" HTTP/1.1`), line("GET /?<a> HTTP/1.1"), line("GET /?\xc3\xa9 HTTP/1.1"), line("GET /?a\x7f HTTP/1.1"), line("GET /\x00 HTTP/1.1"),
+			line("GET /a#b HTTP/1.1"), line("GET /?a#b HTTP/1.1"), line("GET /[a] HTTP/1.1"), line("GET /?\xc3\xa9 HTTP/1.1"), line("GET /?a\x7f HTTP/1.1"), line("GET /\x00 HTTP/1.1"),
 			line("GET /"), line("GET http://api.example.com/# HTTP/1.1"), line("GET http:///x HTTP/1.1"),
 			line("GET http://a%2eb/ HTTP/1.1"), line("GET http://api.example.com:99999/ HTTP/1.1"),
 			line("GET http://api.example.com/a%4 HTTP/1.1"), line("GET http://api.example.com/a% HTTP/1.1")}},
@@ -190,7 +190,7 @@ func TestRequestKeepAlive(t *testing.T) {
 
 func TestCheckTarget(t *testing.T) {
 	for target, want := range map[string]string{
-		"/": "", "/a?b%20": "", "/?a[b]={c}": "", "*": "OPTIONS", "a:443": "CONNECT",
+		"/": "", "/a?b%20": "", "/?a[b]={c}": "", "/?a{b=\"c\"}<1>2": "", "*": "OPTIONS", "a:443": "CONNECT",
 	} {
 		method := "GET"
 		if want != "" {
@@ -203,7 +203,7 @@ func TestCheckTarget(t *testing.T) {
 			t.Errorf("%s %q: %v", method, target, err)
 		}
 	}
-	for _, target := range []string{"", "a", "/[a]", "/?\"", "/a b", "/a#", "/%2", "/%", "/%zz", "http://a/", "/\x00", "/a\r\nX: y", "/é"} {
+	for _, target := range []string{"", "a", "/[a]", "/\"", "/<", "/>", "/?\x7f", "/?\x85", "/?\xa0", "/a b", "/a#", "/%2", "/%", "/%zz", "http://a/", "/\x00", "/a\r\nX: y", "/é"} {
 		if http1.CheckTarget(target, "GET") == nil {
 			t.Errorf("%q is good", target)
 		}

@@ -68,7 +68,7 @@ func TestDecidedIsForwarded(t *testing.T) {
 		rule{route: policy.Route{Name: "admin", Action: policy.Deny, To: policy.To{Hosts: hosts(t, host), Paths: paths(t, "/admin/**")}}},
 		w.openRoute())
 	targets := []string{
-		"/v1/x", "/v1/%41", "/v1/%c3%a9", "/v1/a+b", "/v1/a;b=c", "/v1/x?y=../admin", "/v1/x?%2e%2e%2fadmin", "/v1/x?ids[]=1&q={a|b}^`\\", "/v1/~x", "/v1/%7Ex", "/ADMIN/x",
+		"/v1/x", "/v1/%41", "/v1/%c3%a9", "/v1/a+b", "/v1/a;b=c", "/v1/x?y=../admin", "/v1/x?%2e%2e%2fadmin", "/v1/x?ids[]=1&q={a|b}^`\\", "/v1/x?query=up{job=\"api\"}<2>1", "/v1/~x", "/v1/%7Ex", "/ADMIN/x",
 		"/admin", "/admin/", "/admin/x", "/v1/../admin/x", "/v1/%2e%2e/admin/x", "/v1/%2E./admin/x", "//admin/x", "/v1//x", "/%61dmin/x",
 		"/admin%2fx", "/admin%5cx", "/v1/%00", "/v1/.", "/./admin/x", "/v1/..;/admin/x", "/v1/%252e%252e/admin", "/v1/x/..", "/admin;x/y",
 	}
