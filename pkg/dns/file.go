@@ -92,7 +92,9 @@ type hosts map[string][]netip.Addr
 // library does.
 func parseHosts(r io.Reader) hosts {
 	h := make(hosts)
-	for lines := bufio.NewScanner(r); lines.Scan(); {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxFile+1) // one too long would end the file, and leave the names below it to DNS
+	for lines.Scan() {
 		line, _, _ := strings.Cut(lines.Text(), "#")
 		fields := strings.Fields(line)
 		if len(fields) < 2 {

@@ -270,12 +270,13 @@ func TestHostsFileIsReadAgain(t *testing.T) {
 		{"# none\n", "192.0.2.1"},
 		{"192.0.2.50 A.test. other # comment\n2001:db8::50\ta.test\nrubbish a.test\n", "192.0.2.50 2001:db8::50"},
 		{"192.0.2.51 a.test", "192.0.2.51"},
+		{"192.0.2.53" + strings.Repeat(" other.test", 10_000) + "\n192.0.2.52 a.test", "192.0.2.52"},
 		{"", "192.0.2.1"},
 	}
 	for _, st := range steps {
 		write(st.content)
 		if got := lookup(t, r, "a.test"); got != st.want {
-			t.Errorf("with %q: got %q, want %q", st.content, got, st.want)
+			t.Errorf("with %.80q: got %q, want %q", st.content, got, st.want)
 		}
 	}
 }
