@@ -25,8 +25,12 @@ func TestMalformedRequests(t *testing.T) {
 		"CR in a value":           get("x", "a\rb"),
 		"LF in a value":           get("x", "a\nb: c"),
 		"NUL in a value":          get("x", "a\x00b"),
-		"space before a value":    get("x", " a"),
-		"space behind a value":    get("x", "a\t"),
+		"space before a length":   get("content-length", " 0"),
+		"space behind te":         get("te", "trailers "),
+		"space before the host":   get("host", " api.example"),
+		"space in the authority":  {":method", "GET", ":scheme", "https", ":authority", "a ", ":path", "/"},
+		"space before the path":   {":method", "GET", ":scheme", "https", ":authority", "a", ":path", " /"},
+		"space behind the scheme": {":method", "GET", ":scheme", "https\t", ":authority", "a", ":path", "/"},
 		"LF in a name":            get("x\ny", "a"),
 		"colon in a name":         get("x:y", "a"),
 		"space in a name":         get("x y", "a"),
@@ -90,6 +94,7 @@ func TestLegalRequests(t *testing.T) {
 		"obs-text and a tab":     get("x", "a\t\xe9"),
 		"every kind of token":    get("!#$%&'*+-.^_`|~09az", "x"),
 		"length of nothing":      get("content-length", "0"),
+		"space around values":    get("x", " \ta b\t ", "y", " "),
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &books{answer: true}

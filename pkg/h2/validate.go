@@ -56,6 +56,21 @@ func (s *section) checkFields(fields []hpack.HeaderField, allowed int) (seen int
 	return seen, ""
 }
 
+// trimmed is a value without the white space around it. RFC 9113 section 8.2.1 calls such
+// a field malformed, but HTTP/1 reads it so, libraries of both sides send it over HTTP/2
+// as it was there, and curl and Envoy put up with it. Whoever is next reads it in one way.
+// What frames or routes a message is not touched.
+func trimmed(v string) string {
+	space := func(c byte) bool { return c == ' ' || c == '\t' }
+	for len(v) > 0 && space(v[0]) {
+		v = v[1:]
+	}
+	for len(v) > 0 && space(v[len(v)-1]) {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
 func (s *section) pseudo(f *hpack.HeaderField) int {
 	switch f.Name {
 	case ":method":
@@ -100,6 +115,8 @@ func (s *section) regular(f *hpack.HeaderField) string {
 			return "content-length is no number, or stands there twice"
 		}
 		s.Length = n
+	default:
+		f.Value = trimmed(f.Value)
 	}
 	return ""
 }
