@@ -16,16 +16,48 @@ var overrides = [...]string{
 	"x_http_method_override", "x_http_method", "x_method_override",
 }
 
+// message is a request's head, which tells quickly of such a field: it is rare.
+type message interface {
+	inject.Message
+	overridden() bool
+}
+
+func (m headMessage) overridden() bool {
+	for i := range m.x.req.Fields {
+		if isOverride(m.x.req.Fields[i].Name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m streamMessage) overridden() bool {
+	for i := range m.s.out {
+		if isOverride(m.s.out[i].Name) {
+			return true
+		}
+	}
+	return false
+}
+
+func isOverride[T string | []byte](name T) bool {
+	switch len(name) {
+	case len("x-http-method"), len("x-method-override"), len("x-http-method-override"):
+		return slices.Contains(overrides[:], strings.ToLower(string(name)))
+	}
+	return false
+}
+
 // choose finds the route for the request, in every reading of its method, and says what
 // is wrong with one of them. A server that looks for it in a form or in the query is
 // beyond what can be known.
-func (q *request) choose(routes *policy.Shortlist, m inject.Message) (d policy.Decision, wrong string) {
+func (q *request) choose(routes *policy.Shortlist, m message) (d policy.Decision, wrong string) {
 	d = routes.Decide(q.method, q.path)
-	if !routes.NamesMethods() || !overridden(m) {
+	if !routes.NamesMethods() || !m.overridden() {
 		return d, ""
 	}
 	for name, value := range m.Fields {
-		if !slices.Contains(overrides[:], strings.ToLower(name)) {
+		if !isOverride(name) {
 			continue
 		}
 		for method := range strings.SplitSeq(value, ",") {
@@ -38,12 +70,4 @@ func (q *request) choose(routes *policy.Shortlist, m inject.Message) (d policy.D
 		}
 	}
 	return d, ""
-}
-
-// overridden reports whether there is such a field, which is rare.
-func overridden(m inject.Message) bool {
-	return slices.ContainsFunc(overrides[:], func(name string) bool {
-		_, count := m.Field(name)
-		return count > 0
-	})
 }

@@ -12,7 +12,7 @@ import (
 // decideOn is decide, and raises the alarm where the head holds a placeholder that
 // has no business there: it is given to workloads of one route, so whoever sends
 // it elsewhere tries to take that route's credential along.
-func (q *request) decideOn(m inject.Message) *failure {
+func (q *request) decideOn(m message) *failure {
 	f := q.decide(m)
 	if q.c.snap.Placeholders == nil {
 		return f

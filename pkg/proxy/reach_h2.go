@@ -27,7 +27,7 @@ func (s *stream) begin(b *h2.Batch) *failure {
 }
 
 // judge looks at the head as it came.
-func (s *stream) judge(m inject.Message) *failure {
+func (s *stream) judge(m message) *failure {
 	if f := s.decideOn(m); f != nil {
 		return f
 	}

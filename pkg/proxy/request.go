@@ -42,7 +42,7 @@ type request struct {
 
 // decide finds the route for the request, which may only narrow what was
 // decided for the connection, and refuses what policy refuses.
-func (q *request) decide(m inject.Message) *failure {
+func (q *request) decide(m message) *failure {
 	if f := q.oneName(); f != nil {
 		return f
 	}
