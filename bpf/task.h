@@ -227,9 +227,9 @@ static __always_inline __u32 *scope_of(__u64 id)
 
 /*
  * The scope of a task that the verifier knows for one: from its cgroup up, the
- * first one said wins.
+ * first one said wins. False where that is so deep that the root was not reached.
  */
-static __always_inline __u32 direct_scope(struct task_struct *task)
+static __always_inline int direct_scope(struct task_struct *task, __u32 *scope)
 {
 	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
 
@@ -237,20 +237,25 @@ static __always_inline __u32 direct_scope(struct task_struct *task)
 		__u32 *said = scope_of(cgroup->kn->id);
 		struct cgroup_subsys_state *parent = cgroup->self.parent;
 
-		if (said)
-			return *said;
+		if (said) {
+			*scope = *said;
+			return 1;
+		}
 		cgroup = parent ? parent->cgroup : 0;
 	}
-	return SCOPE_NONE;
+	return !cgroup;
 }
 
-/* The scope of the current task: from the root down, the last one said wins. */
+/*
+ * The scope of the current task: from the root down, the last one said wins. Who may
+ * make cgroups in his own can be as deep as he likes, and stays in scope.
+ */
 static __always_inline __u32 current_scope(void)
 {
 	__u32 scope = SCOPE_NONE;
 
-	if (direct)
-		return direct_scope(bpf_get_current_task_btf());
+	if (direct && direct_scope(bpf_get_current_task_btf(), &scope))
+		return scope;
 	for (int level = 0; level < MAX_DEPTH; level++) {
 		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
 		__u32 *said;
@@ -272,14 +277,14 @@ static __always_inline __u32 traced_scope(struct task_struct *task)
 {
 	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 
-	for (int level = 0; level < MAX_DEPTH && cgroup; level++) {
+	for (int level = 0; level < MAX_TRACED && cgroup; level++) {
 		__u32 *said = scope_of(BPF_CORE_READ(cgroup, kn, id));
 
 		if (said)
 			return *said;
 		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
 	}
-	return SCOPE_NONE;
+	return cgroup ? SCOPE_INCLUDE : SCOPE_NONE;
 }
 
 /*

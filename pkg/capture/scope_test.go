@@ -52,6 +52,10 @@ func testDisguise(t *testing.T, by backend) {
 	own := filepath.Base(w.ownCgroup())
 	lookalike := netnstest.Subgroup(t, w.cgroup, own)
 	deep := netnstest.Subgroup(t, netnstest.Subgroup(t, lookalike, "a"), "b")
+	deepest := deep
+	for range 40 { // as many as whoever may make cgroups likes
+		deepest = netnstest.Subgroup(t, deepest, "c")
+	}
 	domain := netnstest.Subgroup(t, w.cgroup, "domain") // which can hold threads apart, but no other cgroup then
 	threaded := netnstest.Subgroup(t, domain, "threaded")
 	if err := os.WriteFile(threaded+"/cgroup.type", []byte("threaded"), 0); err != nil {
@@ -64,6 +68,7 @@ func testDisguise(t *testing.T, by backend) {
 	}{
 		"the name of our own cgroup": {lookalike, nil},
 		"deep below":                 {deep, nil},
+		"deeper than anybody looks":  {deepest, nil},
 		"a threaded cgroup":          {domain, []step{{Do: "thread", Addr: threaded}}},
 		"nobody":                     {w.cgroup, []step{{Do: "become"}}},
 	} {
