@@ -12,8 +12,8 @@
 #define LAYOUT_VERSION 6
 volatile const __u32 layout_version = LAYOUT_VERSION;
 
-#define MAX_LISTENERS 8	 /* per family; a power of two */
-#define MAX_DEPTH     32 /* cgroup levels that the scope looks at, from either end */
+#define MAX_LISTENERS 8	  /* per family; a power of two */
+#define MAX_DEPTH     32  /* cgroup levels that the scope looks at, from either end */
 #define MAX_TRACED    256 /* and where there is one end alone; what is deeper is in scope */
 
 volatile const __u64 own_cgroup;
