@@ -135,7 +135,7 @@ func (b *builder) choice(t text, parse func(string) (policy.Action, error), targ
 	}
 	action, err := parse(t.value)
 	if err != nil {
-		b.fail(t.at, didYouMean(t.value, []string{"intercept", "passthrough", "deny"}), "%s", err)
+		b.fail(t.at, DidYouMean(t.value, []string{"intercept", "passthrough", "deny"}), "%s", err)
 		return
 	}
 	*target = action
@@ -144,7 +144,7 @@ func (b *builder) choice(t text, parse func(string) (policy.Action, error), targ
 // oneOf returns the value if it is one of the known, "" if it is absent.
 func (b *builder) oneOf(t text, known ...string) string {
 	if t.ok() && !slices.Contains(known, t.value) {
-		b.fail(t.at, didYouMean(t.value, known), "%q is not among %s", t.value, strings.Join(known, ", "))
+		b.fail(t.at, DidYouMean(t.value, known), "%q is not among %s", t.value, strings.Join(known, ", "))
 		return ""
 	}
 	return t.value
@@ -258,7 +258,7 @@ func (b *builder) secretNamed(at Position, name string) {
 	if slices.Contains(known, name) {
 		return // defined, and reported there
 	}
-	hint := didYouMean(name, known)
+	hint := DidYouMean(name, known)
 	if hint == "" {
 		hint = "define it under secrets"
 	}

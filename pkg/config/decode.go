@@ -70,7 +70,7 @@ func keysOf(t reflect.Type) (keys []string, fields map[string]int) {
 }
 
 func hintFor(key string, keys []string) string {
-	if hint := didYouMean(key, keys); hint != "" {
+	if hint := DidYouMean(key, keys); hint != "" {
 		return hint
 	}
 	return "keys here are " + strings.Join(keys, ", ")

@@ -128,8 +128,8 @@ func (r *report) result(files []string) ([]Warning, error) {
 	return r.warnings, nil
 }
 
-// didYouMean is a hint with the known name nearest to s, or "".
-func didYouMean(s string, known []string) string {
+// DidYouMean is a hint with the known name nearest to s, or "".
+func DidYouMean(s string, known []string) string {
 	best, least := "", 1+len(s)/3
 	for _, name := range known {
 		if d := distance(strings.ToLower(s), strings.ToLower(name), least); d <= least && (best == "" || d < least) {
