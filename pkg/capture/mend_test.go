@@ -226,20 +226,27 @@ func TestFenceLeft(t *testing.T) {
 // has done that.
 func TestBrokenByNobody(t *testing.T) {
 	w := newWorld(t, nft)
+	var broken []string
+	withoutDescriptors(t, func() { broken = w.capture.Broken() })
+	if len(broken) != 0 {
+		t.Errorf("broken: %q", broken)
+	}
+}
+
+// withoutDescriptors calls f where no file can be opened beside those that are.
+func withoutDescriptors(t *testing.T, f func()) {
+	t.Helper()
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	few := limit
-	few.Cur = 0 // beside those that are open
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+	none := limit
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
 		t.Fatal(err)
 	}
-	broken := w.capture.Broken()
+	f()
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
-	}
-	if len(broken) != 0 {
-		t.Errorf("broken: %q", broken)
 	}
 }

@@ -202,19 +202,9 @@ func TestScopeWithoutDescriptors(t *testing.T) {
 	l.make()
 	l.want[l.long] = "captured"
 	l.set(l.include, l.exclude)
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	few := limit
-	few.Cur = 0 // beside those that are open
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
-		t.Fatal(err)
-	}
-	changed, err := l.capture.SetScope(l.include, l.exclude)
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	var changed bool
+	var err error
+	withoutDescriptors(t, func() { changed, err = l.capture.SetScope(l.include, l.exclude) })
 	if changed || !errors.Is(err, unix.EMFILE) {
 		t.Errorf("changed %v, %v", changed, err)
 	}
