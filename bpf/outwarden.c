@@ -607,14 +607,17 @@ static __always_inline int find_truth(struct bpf_sock_addr *ctx, struct bpf_sock
 	return known != 0;
 }
 
-/* Whom a redirected socket means; port 0 for every other. */
+/*
+ * Whom a redirected socket means; port 0 for every other. Every accept() asks for the
+ * peer, so one that is not on loopback, where our listeners are, is told as it stands.
+ */
 static __always_inline __u16 peer_of(struct bpf_sock_addr *ctx, int ipv4, struct addr *peer)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct truth truth;
 	struct socket *s;
 
-	if (!sk)
+	if (!sk || !is_local(peer))
 		return 0;
 	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (s) {
@@ -645,7 +648,7 @@ static __always_inline struct addr local_of(struct bpf_sock_addr *ctx, int ipv4)
 SEC("cgroup/getpeername4")
 int tell_peer4(struct bpf_sock_addr *ctx)
 {
-	struct addr peer;
+	struct addr peer = mapped(ctx->user_ip4);
 	__u16 port = peer_of(ctx, 1, &peer);
 
 	if (!port)
@@ -706,8 +709,11 @@ int tell_local6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_release")
 int on_release(struct bpf_sock *sk)
 {
-	struct socket *s = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct socket *s;
 
+	if (sk->state == BPF_TCP_ESTABLISHED || sk->state == BPF_TCP_CLOSE_WAIT)
+		return 1; /* withdraw would find it so; most sockets of the host leave here */
+	s = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (s)
 		withdraw(s);
 	return 1;
