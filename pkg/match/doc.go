@@ -28,7 +28,9 @@
 //
 // A path is matched on the bytes of the request and never decoded. That is sound
 // only where all servers read those bytes alike, so a route that matches on the
-// path first asks [Path.Ambiguous] and refuses. What no intermediary can know stays
+// path first asks [Path.Ambiguous] and refuses. Several slashes in a row are a path
+// of their own to an object store and one slash to most others: such a path is decided
+// where the pattern says the same of both. What no intermediary can know stays
 // open: a server that ignores case, or folds Unicode, sees /ADMIN as /admin. A
 // list of what is allowed is safe there, a list of what is denied is not.
 package match

@@ -113,6 +113,7 @@ const (
 	pattern  reading = 1 << 0 // it is a pattern, whose every match must be matched
 	decoded  reading = 1 << 1 // percent-encoding stands for the byte it encodes, on both sides
 	stripped reading = 1 << 2 // a segment ends where its parameters begin: a;x=1 is a
+	merged   reading = 1 << 3 // several slashes are one
 )
 
 // matchSegments matches s, split at its slashes. Only the last ** met can still
@@ -128,6 +129,10 @@ func matchSegments(segments []string, s string, as reading) bool {
 			continue
 		}
 		segment, next, left := strings.Cut(rest, "/")
+		if as&merged != 0 && segment == "" && left && len(rest) < len(s) {
+			rest = next
+			continue
+		}
 		if at < len(segments) && matchSegment(segments[at], segment, as) {
 			at, rest, more = at+1, next, left
 			continue

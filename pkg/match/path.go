@@ -26,7 +26,7 @@ func ParsePath(s string) (Path, error) {
 	if strings.Contains(s, "?") {
 		return Path{}, fmt.Errorf("path %q has a query; paths are matched without it", s)
 	}
-	if AmbiguousPath(s) {
+	if AmbiguousPath(s) || strings.Contains(s, "//") {
 		return Path{}, fmt.Errorf("path %q: %w", s, ErrPathAmbiguous)
 	}
 	glob, err := ParseGlob(s)
@@ -58,8 +58,8 @@ func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // Ambiguous reports whether the path must not be decided by this pattern: it is
 // ambiguous in itself ([AmbiguousPath]), or the pattern would answer otherwise to
 // a server that decodes percent-encoding, drops the parameters of segments
-// (/admin;x/users), or both. A pattern that names a ; itself is for a server that
-// keeps them.
+// (/admin;x/users), merges slashes (/admin//users), or any of these together. A
+// pattern that names a ; itself is for a server that keeps them.
 func (p *Path) Ambiguous(path string) bool {
 	if plainPath(path) && !p.escapes {
 		return false
@@ -67,16 +67,27 @@ func (p *Path) Ambiguous(path string) bool {
 	if AmbiguousPath(path) {
 		return true
 	}
-	match := p.Match(path)
-	if has(path, '%') || p.escapes {
-		if p.reads(path, decoded) != match {
+	match, all := p.Match(path), p.readings(path)
+	for as := all; as != literal; as = (as - 1) & all { // every choice of them
+		if p.reads(path, as) != match {
 			return true
 		}
 	}
-	if parameters(path) == len(path) || has(p.glob.pattern, ';') {
-		return false
+	return false
+}
+
+// readings are those that may tell the path from what is written.
+func (p *Path) readings(path string) (as reading) {
+	if has(path, '%') || p.escapes {
+		as |= decoded
 	}
-	return p.reads(path, stripped) != match || p.reads(path, decoded|stripped) != match
+	if parameters(path) < len(path) && !has(p.glob.pattern, ';') {
+		as |= stripped
+	}
+	if strings.Contains(path, "//") {
+		as |= merged
+	}
+	return as
 }
 
 func has(s string, c byte) bool { return strings.IndexByte(s, c) >= 0 }
@@ -85,9 +96,10 @@ func has(s string, c byte) bool { return strings.IndexByte(s, c) >= 0 }
 // different resources, whatever the pattern. It does not allocate. Such are:
 //
 //   - a path that does not begin with a slash, unless it is empty or *;
+//   - two slashes at its beginning, behind which some look for a host (RFC 3986
+//     section 4.2);
 //   - the segments . and .., their dots encoded or not, with parameters (..;x) or
-//     without, and segments except the last that are empty or nothing but
-//     parameters;
+//     without, and segments except the last that are nothing but parameters;
 //   - a percent-encoded slash, backslash or control byte, also where it or a dot
 //     is encoded twice (%252f), and overlong UTF-8 forms (%c0%af);
 //   - malformed percent-encoding;
@@ -104,10 +116,13 @@ func AmbiguousPath(path string) bool {
 }
 
 func ambiguousSegments(rest string) bool {
+	if strings.HasPrefix(rest, "/") {
+		return true
+	}
 	for more := true; more; {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")
-		if parameters(segment) == 0 && more || dots(segment) || ambiguousBytes(segment) {
+		if segment != "" && parameters(segment) == 0 && more || dots(segment) || ambiguousBytes(segment) {
 			return true
 		}
 	}

@@ -20,7 +20,7 @@ import (
 func TestAmbiguousPath(t *testing.T) {
 	ambiguous := []string{
 		"a", "a/b", "http://a.example/x", "?", "#", " ", "%2f",
-		"//", "//a", "/a//b", "/a//",
+		"//", "//a", "///", "//a//b",
 		"/.", "/..", "/./", "/../", "/a/.", "/a/..", "/a/./b", "/a/../b",
 		"/%2e", "/%2E%2e/a", "/a/.%2e", "/a/%2e./b", "/..;/a", "/a/..;x=1/b", "/.;", "/..%3b/a", "/a/%2e%2E%3Bx",
 		"/;x/a", "/a/;/b", "/a/%3b/b", "/a%2fb", "/a%2Fb", "/a%5cb", "/a%5Cb", `/a\b`, `/..\a`,
@@ -39,6 +39,7 @@ func TestAmbiguousPath(t *testing.T) {
 		"", "*", "/", "/a", "/a/", "/a/b.c", "/...", "/a/...", "/.well-known/x", "/a..b", "/a.", "/.a",
 		"/caf%C3%A9%20noir", "/api/v1;rev=2/a,b:c@d!$&'()*+=", "/a%3Ab", "/%7Euser", "/100%25", "/50%25ab", "/a%41",
 		"/a%2ejson", "/%E0", "/%C0", "/%E0%A4%85", "/%F0%9F%98%80", "/x%3fy%23z", "/a;", "/;a", "/[{|}]",
+		"/a//b", "/a//", "/a///b;x//%41",
 	}
 	for _, s := range plain {
 		if match.AmbiguousPath(s) {
@@ -76,6 +77,17 @@ func TestPath(t *testing.T) {
 		{"/v1;rev=2/**", "/v1;rev=2/a", true, true},
 		{"/v1/%2A", "/v1/x", false, true},
 		{"/a/**", "/a/../b", true, false},
+		{"/api/v1/**", "/api/v1//x", true, true},
+		{"/api/v1/**", "/api/v1/x///y//", true, true},
+		{"/api/v1/**", "/api//v1/x", false, false},
+		{"/admin/**", "/user//admin", false, true},
+		{"/**/admin", "/user//admin", true, true},
+		{"/v1/*/items", "/v1//items", true, false},
+		{"/v1/*/items", "/v1//7/items", false, false},
+		{"/v1/*", "/v1//", false, false},
+		{"/admin/**", "/admin;x//users", false, false},
+		{"/*/admin", "/x;y//%61dmin", false, false},
+		{"/**", "/v1/x;y//%61dmin", true, true},
 	}
 	for _, tt := range tests {
 		p := mustPath(t, tt.pattern)
@@ -119,6 +131,7 @@ var servers = map[string]func(string) string{
 	"decode, backslashes, clean": func(s string) string {
 		return clean(strings.ReplaceAll(unescape(s), `\`, "/"))
 	},
+	"merge slashes": func(s string) string { return regexp.MustCompile("/+").ReplaceAllString(s, "/") },
 	"cut at NUL": func(s string) string {
 		s, _, _ = strings.Cut(unescape(s), "\x00")
 		return clean(s)
