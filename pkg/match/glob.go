@@ -114,6 +114,7 @@ const (
 	decoded  reading = 1 << 1 // percent-encoding stands for the byte it encodes, on both sides
 	stripped reading = 1 << 2 // a segment ends where its parameters begin: a;x=1 is a
 	merged   reading = 1 << 3 // several slashes are one
+	trimmed  reading = 1 << 4 // as stripped, but an encoded ; begins no parameters
 )
 
 // matchSegments matches s, split at its slashes. Only the last ** met can still
@@ -155,8 +156,11 @@ func matchSegment(p, s string, as reading) bool {
 	if as&pattern != 0 && s == anySegments {
 		return false
 	}
-	if as&stripped != 0 {
+	switch {
+	case as&stripped != 0:
 		s = s[:parameters(s)]
+	case as&trimmed != 0:
+		s, _, _ = strings.Cut(s, ";")
 	}
 	pi, si, star, from := 0, 0, -1, 0
 	for si < len(s) {

@@ -58,8 +58,8 @@ func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // Ambiguous reports whether the path must not be decided by this pattern: it is
 // ambiguous in itself ([AmbiguousPath]), or the pattern would answer otherwise to
 // a server that decodes percent-encoding, drops the parameters of segments
-// (/admin;x/users), merges slashes (/admin//users), or any of these together. A
-// pattern that names a ; itself is for a server that keeps them.
+// (/admin;x/users) before or after that, merges slashes (/admin//users), or any of
+// these together. A pattern that names a ; itself is for a server that keeps them.
 func (p *Path) Ambiguous(path string) bool {
 	if plainPath(path) && !p.escapes {
 		return false
@@ -83,6 +83,9 @@ func (p *Path) readings(path string) (as reading) {
 	}
 	if parameters(path) < len(path) && !has(p.glob.pattern, ';') {
 		as |= stripped
+		if has(path, ';') && has(path, '%') { // else it reads as stripped does
+			as |= trimmed
+		}
 	}
 	if strings.Contains(path, "//") {
 		as |= merged

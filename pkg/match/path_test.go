@@ -88,6 +88,9 @@ func TestPath(t *testing.T) {
 		{"/admin/**", "/admin;x//users", false, false},
 		{"/*/admin", "/x;y//%61dmin", false, false},
 		{"/**", "/v1/x;y//%61dmin", true, true},
+		{"/a*b/**", "/a%3bb;", false, false},
+		{"/a*b/**", "/a%3Bb;x=1/c", false, false},
+		{"/a*b/**", "/a%3bc;", false, true},
 	}
 	for _, tt := range tests {
 		p := mustPath(t, tt.pattern)
@@ -124,6 +127,9 @@ var servers = map[string]func(string) string{
 	},
 	"strip parameters, decode, clean": func(s string) string {
 		return clean(unescape(strip(s)))
+	},
+	"strip parameters, clean, decode": func(s string) string {
+		return unescape(clean(strip(s)))
 	},
 	"decode, strip parameters, clean": func(s string) string {
 		return clean(strip(unescape(s)))
