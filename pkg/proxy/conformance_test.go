@@ -98,11 +98,78 @@ func (c *conformanceCase) elsewhere() bool {
 }
 
 // forwarded is what the origin gets of an accepted case: all of it but an empty line
-// before a request (RFC 9112 section 2.2), and what ends this connection alone.
-func (c *conformanceCase) forwarded() []byte {
-	raw := bytes.TrimPrefix(c.Raw, []byte("\r\n"))
-	raw = bytes.ReplaceAll(raw, []byte("\r\n\r\n\r\n"), []byte("\r\n\r\n"))
-	return bytes.ReplaceAll(raw, []byte("\r\nConnection: close\r\n"), []byte("\r\n"))
+// before a request (RFC 9112 section 2.2), and what is of the workload's connection alone.
+func (c *conformanceCase) forwarded() (out []byte) {
+	for rest := c.Raw; ; {
+		rest = bytes.TrimPrefix(rest, []byte("\r\n"))
+		head, _, whole := bytes.Cut(rest, []byte("\r\n\r\n"))
+		if !whole {
+			return append(out, rest...)
+		}
+		end := messageLength(rest)
+		out = append(append(out, endToEnd(string(head))...), rest[len(head)+len("\r\n"):end]...)
+		rest = rest[end:]
+	}
+}
+
+// messageLength is how many bytes the request at the start of b takes, all of them if
+// net/http can't say.
+func messageLength(b []byte) int {
+	left := bytes.NewReader(b)
+	read := bufio.NewReader(left)
+	r, err := http.ReadRequest(read)
+	if err != nil {
+		return len(b)
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return len(b)
+	}
+	return len(b) - left.Len() - read.Buffered()
+}
+
+// endToEnd is a head without the fields that belong to one connection (RFC 9110 section
+// 7.6.1). An upgrade to WebSocket and a request for trailers go on.
+func endToEnd(head string) string {
+	var options []string
+	lines := strings.Split(strings.ToLower(head), "\r\n")
+	for _, line := range lines {
+		if value, ok := strings.CutPrefix(line, "connection:"); ok {
+			for option := range strings.SplitSeq(value, ",") {
+				options = append(options, strings.TrimSpace(option))
+			}
+		}
+	}
+	webSocket := slices.Contains(options, "upgrade") && slices.ContainsFunc(lines, func(line string) bool {
+		value, ok := strings.CutPrefix(line, "upgrade:")
+		return ok && strings.TrimSpace(value) == "websocket"
+	})
+	stay := []string{"", "keep-alive", "te"}
+	if webSocket {
+		stay = append(stay, "upgrade")
+	}
+	goesOn := func(name, value string) bool {
+		switch value = strings.TrimSpace(value); name {
+		case "keep-alive", "proxy-connection":
+			return false
+		case "te":
+			return value == "trailers"
+		case "upgrade":
+			return webSocket
+		case "connection":
+			return !slices.ContainsFunc(strings.Split(value, ","), func(option string) bool {
+				return !slices.Contains(stay, strings.TrimSpace(option))
+			})
+		}
+		return !slices.Contains(options, name)
+	}
+	var out strings.Builder
+	for i, line := range strings.Split(head, "\r\n") {
+		name, value, field := strings.Cut(lines[i], ":")
+		if i == 0 || !field || goesOn(name, value) {
+			out.WriteString(line + "\r\n")
+		}
+	}
+	return out.String()
 }
 
 // answers counts the origin's answers, whose heads may say that they are the last.
