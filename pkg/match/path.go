@@ -58,22 +58,50 @@ func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // Ambiguous reports whether the path must not be decided by this pattern: it is
 // ambiguous in itself ([AmbiguousPath]), or the pattern would answer otherwise to
 // a server that decodes percent-encoding, drops the parameters of segments
-// (/admin;x/users) before or after that, merges slashes (/admin//users), or any of
-// these together. A pattern that names a ; itself is for a server that keeps them.
+// (/admin;x/users) before or after that, merges slashes (/admin//users), takes what
+// follows two of them for a host (//h/admin), or any of these together. A pattern
+// that names a ; itself is for a server that keeps them.
 func (p *Path) Ambiguous(path string) bool {
+	if path == "" {
+		path = "/"
+	}
 	if plainPath(path) && !p.escapes {
 		return false
 	}
 	if AmbiguousPath(path) {
 		return true
 	}
-	match, all := p.Match(path), p.readings(path)
+	match := p.Match(path)
+	if p.readsOther(path, match) {
+		return true
+	}
+	if !strings.HasPrefix(path, "//") {
+		return false
+	}
+	rest := behindHost(path)
+	return p.Match(rest) != match || p.readsOther(rest, match)
+}
+
+// readsOther reports whether the pattern answers otherwise than said in a reading of
+// the path that is not the literal one.
+func (p *Path) readsOther(path string, said bool) bool {
+	all := p.readings(path)
 	for as := all; as != literal; as = (as - 1) & all { // every choice of them
-		if p.reads(path, as) != match {
+		if p.reads(path, as) != said {
 			return true
 		}
 	}
 	return false
+}
+
+// behindHost is what a server takes for the path that looks for a host behind two
+// slashes, or more (RFC 3986 section 4.2, the URL standard of the browsers).
+func behindHost(path string) string {
+	rest := strings.TrimLeft(path, "/")
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[i:]
+	}
+	return "/"
 }
 
 // readings are those that may tell the path from what is written.
@@ -99,8 +127,6 @@ func has(s string, c byte) bool { return strings.IndexByte(s, c) >= 0 }
 // different resources, whatever the pattern. It does not allocate. Such are:
 //
 //   - a path that does not begin with a slash, unless it is empty or *;
-//   - two slashes at its beginning, behind which some look for a host (RFC 3986
-//     section 4.2);
 //   - the segments . and .., their dots encoded or not, with parameters (..;x) or
 //     without, and segments except the last that are nothing but parameters;
 //   - a percent-encoded slash, backslash or control byte, also where it or a dot
@@ -119,9 +145,6 @@ func AmbiguousPath(path string) bool {
 }
 
 func ambiguousSegments(rest string) bool {
-	if strings.HasPrefix(rest, "/") {
-		return true
-	}
 	for more := true; more; {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")

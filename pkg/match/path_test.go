@@ -20,7 +20,6 @@ import (
 func TestAmbiguousPath(t *testing.T) {
 	ambiguous := []string{
 		"a", "a/b", "http://a.example/x", "?", "#", " ", "%2f",
-		"//", "//a", "///", "//a//b",
 		"/.", "/..", "/./", "/../", "/a/.", "/a/..", "/a/./b", "/a/../b",
 		"/%2e", "/%2E%2e/a", "/a/.%2e", "/a/%2e./b", "/..;/a", "/a/..;x=1/b", "/.;", "/..%3b/a", "/a/%2e%2E%3Bx",
 		"/;x/a", "/a/;/b", "/a/%3b/b", "/a%2fb", "/a%2Fb", "/a%5cb", "/a%5Cb", `/a\b`, `/..\a`,
@@ -39,7 +38,7 @@ func TestAmbiguousPath(t *testing.T) {
 		"", "*", "/", "/a", "/a/", "/a/b.c", "/...", "/a/...", "/.well-known/x", "/a..b", "/a.", "/.a",
 		"/caf%C3%A9%20noir", "/api/v1;rev=2/a,b:c@d!$&'()*+=", "/a%3Ab", "/%7Euser", "/100%25", "/50%25ab", "/a%41",
 		"/a%2ejson", "/%E0", "/%C0", "/%E0%A4%85", "/%F0%9F%98%80", "/x%3fy%23z", "/a;", "/;a", "/[{|}]",
-		"/a//b", "/a//", "/a///b;x//%41",
+		"/a//b", "/a//", "/a///b;x//%41", "//", "//a", "///", "//a//b", "///a@b:1/",
 	}
 	for _, s := range plain {
 		if match.AmbiguousPath(s) {
@@ -88,6 +87,15 @@ func TestPath(t *testing.T) {
 		{"/admin/**", "/admin;x//users", false, false},
 		{"/*/admin", "/x;y//%61dmin", false, false},
 		{"/**", "/v1/x;y//%61dmin", true, true},
+		{"/**", "//v1/x", true, true},
+		{"/**", "//", true, true},
+		{"/v1/**", "//v1/x", false, false},
+		{"/admin/**", "//v1/x", false, true},
+		{"/admin/**", "//evil.example/admin/x", false, false},
+		{"/admin/**", "///evil.example:1/%61dmin;x/x", false, false},
+		{"/**/x", "//h/y/x", true, true},
+		{"/**/h/x", "//h/x", true, false},
+		{"/", "//h", false, false},
 		{"/a*b/**", "/a%3bb;", false, false},
 		{"/a*b/**", "/a%3Bb;x=1/c", false, false},
 		{"/a*b/**", "/a%3bc;", false, true},
@@ -138,6 +146,10 @@ var servers = map[string]func(string) string{
 		return clean(strings.ReplaceAll(unescape(s), `\`, "/"))
 	},
 	"merge slashes": func(s string) string { return regexp.MustCompile("/+").ReplaceAllString(s, "/") },
+	"host first":    hostFirst,
+	"host first, strip parameters, decode, clean": func(s string) string {
+		return clean(unescape(strip(hostFirst(s))))
+	},
 	"cut at NUL": func(s string) string {
 		s, _, _ = strings.Cut(unescape(s), "\x00")
 		return clean(s)
@@ -172,6 +184,15 @@ func TestPathAgreesWithServers(t *testing.T) {
 	if clear == 0 {
 		t.Error("every path was ambiguous: the test shows nothing")
 	}
+}
+
+// hostFirst reads a path as the URL standard of the browsers reads a reference.
+func hostFirst(s string) string {
+	if !strings.HasPrefix(s, "//") {
+		return s
+	}
+	_, behind, _ := strings.Cut(strings.TrimLeft(s, "/"), "/")
+	return "/" + behind
 }
 
 func unescape(s string) string {

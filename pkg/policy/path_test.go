@@ -24,7 +24,7 @@ func TestPathSpellingsAgainstDeny(t *testing.T) {
 		"/api/v1/%2e%2e/admin", "/api/v1/%2E%2e/admin", "/api/v1/.%2e/admin", "/api/v1/%2e./admin", "/api/%2e/admin",
 		"/api/v1/..;/admin", "/api/v1/..;x=1/admin", "/api/v1/..%3b/admin", "/api/.;/admin",
 		// slashes and backslashes
-		"//api/admin", "/api//admin", "/api///admin", "/api/v1//../admin", "/api%2fadmin", "/api%2Fadmin", "/api/v1/..%2fadmin",
+		"//api/admin", "//evil.example/api/admin", "/api//admin", "/api///admin", "/api/v1//../admin", "/api%2fadmin", "/api%2Fadmin", "/api/v1/..%2fadmin",
 		`/api\admin`, "/api%5cadmin", "/api/v1%5C..%5cadmin", `/api/v1/..\admin`,
 		// encoded once more
 		"/api/v1/%252e%252e/admin", "/api%252fadmin", "/api%255cadmin", "/api/admin%2500",
