@@ -305,7 +305,7 @@ func TestFormsThatAreRefused(t *testing.T) {
 
 func TestPathWithoutTheSegment(t *testing.T) {
 	p := plan(t, Credential{Form: Path, Segment: 3, Value: value("x")})
-	for _, target := range []string{"/a/b", "/a/b/", "/a/b?c/d", "*", "/"} {
+	for _, target := range []string{"/a/b", "/a/b/", "/a/b?c/d", "*", "/", "/a//b", "//a/b", "/a/b//c"} {
 		h := request(target)
 		if _, _, err := p.Apply(permit(p, h), h, Content{}, now); !errors.Is(err, flow.ReasonBadRequest) || h.target != target {
 			t.Errorf("%s: %s, %v", target, h.target, err)

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/outwarden/outwarden/pkg/flow"
@@ -37,7 +38,8 @@ func (p *Plan) addPath(c *Credential) error {
 
 const pathPrefix = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@"
 
-// injectPath puts the credentials in the place of the workload's segments.
+// injectPath puts the credentials in the place of the workload's segments. None up to
+// there may be empty: a server that merges slashes would count otherwise.
 func (p *Plan) injectPath(m Message) error {
 	target := m.Target()
 	if err := checkTarget(target); err != nil {
@@ -46,7 +48,7 @@ func (p *Plan) injectPath(m Message) error {
 	path, query, asked := strings.Cut(target, "?")
 	segments := strings.Split(path[1:], "/")
 	for _, s := range p.segments {
-		if s.at > len(segments) || segments[s.at-1] == "" {
+		if s.at > len(segments) || slices.Contains(segments[:s.at], "") {
 			return fmt.Errorf("the path has no segment %d for the credential: %w", s.at, flow.ReasonBadRequest)
 		}
 		segments[s.at-1] = string(s.value.Reveal())
