@@ -20,6 +20,10 @@ import (
 // in use this much later, and the old one no more.
 const secretsEvery = 2 * time.Second
 
+// secretsPatience is how long the look at all of them may take, so that an agent that
+// does not answer for many of them holds up neither the files nor a reload.
+const secretsPatience = 10 * time.Second
+
 // reloadPatience is how long a reload may take, with one before it that it waits
 // for: an agent that gives secrets may be slow with each.
 const reloadPatience = 2 * time.Minute
@@ -130,9 +134,9 @@ func (d *Daemon) reloadBySignal(ctx context.Context) {
 	d.notify(sd.SdNotifyReady)
 }
 
-// watchSecrets puts a secret that changed on disk into force. A secret that
-// can't be read any more leaves the snapshot as it is: what it was is still
-// valid upstream or refused there, and the log says so.
+// watchSecrets puts a secret that changed on disk into force. One that can't be read
+// any more, or does not fit, stays as it is: what it was is still valid upstream or
+// refused there, and the log says so. It keeps no other from being renewed.
 func (d *Daemon) watchSecrets(ctx context.Context) {
 	tick := time.NewTicker(secretsEvery)
 	defer tick.Stop()
@@ -149,36 +153,34 @@ func (d *Daemon) watchSecrets(ctx context.Context) {
 func (d *Daemon) renewSecrets(ctx context.Context) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, secretsPatience)
+	defer cancel()
 	changed, err := d.takeChanged(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err != nil {
-		if d.loaded.secrets == nil {
-			d.o.Log.WithError(err).Error("a secret can't be read; the one before stays in use")
-		}
-		d.loaded.secrets = err
-		return
+	if err != nil && (d.loaded.secrets == nil || d.loaded.secrets.Error() != err.Error()) {
+		d.o.Log.WithError(err).Error("a secret can't be read or used; the one before stays in use")
 	}
-	d.loaded.secrets = nil
+	d.loaded.secrets = err
 	if changed {
 		d.o.Log.Info("a secret has changed and is in use")
 	}
 }
 
 // takeChanged builds the snapshot anew if anything in it has changed. A look that
-// finds nothing costs one stat for each secret and file, whatever the routes.
+// finds nothing costs one stat for each secret and file, whatever the routes. The error
+// says what stays as it was.
 func (d *Daemon) takeChanged(ctx context.Context) (bool, error) {
-	changed, err := d.loaded.readings.Changed(ctx)
-	if err != nil || !changed {
+	readings, err := d.loaded.readings.Renew(ctx)
+	if readings == nil {
 		return false, err
 	}
-	readings := d.loaded.readings.Again()
 	next, err := d.buildSnapshot(ctx, d.loaded.config, readings)
-	if err != nil {
-		return false, err
+	if err != nil || !readings.Renewed() {
+		return false, errors.Join(err, readings.Held())
 	}
 	d.loaded.readings = readings
 	d.proxy.SetSnapshot(next)
 	d.upstreams.Retire()
-	return true, nil
+	return true, readings.Held()
 }

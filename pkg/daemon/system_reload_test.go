@@ -73,15 +73,17 @@ func TestSystemReload(t *testing.T) {
 }
 
 // A secret that changes on disk is in use soon, without a reload; one that goes
-// stays in use, and status says so. Neither hides a reload that failed.
+// stays in use, and status says so, and others change meanwhile. Neither hides a reload
+// that failed.
 func TestSystemRotatedSecret(t *testing.T) {
 	w := newWorld(t)
 	origin := w.origin("good.example", "198.51.100.81", w.certify("good.example", time.Now().Add(time.Hour), false))
 	file := w.write("rotated", "first-value")
 	s := w.standard()
-	s.prefix = "  rotated: {file: rotated}\n"
+	w.write("other", "first-other")
+	s.prefix = "  rotated: {file: rotated}\n  other: {file: other}\n"
 	s.extra = "- name: rotated\n  to: {host: good.example}\n  action: intercept\n" +
-		"  upstream: {ca: partner/ca.pem}\n  inject: [{header: {name: X-Key, value: secret:rotated}}]\n"
+		"  upstream: {ca: partner/ca.pem}\n  inject: [{header: {name: X-Key, value: secret:rotated}}, {header: {name: X-Other, value: secret:other}}]\n"
 	w.configure(s)
 	w.daemon()
 	key := func() string {
@@ -114,6 +116,11 @@ func TestSystemRotatedSecret(t *testing.T) {
 	w.await("status tells of the lost secret", func() bool { return strings.Contains(w.status().Config.SecretError, "rotated") })
 	if got := key(); got != "second-value" {
 		t.Errorf("with the file gone X-Key is %q", got)
+	}
+	w.write("other", "second-other")
+	w.await("another secret changes meanwhile", func() bool { return key() == "second-value" && origin.last(t).Header.Get("X-Other") == "second-other" })
+	if s := w.status(); !strings.Contains(s.Config.SecretError, "rotated") {
+		t.Errorf("status forgets the lost one: %+v", s.Config)
 	}
 	if s := w.status(); s.Config.LastError == "" {
 		t.Error("the failed reload is forgotten")

@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"hash"
 
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/inject"
@@ -23,16 +25,31 @@ type builder struct {
 	filters  map[[sha256.Size]byte]compiled
 	minter   *inject.Minter // nil until a route has a placeholder
 	stateDir string
+	together []config.Material // what the part that is being made is made of
 }
 
 // Build returns the snapshot of a configuration, made of what r takes. Its requests
 // go out by upstreams. An error says where in the configuration, and no secret.
+//
+// Where r renews what is in force, a secret that cannot be read, or does not fit, stays
+// as it was, with those that it belongs to, and keeps no other from being renewed.
 func Build(ctx context.Context, c *config.Config, r *Readings, s *Signing, upstreams *upstream.Pool) (*proxy.Snapshot, error) {
-	b := &builder{ctx: ctx, readings: r, signing: s, filters: map[[sha256.Size]byte]compiled{}, stateDir: c.StateDir}
+	for {
+		b := &builder{ctx: ctx, readings: r, signing: s, filters: map[[sha256.Size]byte]compiled{}, stateDir: c.StateDir}
+		r.warnings = nil
+		out, err := b.snapshot(c, upstreams)
+		if err == nil || !r.hold(b.together, err) {
+			return out, err
+		}
+	}
+}
+
+func (b *builder) snapshot(c *config.Config, upstreams *upstream.Pool) (*proxy.Snapshot, error) {
 	out := &proxy.Snapshot{
 		Policy: c.Policy(), BlindOK: c.Audit.AllowOnFailure, Upstream: inject.Over(upstreams), Plans: make([]proxy.Plan, len(c.Routes)),
 	}
 	for i := range c.Routes {
+		b.together = nil
 		plan, err := b.plan(&c.Routes[i])
 		if err != nil {
 			return nil, fmt.Errorf("%s: route %q: %w", c.Routes[i].Position, c.Routes[i].Name, err)
@@ -41,6 +58,23 @@ func Build(ctx context.Context, c *config.Config, r *Readings, s *Signing, upstr
 	}
 	out.Placeholders = placeholders(out.Plans)
 	return out, nil
+}
+
+// part makes a part of a plan whose secrets belong together: one credential, one
+// signature, a certificate and its key. Where it fails, together has those alone.
+func (b *builder) part(make func() error) error {
+	before := b.together
+	b.together = nil
+	err := make()
+	if err == nil {
+		b.together = append(before, b.together...)
+	}
+	return err
+}
+
+func (b *builder) take(m config.Material) (reading, error) {
+	b.together = append(b.together, m)
+	return b.readings.take(b.ctx, m)
 }
 
 func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
@@ -59,8 +93,7 @@ func (b *builder) plan(r *config.Route) (proxy.Plan, error) {
 func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 	credentials := make([]inject.Credential, len(r.Inject))
 	for i := range r.Inject {
-		var err error
-		if credentials[i], err = b.credential(r, &r.Inject[i]); err != nil {
+		if err := b.part(func() (err error) { credentials[i], err = b.credential(r, &r.Inject[i]); return err }); err != nil {
 			return nil, err
 		}
 	}
@@ -76,7 +109,7 @@ func (b *builder) inject(r *config.Route) (*inject.Plan, error) {
 }
 
 func (b *builder) secret(name string) (secret.Value, string, error) {
-	r, err := b.readings.take(b.ctx, config.Material{Secret: name})
+	r, err := b.take(config.Material{Secret: name})
 	return r.value, r.version, err
 }
 
@@ -90,28 +123,33 @@ func (b *builder) profile(r *config.Route) (*upstream.Profile, error) {
 	digest := sha256.New()
 	fmt.Fprintln(digest, u.EgressIP, u.AllowPrivate)
 	if !u.CA.IsZero() {
-		pem, err := b.material(u.CA)
-		if err != nil {
+		if err := b.part(func() error { return b.roots(u, p, digest) }); err != nil {
 			return nil, fmt.Errorf("upstream.ca: %w", err)
 		}
-		p.Roots = x509.NewCertPool()
-		if !p.Roots.AppendCertsFromPEM(pem.Reveal()) {
-			return nil, fmt.Errorf("upstream.ca: no certificate in PEM")
-		}
-		digest.Write(pem.Reveal())
 	}
 	if !u.Certificate.IsZero() {
-		cert, err := b.keyPair(u)
-		if err != nil {
+		if err := b.part(func() (err error) { p.Certificate, err = b.keyPair(u); return err }); err != nil {
 			return nil, fmt.Errorf("upstream.mtls: %w", err)
 		}
-		p.Certificate = cert
-		for _, der := range cert.Certificate {
+		for _, der := range p.Certificate.Certificate {
 			digest.Write(der)
 		}
 	}
 	p.Version = hex.EncodeToString(digest.Sum(nil)[:8])
 	return p, nil
+}
+
+func (b *builder) roots(u *config.Upstream, p *upstream.Profile, digest hash.Hash) error {
+	pem, err := b.material(u.CA)
+	if err != nil {
+		return err
+	}
+	p.Roots = x509.NewCertPool()
+	if !p.Roots.AppendCertsFromPEM(pem.Reveal()) {
+		return errors.New("no certificate in PEM")
+	}
+	digest.Write(pem.Reveal())
+	return nil
 }
 
 func (b *builder) keyPair(u *config.Upstream) (*tls.Certificate, error) {
@@ -132,6 +170,6 @@ func (b *builder) keyPair(u *config.Upstream) (*tls.Certificate, error) {
 
 // material is PEM.
 func (b *builder) material(m config.Material) (secret.Value, error) {
-	r, err := b.readings.take(b.ctx, m)
+	r, err := b.take(m)
 	return r.value, err
 }

@@ -82,38 +82,6 @@ func TestMinterKey(t *testing.T) {
 	}
 }
 
-// TestHelperFilesRotate: a certificate and key in files, as spiffe-helper writes
-// them one after the other, are taken together or not at all.
-func TestHelperFilesRotate(t *testing.T) {
-	cert, key := identity(t)
-	files := config.Upstream{
-		Certificate: config.Material{File: write(t, "svid.pem", cert)}, Key: config.Material{File: write(t, "svid_key.pem", key)},
-	}
-	c := &config.Config{Routes: []config.Route{{Upstream: files}}}
-	r := NewReadings(c)
-	leaf := func() (string, error) {
-		s, err := build(t, c, r.Again())
-		if err != nil {
-			return "", err
-		}
-		p := s.Plans[0].Upstream
-		return string(p.Certificate.Certificate[0]) + p.Version, nil
-	}
-	before, err := leaf()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = identity(t)
-	replace(t, files.Certificate.File, string(cert))
-	if _, err := leaf(); err == nil {
-		t.Error("a certificate is used with the key of another")
-	}
-	replace(t, files.Key.File, string(key))
-	if after, err := leaf(); err != nil || after == before {
-		t.Errorf("after the rotation the old one is used: %v", err)
-	}
-}
-
 // identity is a certificate and its key in PEM.
 func identity(t *testing.T) (cert, key []byte) {
 	t.Helper()

@@ -1,7 +1,11 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/secret"
@@ -16,11 +20,21 @@ type Readings struct {
 	files    map[string]*vault.Cached // certificates and keys, by path
 	taken    map[config.Material]reading
 	warnings []string
+
+	before map[config.Material]reading // in force until now: what cannot be used stays as it is here; nil: there is none
+	looked map[config.Material]looked  // at what there is now, by who found out that something has changed
+	held   []error                     // why something stays
 }
 
 type reading struct {
 	value   secret.Value
 	version string
+}
+
+// looked is what came of a look.
+type looked struct {
+	reading
+	err error
 }
 
 // NewReadings gives names to the sources of a configuration, and reads nothing yet.
@@ -45,9 +59,6 @@ func readingsOf(v *vault.Vault, files map[string]*vault.Cached) *Readings {
 	return &Readings{vault: v, files: files, taken: map[config.Material]reading{}}
 }
 
-// Again has the same sources, with what they remember, and has taken nothing.
-func (r *Readings) Again() *Readings { return readingsOf(r.vault, r.files) }
-
 // Warnings are what Build found to warn of: secrets too short to be looked for in
 // responses. They name the secrets, and where in the configuration.
 func (r *Readings) Warnings() []string { return r.warnings }
@@ -57,11 +68,14 @@ func (r *Readings) take(ctx context.Context, m config.Material) (reading, error)
 	if known, ok := r.taken[m]; ok {
 		return known, nil
 	}
-	now, err := r.look(ctx, m)
-	if err == nil {
-		r.taken[m] = now
+	now, ok := r.looked[m]
+	if !ok {
+		now.reading, now.err = r.look(ctx, m)
 	}
-	return now, err
+	if now.err == nil {
+		r.taken[m] = now.reading
+	}
+	return now.reading, now.err
 }
 
 // look returns the secret or file as it is now. That is one stat where it has not
@@ -81,17 +95,75 @@ func (r *Readings) look(ctx context.Context, m config.Material) (now reading, er
 	return now, err
 }
 
-// Changed reports whether anything that was taken is another now. That costs one
-// stat for each secret and file.
-func (r *Readings) Changed(ctx context.Context) (bool, error) {
-	for m, then := range r.taken {
-		now, err := r.look(ctx, m)
-		if err != nil {
-			return false, err
-		}
-		if now.version != then.version {
-			return true, nil
+// Renew looks at all that was taken, at the cost of one stat for each secret and file.
+// If any of it is another now, next is what to build the next snapshot of, and else
+// nil. The error says what can't be read, one line for all.
+func (r *Readings) Renew(ctx context.Context) (next *Readings, err error) {
+	next = readingsOf(r.vault, r.files)
+	next.before, next.looked = r.taken, make(map[config.Material]looked, len(r.taken))
+	changed := false
+	var unread []error
+	for _, m := range inOrder(r.taken) {
+		var now looked
+		now.reading, now.err = r.look(ctx, m)
+		next.looked[m] = now
+		if now.err != nil {
+			unread = append(unread, now.err)
+		} else if now.version != r.taken[m].version {
+			changed = true
 		}
 	}
-	return false, nil
+	if !changed {
+		next = nil
+	}
+	return next, inOneLine(unread)
+}
+
+// inOrder has the same failures told in the same words each time.
+func inOrder(taken map[config.Material]reading) []config.Material {
+	return slices.SortedFunc(maps.Keys(taken), func(a, b config.Material) int {
+		return cmp.Or(cmp.Compare(a.Secret, b.Secret), cmp.Compare(a.File, b.File))
+	})
+}
+
+// hold has materials stay as they were before, for they cannot be read or make no
+// plan, and reports whether that is another try. What belongs together stays together.
+func (r *Readings) hold(materials []config.Material, why error) bool {
+	another := false
+	for _, m := range materials {
+		before, ok := r.before[m]
+		if now, taken := r.taken[m]; ok && (!taken || now.version != before.version) {
+			r.taken[m], another = before, true
+		}
+	}
+	if another {
+		r.held = append(r.held, why)
+	}
+	return another
+}
+
+// Held says in one line what Build left as it was before, and why; nil: nothing.
+func (r *Readings) Held() error { return inOneLine(r.held) }
+
+// Renewed reports whether anything in r is another than before.
+func (r *Readings) Renewed() bool {
+	for m, now := range r.taken {
+		if before, ok := r.before[m]; !ok || before.version != now.version {
+			return true
+		}
+	}
+	return false
+}
+
+// inOneLine joins errors for a log and for status.
+func inOneLine(all []error) error {
+	var joined error
+	for _, err := range all {
+		if joined == nil {
+			joined = err
+		} else {
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
 }

@@ -81,8 +81,8 @@ func TestSecretsAreReadOnce(t *testing.T) {
 
 func unchanged(t *testing.T, r *Readings) {
 	t.Helper()
-	if changed, err := r.Changed(t.Context()); changed || err != nil {
-		t.Fatalf("changed %v, %v", changed, err)
+	if next, err := r.Renew(t.Context()); next != nil || err != nil {
+		t.Fatalf("next %v, %v", next, err)
 	}
 }
 
@@ -98,13 +98,13 @@ func TestReadingsSeeWhatChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		replace(t, path, "second")
-		if changed, err := r.Changed(t.Context()); !changed || err != nil {
-			t.Errorf("%s replaced: changed %v, %v", path, changed, err)
+		next, err := r.Renew(t.Context())
+		if next == nil || err != nil {
+			t.Fatalf("%s replaced: %v, %v", path, next, err)
 		}
 		if same, _ := r.take(t.Context(), m); same.version != first.version || !same.value.Equal(first.value) {
 			t.Errorf("%s: one snapshot would have two versions", path)
 		}
-		next := r.Again()
 		second, err := next.take(t.Context(), m)
 		if err != nil || string(second.value.Reveal()) != "second" || second.version == first.version {
 			t.Errorf("%s: taken again it is %s, %v", path, second.version, err)
@@ -113,12 +113,12 @@ func TestReadingsSeeWhatChanged(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if changed, err := next.Changed(t.Context()); changed || !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s removed: changed %v, %v", path, changed, err)
+		if third, err := next.Renew(t.Context()); third != nil || !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s removed: %v, %v", path, third, err)
 		}
 		replace(t, path, "third")
-		if changed, err := next.Changed(t.Context()); !changed || err != nil {
-			t.Errorf("%s is back: changed %v, %v", path, changed, err)
+		if third, err := next.Renew(t.Context()); third == nil || err != nil {
+			t.Errorf("%s is back: %v, %v", path, third, err)
 		}
 	}
 }

@@ -47,8 +47,8 @@ func (b *builder) signers(s *config.Sign) ([]inject.Signer, error) {
 	}
 	var out []inject.Signer
 	for _, make := range []func(*config.Sign) (inject.Signer, error){b.hmac, b.httpsig, b.sigv4} {
-		signer, err := make(s)
-		if err != nil {
+		var signer inject.Signer
+		if err := b.part(func() (err error) { signer, err = make(s); return err }); err != nil {
 			return nil, err
 		}
 		if signer != nil {
