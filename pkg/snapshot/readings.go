@@ -18,6 +18,7 @@ import (
 type Readings struct {
 	vault    *vault.Vault
 	files    map[string]*vault.Cached // certificates and keys, by path
+	keys     map[string]bool          // which of the files have a private key
 	taken    map[config.Material]reading
 	warnings []string
 
@@ -52,7 +53,12 @@ func NewReadings(c *config.Config) *Readings {
 			sources[name] = vault.File{Path: s.File}
 		}
 	}
-	return readingsOf(vault.New(sources), map[string]*vault.Cached{})
+	r := readingsOf(vault.New(sources), map[string]*vault.Cached{})
+	r.keys = make(map[string]bool)
+	for i := range c.Routes {
+		r.keys[c.Routes[i].Upstream.Key.File] = true
+	}
+	return r
 }
 
 func readingsOf(v *vault.Vault, files map[string]*vault.Cached) *Readings {
@@ -79,8 +85,8 @@ func (r *Readings) take(ctx context.Context, m config.Material) (reading, error)
 }
 
 // look returns the secret or file as it is now. That is one stat where it has not
-// changed. A certificate may lie in a file that all can read, so files are not
-// held to the rules of secrets here.
+// changed. A certificate may lie in a file that all can read, so files without a key
+// are not held to the rules of secrets here.
 func (r *Readings) look(ctx context.Context, m config.Material) (now reading, err error) {
 	if m.Secret != "" {
 		now.value, now.version, err = r.vault.Get(ctx, m.Secret)
@@ -88,11 +94,18 @@ func (r *Readings) look(ctx context.Context, m config.Material) (now reading, er
 	}
 	file, ok := r.files[m.File]
 	if !ok {
-		file = vault.Remember(vault.Public{Path: m.File})
+		file = vault.Remember(r.source(m.File))
 		r.files[m.File] = file
 	}
 	now.value, now.version, err = file.Get(ctx)
 	return now, err
+}
+
+func (r *Readings) source(path string) vault.Source {
+	if r.keys[path] {
+		return vault.Key{Path: path}
+	}
+	return vault.Public{Path: path}
 }
 
 // Renew looks at all that was taken, at the cost of one stat for each secret and file.
@@ -100,7 +113,7 @@ func (r *Readings) look(ctx context.Context, m config.Material) (now reading, er
 // nil. The error says what can't be read, one line for all.
 func (r *Readings) Renew(ctx context.Context) (next *Readings, err error) {
 	next = readingsOf(r.vault, r.files)
-	next.before, next.looked = r.taken, make(map[config.Material]looked, len(r.taken))
+	next.keys, next.before, next.looked = r.keys, r.taken, make(map[config.Material]looked, len(r.taken))
 	changed := false
 	var unread []error
 	for _, m := range inOrder(r.taken) {

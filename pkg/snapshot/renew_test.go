@@ -149,3 +149,29 @@ func TestHelperFilesRotate(t *testing.T) {
 		t.Error("after the rotation the old one is used")
 	}
 }
+
+// Whoever may write the roots decides who is taken for the API: what one puts there is
+// not in force. A key that all can read is none.
+func TestFilesThatEveryoneMayTouch(t *testing.T) {
+	w := newRenewal(t)
+	before := w.leaf()
+	cert, key := identity(t)
+	replace(t, w.crt, string(cert))
+	replace(t, w.key, string(key))
+	for mode, path := range map[os.FileMode]string{0o666: w.crt, 0o644: w.key} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		w.must(false, "chmod")
+		if _, err := build(t, w.config, NewReadings(w.config)); err == nil || !strings.Contains(err.Error(), "chmod") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s with mode %o: %v", path, mode, err)
+		}
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.must(true, "")
+	if w.leaf() == before {
+		t.Error("closed again, they are not in force")
+	}
+}

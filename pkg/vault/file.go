@@ -38,8 +38,9 @@ func (f File) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
 // Stamp looks at the file without reading it.
 func (f File) Stamp() (Stamp, error) { return look(f.Path) }
 
-// Public is a file like File that may be open to others: it is no secret, but
-// read like one. A certificate is such a file.
+// Public is a file like File that others may read: it is no secret, but read like
+// one. A certificate is such a file. Not everyone may write it, for roots decide who
+// is taken for the API.
 type Public struct{ Path string }
 
 // Fetch reads the file and cuts one line end (LF or CRLF) off its end.
@@ -50,11 +51,29 @@ func (p Public) Fetch(ctx context.Context) (secret.Value, error) {
 
 // FetchStamped is Fetch with the stamp of what was read.
 func (p Public) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
-	return fetch(ctx, p.Path, func(string, *unix.Stat_t) error { return nil })
+	return fetch(ctx, p.Path, public)
 }
 
 // Stamp looks at the file without reading it.
 func (p Public) Stamp() (Stamp, error) { return look(p.Path) }
+
+// Key is a private key in a file like File. Any user may own it, since helpers that
+// fetch keys run as users of their own.
+type Key struct{ Path string }
+
+// Fetch reads the file and cuts one line end (LF or CRLF) off its end.
+func (k Key) Fetch(ctx context.Context) (secret.Value, error) {
+	value, _, err := k.FetchStamped(ctx)
+	return value, err
+}
+
+// FetchStamped is Fetch with the stamp of what was read.
+func (k Key) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
+	return fetch(ctx, k.Path, closed)
+}
+
+// Stamp looks at the file without reading it.
+func (k Key) Stamp() (Stamp, error) { return look(k.Path) }
 
 func look(path string) (Stamp, error) {
 	var st unix.Stat_t
@@ -132,6 +151,22 @@ func private(path string, st *unix.Stat_t) error {
 		return fmt.Errorf("%s has mode %04o: %w (try: chmod 0600 %s)", path, mode, ErrExposed, path)
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
 		return fmt.Errorf("%s belongs to user %d: %w (try: chown root %s)", path, st.Uid, ErrExposed, path)
+	}
+	return nil
+}
+
+// closed wants a file that nobody but its owner and group may read or write.
+func closed(path string, st *unix.Stat_t) error {
+	if mode := st.Mode & 0o7777; mode&0o007 != 0 {
+		return fmt.Errorf("%s has mode %04o: %w (try: chmod o= %s)", path, mode, ErrExposed, path)
+	}
+	return nil
+}
+
+// public wants a file that not everyone may write.
+func public(path string, st *unix.Stat_t) error {
+	if mode := st.Mode & 0o7777; mode&0o002 != 0 {
+		return fmt.Errorf("%s has mode %04o: %w (try: chmod o-w %s)", path, mode, ErrOpen, path)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ var (
 	ErrEmpty = errors.New("secret is empty")
 	// ErrExposed is returned for a file that others may read or change.
 	ErrExposed = errors.New("secret file is open to others")
+	// ErrOpen is returned for a file that is no secret, but that everyone may change.
+	ErrOpen = errors.New("file can be written by everyone")
 	// ErrTooLarge is returned for a file of more than MaxSize bytes.
 	ErrTooLarge = errors.New("secret file is too large")
 )

@@ -335,12 +335,12 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// TestPublicFilesAreNotHeldToTheRulesOfSecrets: others may read and write them,
-// but what is no regular file is refused here too.
+// TestPublicFilesAreNotHeldToTheRulesOfSecrets: others may read them, and a group
+// write them, but what is no regular file is refused here too.
 func TestPublicFilesAreNotHeldToTheRulesOfSecrets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "roots.pem")
 	write(t, path, "abc\n")
-	if err := os.Chmod(path, 0o666); err != nil {
+	if err := os.Chmod(path, 0o664); err != nil {
 		t.Fatal(err)
 	}
 	if value, version, err := Remember(Public{path}).Get(t.Context()); err != nil || string(value.Reveal()) != "abc" || version == "" {
@@ -355,5 +355,34 @@ func TestPublicFilesAreNotHeldToTheRulesOfSecrets(t *testing.T) {
 	}
 	if _, err := (Public{pipe}).Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a pipe: %v", err)
+	}
+}
+
+// Whoever may write roots decides who is taken for the API, and who may read a key is
+// taken for us.
+func TestFilesThatEveryoneMayTouch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file.pem")
+	write(t, path, "abc\n")
+	for _, c := range []struct {
+		mode   os.FileMode
+		source Source
+		want   error
+	}{
+		{0o644, Public{path}, nil}, {0o666, Public{path}, ErrOpen}, {0o602, Public{path}, ErrOpen},
+		{0o600, Key{path}, nil}, {0o660, Key{path}, nil}, {0o644, Key{path}, ErrExposed}, {0o602, Key{path}, ErrExposed}, {0o601, Key{path}, ErrExposed},
+	} {
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := Remember(c.source).Get(t.Context())
+		if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), "chmod o") {
+			t.Errorf("%T with mode %o: %v, want %v", c.source, c.mode, err, c.want)
+		}
+	}
+	if err := errors.Join(os.Chmod(path, 0o600), os.Chown(path, 65534, 65534)); err != nil && os.Geteuid() == 0 {
+		t.Fatal(err)
+	}
+	if _, _, err := Remember(Key{path}).Get(t.Context()); err != nil {
+		t.Errorf("a helper's key: %v", err)
 	}
 }
