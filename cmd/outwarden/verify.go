@@ -90,6 +90,9 @@ func (f *verifyFlags) run(ctx context.Context, e *env, args []string) error {
 	}
 	proof, refused := f.verify(scheme, seen, request, now)
 	if seen != nil {
+		if damage := seen.Damage(); damage != nil {
+			fmt.Fprintf(e.stderr, "outwarden: warning: %v; it was put aside, and what was signed until now is refused\n", damage)
+		}
 		err = seen.Close()
 	}
 	return errors.Join(printProof(e, proof, refused, f.seen != "", now), err)

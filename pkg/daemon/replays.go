@@ -46,13 +46,22 @@ func (d *Daemon) rememberReplays(c *config.Config) error {
 		return err
 	}
 	d.signing.Seen.Store(seen)
+	d.tellDamage(seen)
 	return nil
+}
+
+func (d *Daemon) tellDamage(seen *replay.Cache) {
+	if err := seen.Damage(); err != nil {
+		d.o.Log.WithError(err).Error("what the workloads signed until now is refused where a route refuses replays: the journal of it was put aside")
+	}
 }
 
 // openReplays goes on with the signatures that the daemon before us has seen.
 func (d *Daemon) openReplays(context.Context) error {
 	if seen := d.signing.Seen.Load(); d.predecessor != nil && seen != nil {
-		return seen.Resume()
+		err := seen.Resume()
+		d.tellDamage(seen)
+		return err
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package daemon_test
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -130,5 +132,27 @@ func TestSystemRunKeepsStoppedDaemonClosed(t *testing.T) {
 	}
 	if r := w.do(w.work, program("client"), "connect", partnerAddr); r.code == 0 {
 		t.Error("the scope of the stopped daemon has been opened by a run")
+	}
+}
+
+// A power cut may leave the journal of the signatures that were seen with zeros at its
+// end: the daemon comes up all the same, and says what it has put aside.
+func TestSystemDamagedReplays(t *testing.T) {
+	w := newWorld(t)
+	s := w.standard()
+	s.extra = "- name: signs\n  to: {host: good.example}\n  action: intercept\n  sign: {refuse_replays: true, sigv4: {access_key: AKIAIOSFODNN7EXAMPLE, secret_key: secret:partner-token, placeholder: AKIDPLACEHOLDER, region: us-east-1, service: s3}}\n"
+	w.configure(s)
+	d := w.daemon()
+	d.stop()
+	journal, err := os.OpenFile(w.path("state/replays.1"), os.O_WRONLY|os.O_APPEND, 0)
+	must(t, err)
+	_, err = journal.Write(make([]byte, 4096))
+	must(t, errors.Join(err, journal.Close()))
+	d = w.daemon()
+	if log := d.stderr.String(); !strings.Contains(log, "put aside") || !strings.Contains(log, "state/replays.1") {
+		t.Errorf("the log says nothing of it: %s", log)
+	}
+	if r := w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
+		t.Errorf("get: %v", r)
 	}
 }

@@ -103,6 +103,9 @@ func newGeneration(start time.Time) generation {
 func (c *Cache) load(fresh bool, now time.Time) error {
 	if fresh {
 		c.floor = now.Add(c.skew)
+		if wrote := c.journal.wrote.Add(c.skew); wrote.After(c.floor) { // the clock was set back meanwhile
+			c.floor = wrote
+		}
 		return c.journal.begin(c.young.start, c.floor)
 	}
 	lost := c.journal.lost()
@@ -195,6 +198,17 @@ func (c *Cache) age(now time.Time) error {
 	c.old, c.young = old, young
 	clear(c.held)
 	return nil
+}
+
+// Damage says why the journal that was found was put aside and begun anew; nil: it was
+// not. What was signed up to then is refused.
+func (c *Cache) Damage() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.journal == nil {
+		return nil
+	}
+	return c.journal.damage
 }
 
 // Len is how many signatures and nonces are held.

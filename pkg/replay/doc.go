@@ -10,7 +10,8 @@
 // journal that can't be written accepts nothing. With a journal, what was
 // accepted before a restart or a kill is refused after it (with Sync also after
 // a power cut). Without one, nothing signed before the process began, or in the
-// Skew after, is accepted.
+// Skew after, is accepted. Nor is it after a journal was damaged, as by a power cut:
+// that is put aside and begun anew (Damage).
 //
 // A clock that is set back does not reopen the past: the cache goes on from the
 // latest time it saw, over restarts too.

@@ -3,9 +3,9 @@ package replay
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -37,6 +37,9 @@ type journal struct {
 	number uint64   // of the young generation; its parity names the file
 	failed error
 	read   []stored // what was found, young first
+
+	damage error     // why what was found is put aside
+	wrote  time.Time // and when it was last written to
 }
 
 // stored is one generation as it was read.
@@ -66,17 +69,23 @@ func openJournal(path string, sync bool) (j *journal, fresh bool, err error) {
 	return j, len(j.read) == 0, nil
 }
 
-// readAll reads both files and opens the younger for more.
+// readAll reads both files and opens the younger for more. If one is damaged both are
+// put aside: what they say is not needed where nothing of their time is accepted.
 func (j *journal) readAll() error {
 	for n := range 2 {
 		s, err := readGeneration(j.name(uint64(n)))
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case os.IsNotExist(err):
+		case errors.Is(err, errDamaged):
+			j.damage = fmt.Errorf("%s: %w", j.name(uint64(n)), err)
+		case err != nil:
 			return fmt.Errorf("%w: %v", ErrJournal, err)
+		default:
+			j.read = append(j.read, s)
 		}
-		j.read = append(j.read, s)
+	}
+	if j.damage != nil {
+		return j.putAside()
 	}
 	if len(j.read) == 2 && j.read[0].number < j.read[1].number {
 		j.read[0], j.read[1] = j.read[1], j.read[0]
@@ -92,6 +101,28 @@ func (j *journal) readAll() error {
 	}
 	if j.file, j.size = file, young.size; file.Truncate(young.size) != nil {
 		return fmt.Errorf("%w: %s can't be cut", ErrJournal, file.Name())
+	}
+	return nil
+}
+
+// putAside keeps damaged files for who wants to look into it, and begins anew.
+func (j *journal) putAside() error {
+	j.read = nil
+	for n := range 2 {
+		name := j.name(uint64(n))
+		info, err := os.Stat(name)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err == nil {
+			err = os.Rename(name, name+".damaged")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %v", ErrJournal, err)
+		}
+		if info.ModTime().After(j.wrote) {
+			j.wrote = info.ModTime()
+		}
 	}
 	return nil
 }
@@ -238,11 +269,13 @@ func readGeneration(name string) (stored, error) {
 	return parseGeneration(b)
 }
 
+var errDamaged = errors.New("replay journal is damaged")
+
 // parseGeneration reads a file. A broken head is an error, since nobody could
-// say what was lost; so is a broken record with whole ones behind it.
+// say what was lost; so is a broken record with others behind it.
 func parseGeneration(b []byte) (stored, error) {
 	if len(b) < headSize || !bytes.HasPrefix(b, []byte(magic)) || !whole(b[:headSize]) {
-		return stored{}, fmt.Errorf("replay journal: %w", io.ErrUnexpectedEOF)
+		return stored{}, fmt.Errorf("%w: its head is broken", errDamaged)
 	}
 	s := stored{generation: newGeneration(timeOf(b[8:])), floor: timeOf(b[16:]), number: binary.LittleEndian.Uint64(b[24:]), size: headSize}
 	s.latest = s.start
@@ -250,7 +283,7 @@ func parseGeneration(b []byte) (stored, error) {
 		record := rest[:recordSize]
 		if !whole(record) {
 			if len(rest) >= 2*recordSize {
-				return stored{}, fmt.Errorf("replay journal: broken record at byte %d", s.size)
+				return stored{}, fmt.Errorf("%w: broken record at byte %d", errDamaged, s.size)
 			}
 			break
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -78,6 +79,60 @@ func TestJournalDamage(t *testing.T) {
 	c = open(t, o)
 	if err := c.Accept(message(0), later, later); !errors.Is(err, ErrStale) {
 		t.Errorf("journal gone: %v", err)
+	}
+}
+
+// A damaged journal, as a power cut leaves it, is put aside: nothing of its time is
+// accepted again, and what comes after is.
+func TestDamagedJournalIsBegunAnew(t *testing.T) {
+	for what, damage := range map[string]func(b []byte) []byte{
+		"zeros at the end": func(b []byte) []byte { return append(b, make([]byte, 3*recordSize)...) },
+		"nothing":          func([]byte) []byte { return nil },
+		"a broken head":    func(b []byte) []byte { b[9] ^= 1; return b },
+		"a broken record":  func(b []byte) []byte { b[headSize] ^= 1; return b },
+	} {
+		path := filepath.Join(t.TempDir(), "j")
+		c := open(t, options(path))
+		for i := range 3 {
+			if err := c.Accept(message(i), later, later); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(path + ".1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrote := later.Add(time.Minute)
+		if err := errors.Join(os.WriteFile(path+".1", damage(b), 0o600), os.Chtimes(path+".1", wrote, wrote)); err != nil {
+			t.Fatal(err)
+		}
+		o := options(path)
+		o.Now = later // set back: it was a minute later
+		c = open(t, o)
+		if err := c.Damage(); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), path+".1") {
+			t.Errorf("%s: told %v", what, err)
+		}
+		if err := c.Accept(message(0), wrote, wrote); !errors.Is(err, ErrStale) {
+			t.Errorf("%s: a message of its time: %v", what, err)
+		}
+		after := wrote.Add(o.Skew + time.Second)
+		if err := errors.Join(c.Accept(message(5), after, after), c.Close()); err != nil {
+			t.Errorf("%s: a new message: %v", what, err)
+		}
+		o.Now = after
+		c = open(t, o)
+		if err := c.Damage(); err != nil {
+			t.Errorf("%s: and again: %v", what, err)
+		}
+		if err := c.Accept(message(5), after, after); !errors.Is(err, ErrReplayed) {
+			t.Errorf("%s: seen since: %v", what, err)
+		}
+		if _, err := os.Stat(path + ".1.damaged"); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
