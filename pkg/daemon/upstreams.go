@@ -28,7 +28,7 @@ func (r *resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 func (r *resolver) Knows(host string, a netip.Addr) bool { return r.current.Load().Knows(host, a) }
 
 func newResolver(c *config.Config, mark controlFunc) (*dns.Resolver, error) {
-	r, err := dns.New(dns.Options{Servers: c.DNS.Servers, Control: mark})
+	r, err := dns.New(dns.Options{Servers: c.DNS.Servers, Control: mark, Asker: proxy.WorkloadOf})
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}

@@ -14,6 +14,10 @@ import (
 // maxChain bounds CNAMEs followed for one name, over all messages.
 const maxChain = 16
 
+// maxAddrs bounds what is kept of one family's addresses: a message over TCP has room
+// for 4,000, and who may look names up could have the cache full of them.
+const maxAddrs = 128
+
 var errChain = errors.New("chain of CNAMEs is circular or too long")
 
 // answer is what one family, or both, said of a name.
@@ -64,7 +68,7 @@ func negative(m *dns.Msg) bool {
 // addresses collects the records of the chain's present name.
 func (c *chain) addresses(m *dns.Msg) {
 	for _, rr := range m.Answer {
-		if !c.owns(rr, c.kind) {
+		if !c.owns(rr, c.kind) || len(c.addrs) == maxAddrs {
 			continue
 		}
 		if a, ok := address(rr); ok {

@@ -7,6 +7,9 @@
 // asked for. What cannot be read is waited past on UDP, for it may be forged, and
 // an error on TCP.
 //
+// Lookups under way are bounded, and shared out among those who ask: their names, and
+// how long a server takes for them, are up to whoever is intercepted.
+//
 // Traps.
 //   - Search lists are not applied: a route's host is a whole name, and which
 //     suffix answers first would be up to whoever controls one of them.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/match"
-	"golang.org/x/sync/singleflight"
 )
 
 var (
@@ -33,6 +32,10 @@ type Options struct {
 	// Control runs on every socket before it connects: our mark. May be nil.
 	Control func(network, address string, c syscall.RawConn) error
 
+	// Asker tells of a Lookup's context for whom it is: none is to take the room of the
+	// others. nil: all are one.
+	Asker func(context.Context) uint64
+
 	// Now is the clock of the cache, default time.Now.
 	Now func() time.Time
 }
@@ -44,7 +47,7 @@ type Resolver struct {
 	hosts   *watched[hosts]
 	servers *watched[[]netip.AddrPort]
 	cache   cache
-	flights singleflight.Group
+	flights flights
 }
 
 const (
@@ -69,6 +72,9 @@ func New(o Options) (*Resolver, error) {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultWait
+	}
+	if o.Asker == nil {
+		o.Asker = func(context.Context) uint64 { return 0 }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -133,21 +139,19 @@ func (r *Resolver) cached(ctx context.Context, name string) ([]netip.Addr, error
 	if e, ok := r.cache.get(name, r.o.Now()); ok {
 		return e.result(name)
 	}
-	c := r.flights.DoChan(name, func() (any, error) { return r.resolve(name, servers) })
-	select {
-	case <-ctx.Done():
-		return nil, fmt.Errorf("look up %s: %w", name, ctx.Err())
-	case done := <-c:
-		if done.Err != nil {
-			return nil, done.Err
-		}
-		return done.Val.(entry).result(name)
+	e, err := r.flights.do(ctx, r.o.Asker(ctx), name, func() (entry, error) { return r.resolve(name, servers) })
+	if err != nil {
+		return nil, err
 	}
+	return e.result(name)
 }
 
 // resolve asks the servers and caches the answer. It does not belong to the
 // context of one caller, because others may wait for it too.
 func (r *Resolver) resolve(name string, servers []netip.AddrPort) (entry, error) {
+	if e, ok := r.cache.get(name, r.o.Now()); ok { // it waited for its turn
+		return e, nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxLookup)
 	defer cancel()
 	found, err := r.both(ctx, name, servers)

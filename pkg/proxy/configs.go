@@ -84,7 +84,7 @@ func serverConfig(key configKey, leaves Leaves) *tls.Config {
 		// a large record.
 		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			leaf, err := leaves.CertificateFor(workloadOf(hello), key.name)
+			leaf, err := leaves.CertificateFor(WorkloadOf(hello.Context()), key.name)
 			if err != nil {
 				return nil, &leafError{err}
 			}
@@ -109,9 +109,11 @@ func askedBy(cgroup uint64) context.Context {
 
 type workloadKey struct{}
 
-func workloadOf(hello *tls.ClientHelloInfo) uint64 {
-	cgroup, _ := hello.Context().Value(workloadKey{}).(uint64)
-	return cgroup
+// WorkloadOf tells for which workload something is done in the context of a
+// connection, as flow.Flow.Workload does; 0: for none.
+func WorkloadOf(ctx context.Context) uint64 {
+	workload, _ := ctx.Value(workloadKey{}).(uint64)
+	return workload
 }
 
 // leafError says that we are why a handshake failed.

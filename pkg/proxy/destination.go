@@ -31,7 +31,7 @@ func (c *conn) follow() bool {
 	if c.straight(c.decision, c.name) {
 		return true
 	}
-	a, reason := c.destination(c.p.ctx, c.decision, c.name)
+	a, reason := c.destination(c.asks(), c.decision, c.name)
 	c.decision.Reason = reason
 	if !a.IsValid() {
 		c.deny()

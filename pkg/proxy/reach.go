@@ -69,7 +69,7 @@ func (c *conn) handshakeBeside(t upstream.Target) error {
 func (c *conn) reach() {
 	r := c.beside
 	defer close(r.over)
-	c.mirror(upstream.WhenConnected(c.p.ctx, r.connect), &r.target)
+	c.mirror(upstream.WhenConnected(c.asks(), r.connect), &r.target)
 }
 
 func (r *reaching) connect() {

@@ -61,7 +61,7 @@ func (s *stream) reach(b *h2.Batch) *failure {
 // workload may leave meanwhile. The goroutine writes the record then, as it may be at
 // the intent, and the trail has that before what became of it.
 func (s *stream) await(connect func(*request, context.Context) *failure) {
-	ctx, cancel := context.WithCancel(s.c.p.ctx)
+	ctx, cancel := context.WithCancel(s.c.asks())
 	s.waiting = cancel
 	q := s.request
 	s.c.tasks.Go(func() {

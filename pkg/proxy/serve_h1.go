@@ -139,7 +139,7 @@ func (x *exchange) forward() *failure {
 // without a byte of a response, and that the request may be sent again: it is
 // idempotent (RFC 9110 section 9.2.2) and all of it was here from the start.
 func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f *failure, retry bool) {
-	if f := connect(&x.request, x.c.p.ctx); f != nil {
+	if f := connect(&x.request, x.c.asks()); f != nil {
 		return f, false
 	}
 	x.c.up.Store(x.up)

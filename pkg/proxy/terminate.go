@@ -68,7 +68,7 @@ func (c *conn) terminate() error {
 		c.alpn = plainest(offered)
 		return c.handshakeBeside(t)
 	default:
-		c.alpn = c.mirror(c.p.ctx, &t)
+		c.alpn = c.mirror(c.asks(), &t)
 	}
 	return c.handshake()
 }

@@ -1,0 +1,65 @@
+package daemon_test
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// silentServer takes questions at the address and answers none.
+const silentServer = `import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("198.51.100.81", 53))
+while True:
+    s.recv(4096)`
+
+// lookupFlood asks for another host each time, and does not wait for an answer.
+const lookupFlood = `import socket
+n = 0
+while True:
+    s = socket.socket()
+    s.connect(("198.51.100.80", 80))
+    s.send(b"GET / HTTP/1.1\r\nHost: x%d.flood.example\r\n\r\n" % n)
+    s.close()
+    n += 1`
+
+// A workload that has names looked up which nobody answers for takes neither the host's
+// UDP ports nor what other workloads need: a container has more names than ports.
+func TestSystemLookupFlood(t *testing.T) {
+	w := newWorld(t)
+	s := w.standard()
+	s.prefix = "dns: {servers: [\"198.51.100.81:53\"]}\n"
+	s.extra = "- name: wild\n  to: {host: \"*.flood.example\", ports: [80]}\n  action: intercept\n"
+	w.configure(s)
+	server := exec.Command("python3", "-c", silentServer)
+	must(t, w.internet.Start(server, ""))
+	t.Cleanup(func() { _, _ = server.Process.Kill(), server.Wait() })
+	d := w.daemon()
+	flood := w.begin(w.work, "python3", "-c", lookupFlood)
+	const most = 2*512 + 32 // two sockets for each lookup, and those of the host
+	w.await("it has asked for many", func() bool {
+		if n := udpSockets(t, w, d.Process.Pid); n > most {
+			t.Errorf("%d UDP sockets in use, want %d at most", n, most)
+			return true
+		}
+		return w.status().Flows.Accepted > 15000
+	})
+	must(t, flood.Process.Kill())
+	if r := w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
+		t.Errorf("get: %v", r)
+	}
+}
+
+// udpSockets counts those in the network namespace of a process.
+func udpSockets(t *testing.T, w *world, pid int) (n int) {
+	t.Helper()
+	r := w.do(w.cgroup, "cat", fmt.Sprintf("/proc/%d/net/sockstat", pid))
+	for line := range strings.Lines(r.stdout) {
+		if _, err := fmt.Sscanf(line, "UDP: inuse %d", &n); err == nil {
+			return n
+		}
+	}
+	t.Fatalf("no count of sockets: %v", r)
+	return 0
+}
