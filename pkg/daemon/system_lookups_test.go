@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
 // silentServer takes questions at the address and answers none.
@@ -62,4 +64,25 @@ func udpSockets(t *testing.T, w *world, pid int) (n int) {
 	}
 	t.Fatalf("no count of sockets: %v", r)
 	return 0
+}
+
+// Where descriptors are few, a workload that holds all the connections it can get leaves
+// enough for others, and for us.
+func TestSystemFewDescriptors(t *testing.T) {
+	w := newWorld(t)
+	d := w.begin(w.cgroup, "prlimit", "--nofile=2000:2000", program("outwarden"), "daemon", "--config", w.config)
+	w.await("daemon is ready", func() bool { return strings.Contains(d.stderr.String(), "outwarden is ready") })
+	w.begin(netnstest.Subgroup(t, w.work, "greedy"), program("client"), "dial", "2500", partnerAddr, partnerName, "1m")
+	w.await("it has what it can get", func() bool {
+		return w.status().Flows.Limited > 0 || strings.Contains(d.stderr.String(), "too many open files")
+	})
+	another := netnstest.Subgroup(t, w.work, "another")
+	for range 5 {
+		if r := w.do(another, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
+			t.Errorf("get: %v", r)
+		}
+	}
+	if log := d.stderr.String(); strings.Contains(log, "too many open files") {
+		t.Errorf("log: %s", log[:min(len(log), 2000)])
+	}
 }

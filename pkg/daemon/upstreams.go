@@ -3,9 +3,12 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/dns"
@@ -72,12 +75,35 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 	d.processes = process.NewResolver(process.Options{})
 	d.proxy = proxy.New(proxy.Options{
 		Flows: flows{d}, Processes: d.processes, Leaves: &d.leaves, Records: &d.records, Resolver: &d.resolver, Dial: d.dialPassed,
-		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain},
+		Timeouts: proxy.Timeouts{Drain: d.loaded.config.Drain}, MaxConns: mostConns(d.descriptors()),
 		OnDefect: d.defect,
 	})
 	d.proxy.SetSnapshot(first)
 	d.later(func() { d.report("drain", d.proxy.Close()) })
 	return nil
+}
+
+// mostConns is how many captured connections there may be with so many descriptors, so
+// that the share of a workload means something: three that take all they can, which is
+// seven eighths, at two descriptors a connection, leave what lookups and we ourselves
+// need. Where descriptors abound it is what memory has room for.
+func mostConns(descriptors uint64) int {
+	const (
+		most = 1 << 16
+		ours = 1<<10 + 1<<8 // for lookups, and for files and listeners
+	)
+	left := descriptors - min(ours, descriptors/4)
+	return int(min(left*4/7, most))
+}
+
+// descriptors is how many this process may have.
+func (d *Daemon) descriptors() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		d.report("limit of open files", err)
+		return math.MaxInt32
+	}
+	return min(limit.Cur, math.MaxInt32)
 }
 
 // dialPassed begins to connect to where a passed-through flow goes.
