@@ -50,9 +50,14 @@ func (d *Daemon) rememberReplays(c *config.Config) error {
 	return nil
 }
 
+// tellDamage says why what workloads sign may be refused though it is new.
 func (d *Daemon) tellDamage(seen *replay.Cache) {
 	if err := seen.Damage(); err != nil {
 		d.o.Log.WithError(err).Error("what the workloads signed until now is refused where a route refuses replays: the journal of it was put aside")
+	}
+	if until := seen.SetBack(time.Now()); !until.IsZero() {
+		d.o.Log.WithField("until", until.UTC().Format(time.RFC3339)).Error(
+			"the clock was set back, so where a route refuses replays what workloads sign is refused until then; to begin anew: stop, remove replays.* in the state directory, start")
 	}
 }
 

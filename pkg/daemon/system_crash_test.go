@@ -5,8 +5,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/audit"
+	"github.com/outwarden/outwarden/pkg/replay"
 )
 
 // A daemon that is killed leaves the decision to the kernel: the fail policy
@@ -135,13 +137,20 @@ func TestSystemRunKeepsStoppedDaemonClosed(t *testing.T) {
 	}
 }
 
+// refusesReplays has a route that knows what workloads signed before.
+func (w *world) refusesReplays() {
+	w.t.Helper()
+	s := w.standard()
+	s.extra = "- name: signs\n  to: {host: good.example}\n  action: intercept\n" +
+		"  sign: {refuse_replays: true, sigv4: {access_key: AKIAIOSFODNN7EXAMPLE, secret_key: secret:partner-token, placeholder: AKIDPLACEHOLDER, region: us-east-1, service: s3}}\n"
+	w.configure(s)
+}
+
 // A power cut may leave the journal of the signatures that were seen with zeros at its
 // end: the daemon comes up all the same, and says what it has put aside.
 func TestSystemDamagedReplays(t *testing.T) {
 	w := newWorld(t)
-	s := w.standard()
-	s.extra = "- name: signs\n  to: {host: good.example}\n  action: intercept\n  sign: {refuse_replays: true, sigv4: {access_key: AKIAIOSFODNN7EXAMPLE, secret_key: secret:partner-token, placeholder: AKIDPLACEHOLDER, region: us-east-1, service: s3}}\n"
-	w.configure(s)
+	w.refusesReplays()
 	d := w.daemon()
 	d.stop()
 	journal, err := os.OpenFile(w.path("state/replays.1"), os.O_WRONLY|os.O_APPEND, 0)
@@ -154,5 +163,21 @@ func TestSystemDamagedReplays(t *testing.T) {
 	}
 	if r := w.do(w.work, "env", w.trusting(), program("client"), "get", partnerURL); r.code != 0 {
 		t.Errorf("get: %v", r)
+	}
+}
+
+// A clock that was ahead at boot and set back later leaves a journal of a time that comes
+// again. The log says until when that is refused, and what to do.
+func TestSystemClockSetBack(t *testing.T) {
+	w := newWorld(t)
+	w.refusesReplays()
+	must(t, os.Mkdir(w.path("state"), 0o700))
+	ahead := time.Now().Add(2 * time.Hour)
+	seen, err := replay.Open(replay.Options{Path: w.path("state/replays"), Window: time.Minute, Capacity: 1, Now: ahead})
+	must(t, err)
+	must(t, seen.Close())
+	d := w.daemon()
+	if log := d.stderr.String(); !strings.Contains(log, "set back") || !strings.Contains(log, ahead.UTC().Format(time.RFC3339)) {
+		t.Errorf("the log says nothing of it: %s", log)
 	}
 }

@@ -81,7 +81,7 @@ const (
 	ReasonHooksBroken                            // somebody has detached or unpinned hooks of ours; they were put back
 	ReasonGuest                                  // the caller is a guest, of which no kernel record tells: it gets no credential
 	ReasonTableChanged                           // somebody else changed our nftables table, a policy rule or the route; it was put back
-	ReasonReplayUnknown                          // nobody can tell whether the workload's signature was seen before: no room, or no journal
+	ReasonReplayUnknown                          // nobody can tell whether the workload's signature was seen before: no room, no journal, or the clock was set back
 	ReasonNetworkUnreachable                     // the workload's network namespace has no way to the address: it would get there by us alone
 	ReasonAddressReplaced                        // passed on by its name to our resolver's answer: the address that the workload asked for is none of the name's
 	ReasonInternal                               // a defect of ours; the error is in the log

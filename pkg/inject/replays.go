@@ -40,10 +40,11 @@ func (p *Plan) Admit(m Message, now time.Time) error {
 		if signature == "" {
 			continue
 		}
+		seen := replay.Message{KeyID: p.realm, Signature: []byte(signature), Untimed: at.IsZero()}
 		if at.IsZero() {
 			at = now
 		}
-		if err := p.seen.Accept(replay.Message{KeyID: p.realm, Signature: []byte(signature)}, at, now); err != nil {
+		if err := p.seen.Accept(seen, at, now); err != nil {
 			return fmt.Errorf("%w: %w", err, notNew(err))
 		}
 	}
@@ -52,7 +53,7 @@ func (p *Plan) Admit(m Message, now time.Time) error {
 
 // notNew tells a message that is not new from one of which nobody can tell.
 func notNew(err error) flow.Reason {
-	if errors.Is(err, replay.ErrFull) || errors.Is(err, replay.ErrJournal) {
+	if errors.Is(err, replay.ErrFull) || errors.Is(err, replay.ErrJournal) || errors.Is(err, replay.ErrSetBack) {
 		return flow.ReasonReplayUnknown
 	}
 	return flow.ReasonReplayed

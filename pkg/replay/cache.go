@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -126,8 +127,8 @@ func (c *Cache) load(fresh bool, now time.Time) error {
 }
 
 // Accept returns nil if m, signed at, is new and in the window at now, and
-// remembers it. Otherwise ErrReplayed, ErrStale, ErrEarly, ErrFull or ErrJournal.
-// A zero at is stale.
+// remembers it. Otherwise ErrReplayed, ErrStale, ErrSetBack, ErrEarly, ErrFull or
+// ErrJournal. A zero at is stale, and of no matter if m is untimed.
 func (c *Cache) Accept(m Message, at, now time.Time) error {
 	c.mu.Lock()
 	c.await()
@@ -140,10 +141,14 @@ func (c *Cache) Accept(m Message, at, now time.Time) error {
 	if now.After(c.latest) {
 		c.latest = now
 	}
+	clock := now
 	now = c.latest
+	if m.Untimed {
+		at = now
+	}
 	switch {
 	case at.Before(now.Add(-c.window)), !c.floor.IsZero() && !at.After(c.floor):
-		return ErrStale
+		return c.stale(at, clock)
 	case at.After(now.Add(c.skew)):
 		return ErrEarly
 	}
@@ -151,6 +156,34 @@ func (c *Cache) Accept(m Message, at, now time.Time) error {
 		return err
 	}
 	return c.add(m.KeyID, m.marks(), now)
+}
+
+// stale says whether it is the message that is too old, or the clock that was set back.
+func (c *Cache) stale(at, clock time.Time) error {
+	if ends := c.ahead(clock); !ends.IsZero() && !at.Before(clock.Add(-c.window)) {
+		return fmt.Errorf("%w: until %s", ErrSetBack, ends.UTC().Format(time.RFC3339))
+	}
+	return ErrStale
+}
+
+// ahead is until when the clock shows a time again that the cache has seen; zero: it
+// does not.
+func (c *Cache) ahead(clock time.Time) (ends time.Time) {
+	if c.latest.After(clock) {
+		ends = c.latest
+	}
+	if floor := c.floor.Add(-c.skew); floor.After(clock) && floor.After(ends) {
+		ends = floor
+	}
+	return ends
+}
+
+// SetBack is until when the clock shows a time again that was seen before, so that
+// nothing signed in it is accepted; zero: it does not.
+func (c *Cache) SetBack(now time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ahead(now.Round(0))
 }
 
 // add remembers marks of a key that are all new.

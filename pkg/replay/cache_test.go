@@ -44,9 +44,9 @@ func TestAccept(t *testing.T) {
 	}{
 		{message(1), 0, nil},
 		{message(1), 0, ErrReplayed},
-		{Message{"k", message(1).Signature, ""}, 0, ErrReplayed},
-		{Message{"k", []byte("other"), "nonce 1"}, 0, ErrReplayed},
-		{Message{"j", message(1).Signature, "nonce 1"}, 0, nil},
+		{Message{KeyID: "k", Signature: message(1).Signature}, 0, ErrReplayed},
+		{Message{KeyID: "k", Signature: []byte("other"), Nonce: "nonce 1"}, 0, ErrReplayed},
+		{Message{KeyID: "j", Signature: message(1).Signature, Nonce: "nonce 1"}, 0, nil},
 		{message(2), time.Minute, nil},
 		{message(3), time.Minute + 1, ErrEarly},
 		{message(4), -time.Minute, ErrStale}, // begin + skew: could be from before the start

@@ -14,7 +14,8 @@
 // that is put aside and begun anew (Damage).
 //
 // A clock that is set back does not reopen the past: the cache goes on from the
-// latest time it saw, over restarts too.
+// latest time it saw, over restarts too, and refuses as ErrSetBack what says a time
+// until then. Who knows better removes the journal while nobody has it open.
 //
 // Traps.
 //   - Ask after the signature was verified, never before: else strangers fill the cache.

@@ -136,6 +136,47 @@ func TestDamagedJournalIsBegunAnew(t *testing.T) {
 	}
 }
 
+// A clock that was hours ahead at boot, and was set back, is told from messages that are
+// too old, over a restart too; what says no time is told apart by itself.
+func TestClockSetBack(t *testing.T) {
+	ahead := later.Add(2 * time.Hour)
+	o := options(filepath.Join(t.TempDir(), "j"))
+	o.Now = ahead.Add(-2 * time.Minute)
+	untimed := func(n int) Message { m := message(n); m.Untimed = true; return m }
+	c := open(t, o)
+	if err := errors.Join(c.Accept(message(0), ahead, ahead), c.Accept(untimed(1), time.Time{}, ahead)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := c.SetBack(later); !got.Equal(ahead) {
+			t.Errorf("set back until %v, want %v", got, ahead)
+		}
+		if err := c.Accept(message(2), later, later); !errors.Is(err, ErrSetBack) || errors.Is(err, ErrStale) {
+			t.Errorf("a message of now: %v", err)
+		}
+		if err := c.Accept(message(3), later.Add(-time.Hour), later); !errors.Is(err, ErrStale) {
+			t.Errorf("an old message: %v", err)
+		}
+		if err := c.Accept(message(0), ahead, later); !errors.Is(err, ErrReplayed) {
+			t.Errorf("a message of before: %v", err)
+		}
+		if err := c.Accept(untimed(1), later, later); !errors.Is(err, ErrReplayed) {
+			t.Errorf("a message of before without a time: %v", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		o.Now = later
+		c = open(t, o)
+	}
+	if err := c.Accept(untimed(4), later, later); err != nil {
+		t.Errorf("a new message without a time: %v", err)
+	}
+	if err := c.Accept(message(5), ahead.Add(time.Second), ahead.Add(time.Second)); err != nil || !c.SetBack(ahead.Add(time.Second)).IsZero() {
+		t.Errorf("once that time has come again: %v", err)
+	}
+}
+
 // TestLostGeneration: one of two files gone counts as all gone.
 func TestLostGeneration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j")

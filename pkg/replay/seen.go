@@ -13,6 +13,8 @@ var (
 	ErrReplayed = errors.New("message was seen before")
 	// ErrStale is returned for a time before the window.
 	ErrStale = errors.New("message is too old")
+	// ErrSetBack is returned for a time that is too old only since the clock was set back.
+	ErrSetBack = errors.New("clock was set back, and nobody can tell what was seen in the time that comes again")
 	// ErrEarly is returned for a time after the window.
 	ErrEarly = errors.New("message is from the future")
 	// ErrFull is returned while the cache has no room.
@@ -32,6 +34,7 @@ type Message struct {
 	KeyID     string `json:"key_id"`
 	Signature []byte `json:"signature"` // canonical bytes
 	Nonce     string `json:"nonce"`     // "" = none; one nonce serves a key once, whatever is signed
+	Untimed   bool   `json:"untimed"`   // it says no time, so it counts as signed when it comes
 }
 
 // mark is a message's signature or nonce. 128 bits are kept: whoever could find

@@ -44,7 +44,7 @@ func unreadable(err error) int {
 }
 
 func statusOf(err error) int {
-	if errors.Is(err, replay.ErrFull) || errors.Is(err, replay.ErrJournal) {
+	if errors.Is(err, replay.ErrFull) || errors.Is(err, replay.ErrJournal) || errors.Is(err, replay.ErrSetBack) {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusUnauthorized

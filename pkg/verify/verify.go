@@ -94,8 +94,8 @@ func New(s Scheme, o Options) (*Verifier, error) {
 }
 
 // Verify returns what r's signature proves. The errors are those of the scheme's
-// package, ErrUntimed, ErrUncovered, ErrKey, and replay's: ErrStale, ErrEarly,
-// ErrReplayed, ErrFull, ErrJournal. A request that was verified is remembered.
+// package, ErrUntimed, ErrUncovered, ErrKey, and replay's: ErrStale, ErrSetBack,
+// ErrEarly, ErrReplayed, ErrFull, ErrJournal. A request that was verified is remembered.
 func (v *Verifier) Verify(r *Request) (Proof, error) {
 	now := v.o.Now()
 	p, err := v.scheme.Check(r, now)
@@ -122,6 +122,7 @@ func (v *Verifier) remember(p *Proof, now time.Time) error {
 		at = now
 	}
 	for _, s := range p.signatures {
+		s.Untimed = p.Time.IsZero()
 		if err := v.o.Seen.Accept(s, at, now); err != nil {
 			return err
 		}
