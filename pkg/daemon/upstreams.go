@@ -84,16 +84,15 @@ func (d *Daemon) buildProxy(ctx context.Context) error {
 }
 
 // mostConns is how many captured connections there may be with so many descriptors, so
-// that the share of a workload means something: three that take all they can, which is
-// seven eighths, at two descriptors a connection, leave what lookups and we ourselves
-// need. Where descriptors abound it is what memory has room for.
+// that the share of a workload means something: one that takes all it can, which is
+// half, at two descriptors a connection, leaves what lookups and we ourselves need.
+// Where descriptors abound it is what memory has room for.
 func mostConns(descriptors uint64) int {
 	const (
 		most = 1 << 16
 		ours = 1<<10 + 1<<8 // for lookups, and for files and listeners
 	)
-	left := descriptors - min(ours, descriptors/4)
-	return int(min(left*4/7, most))
+	return int(min(descriptors-min(ours, descriptors/4), most))
 }
 
 // descriptors is how many this process may have.

@@ -12,14 +12,15 @@ import (
 // being as in (a). Its keys are DIMENSION=VALUE.
 func growth() []workload {
 	var works []workload
-	for _, n := range []int{10, 100, 1000, 10000} {
+	for _, n := range []int{10, 100, 1000} {
 		works = append(works, grown("connections", strconv.Itoa(n), setup{beside: "nginx"}, inTurns(n)))
 	}
+	works = append(works, grown("connections", "10000", setup{beside: "nginx"}, byMany(2, 10000))) // more than the share of one
 	for _, n := range []int{10, 100, 10000} {
 		works = append(works, grown("routes", strconv.Itoa(n), setup{routes: n}, wrkCalls))
 	}
 	for _, n := range []int{1, 8, 64} {
-		works = append(works, grown("identities", strconv.Itoa(n), setup{}, byMany(n)))
+		works = append(works, grown("identities", strconv.Itoa(n), setup{}, byMany(n, 64)))
 	}
 	for _, rate := range []int{1000, 6000} {
 		for _, synced := range []bool{false, true} {
@@ -83,9 +84,9 @@ func paced(rate int) measurement {
 	}
 }
 
-// byMany shares 64 connections between n processes, each with an executable and a
-// cgroup of its own.
-func byMany(n int) measurement {
+// byMany shares connections between n processes, each with an executable and a cgroup of
+// its own.
+func byMany(n, connections int) measurement {
 	return func(ctx context.Context, b *bench, s *sample) error {
 		if err := b.calm(ctx); err != nil {
 			return err
@@ -97,7 +98,7 @@ func byMany(n int) measurement {
 				return err
 			}
 			defer func() { _ = r.remove() }() // what ends with the bench may stay until then
-			h, err := b.holdAs(ctx, r, program, "-d", b.length.String(), "-mode", "turns", "-c", strconv.Itoa(64/n), "-url", b.url(apiName, "/1k"))
+			h, err := b.holdAs(ctx, r, program, "-d", b.length.String(), "-mode", "turns", "-c", strconv.Itoa(connections/n), "-url", b.url(apiName, "/1k"))
 			if err != nil {
 				return err
 			}
