@@ -145,6 +145,7 @@ func (c *Conn) Shutdown() {
 	if c.server {
 		c.out = appendGoAway(c.out, largestID, http2.ErrCodeNo)
 		c.out = appendPing(c.out, 0, drainPing)
+		time.AfterFunc(unanswered, c.insist)
 		return
 	}
 	c.out = appendGoAway(c.out, 0, http2.ErrCodeNo)
@@ -156,3 +157,16 @@ func (c *Conn) Shutdown() {
 }
 
 var drainPing = []byte("drain h2")
+
+// unanswered is how long the PING behind the first GOAWAY may be: who does not answer
+// it must not keep the right to new streams by that.
+const unanswered = 5 * time.Second
+
+func (c *Conn) insist() {
+	c.mu.Lock()
+	defer c.flush()
+	defer c.mu.Unlock()
+	if !c.dead && c.drain == drainSaid {
+		c.lastWord()
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/outwarden/outwarden/pkg/h2"
@@ -94,6 +95,38 @@ func TestShutdown(t *testing.T) {
 		t.Error("a stream was taken behind the last GOAWAY")
 	}
 	_ = ours.Close()
+}
+
+// TestShutdownUnanswered: who does not answer the PING behind the first GOAWAY opens
+// streams for a while, and no longer.
+func TestShutdownUnanswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		b := &books{answer: true}
+		conn := h2.NewServer(theirs, h2.Options{}, func() h2.Handler { return b })
+		ended := make(chan error, 1)
+		go func() { ended <- conn.Serve() }()
+		p := newPeer(t, ours, false)
+		_, _ = io.WriteString(p.c, http2.ClientPreface)
+		_ = p.f.WriteSettings()
+		p.head(1, false, get()...)
+		conn.Shutdown()
+		p.head(3, true, get()...)
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		p.head(5, true, get()...)
+		synctest.Wait()
+		if !b.has("head 3") || b.has("head 5") {
+			t.Errorf("the handler was told %q; want stream 3 and not 5", b.events)
+		}
+		_ = p.f.WriteData(1, true, []byte("the rest"))
+		p.sees("HEAD 1 204")
+		<-p.done
+		if err := <-ended; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		_ = ours.Close()
+	})
 }
 
 // TestClientShutdown: the stream that is open ends well, no other is opened, and

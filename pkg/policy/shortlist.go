@@ -77,6 +77,16 @@ func (s *Shortlist) Connection() Decision {
 	return p.undecided(inside, observed, s.missed)
 }
 
+// Any reports whether f holds for any of the routes.
+func (s *Shortlist) Any(f func(route int) bool) bool {
+	for k := range s.n {
+		if f(s.at(k)) {
+			return true
+		}
+	}
+	return false
+}
+
 // NamesMethods reports whether a request of another method might be decided otherwise.
 func (s *Shortlist) NamesMethods() bool {
 	for k := range s.n {

@@ -68,11 +68,12 @@ type conn struct {
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
-	// for Proxy.Close and Settle, from another goroutine
-	final   atomic.Bool  // no request follows the one under way
-	idle    idling       // waiting for the next request
-	tunnels atomic.Bool  // in a tunnel, which has no end of its own
-	up      atomic.Value // inject.Conn: the upstream of the HTTP/1 exchange under way
+	// for Proxy.Close, Settle and replace, from another goroutine
+	settled atomic.Pointer[policy.Shortlist] // routes, once they stay as they are; nil: requests may take any
+	final   atomic.Bool                      // no request follows the one under way
+	idle    idling                           // waiting for the next request
+	tunnels atomic.Bool                      // in a tunnel, which has no end of its own
+	up      atomic.Value                     // inject.Conn: the upstream of the HTTP/1 exchange under way
 
 	started time.Time // accept
 }
@@ -119,7 +120,9 @@ func (c *conn) begin() stage {
 	if !c.wrap() || !c.mayLeave() || !c.sniff() {
 		return nil
 	}
-	switch c.decide() {
+	action := c.decide()
+	c.settle()
+	switch action {
 	case policy.Passthrough:
 		if !c.follow() {
 			return nil

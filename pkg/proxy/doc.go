@@ -20,8 +20,9 @@
 // readers of the workload's connection and of the upstream's take turns on it.
 // What serves many streams must not wait, so whatever has to, a dial or an intent
 // that must be on disk, leaves the reader for a goroutine and comes back (await).
-// A connection keeps the Snapshot it began with,
-// so that a reload never changes the rules in the middle of a request.
+// A connection keeps the Snapshot it began with, so that a reload never changes the
+// rules in the middle of a request; it is asked to end then, so that it does not keep
+// them for long (replace.go).
 //
 // The package never touches BPF, nftables, files or a logger: daemon hands it
 // values behind the small interfaces of proxy.go.

@@ -11,33 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
-	"github.com/outwarden/outwarden/pkg/secret"
 )
-
-// TestReload: a connection keeps the configuration it began with, and only that.
-func TestReload(t *testing.T) {
-	w := newWorld(t)
-	o := w.originFor(nil, host)
-	w.use(policy.Intercept, w.partnerRoute())
-	old := w.tls(as{original: o.addr}, host)
-	_, _ = io.WriteString(old, plainGet)
-	expectRead(t, old, okResponse)
-
-	w.use(policy.Intercept, w.partnerRoute(func(r *rule) {
-		r.plan.Inject = credentials(t, inject.Credential{Name: "token", Version: "2", Form: inject.Bearer, Value: secret.New([]byte("rotated"))})
-	}))
-	w.pool.Retire()
-	_, _ = io.WriteString(old, plainGet)
-	expectRead(t, old, okResponse)
-	if n := bytes.Count(o.got(), []byte(canary)); n != 2 {
-		t.Errorf("the old connection sent the old credential %d times, want 2", n)
-	}
-	if got := w.say(o, plainGet); got != okResponse || bytes.Count(o.got(), []byte("rotated")) != 1 {
-		t.Errorf("answer %q, origin %q", got, o.got())
-	}
-}
 
 // TestAuditFailure: no credential leaves that could not be written down first.
 func TestAuditFailure(t *testing.T) {

@@ -108,10 +108,11 @@ func (f *front) shut() {
 
 // start reports whether the relay has the connection.
 func (p *Proxy) start(c *conn, netns uint64) (carried bool) {
-	c.snap, c.started = p.snap.Load(), time.Now()
+	c.started = time.Now()
 	c.attribute(netns)
 	p.stats.Accepted.Add(1)
 	p.mu.Lock()
+	c.snap = p.snap.Load() // who has an older one is found by replace
 	p.open[c] = struct{}{}
 	p.mu.Unlock()
 	if c.await() {

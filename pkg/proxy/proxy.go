@@ -166,9 +166,6 @@ func New(o Options) *Proxy {
 	return p
 }
 
-// SetSnapshot makes s the configuration of connections accepted from now on.
-func (p *Proxy) SetSnapshot(s *Snapshot) { p.snap.Store(s) }
-
 // ForgetTickets makes every workload do a full handshake next time, as a change
 // of the authority demands.
 func (p *Proxy) ForgetTickets() { p.configs.forget() }
