@@ -2,6 +2,7 @@ package authority
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
@@ -233,7 +234,7 @@ func TestClockAndExpiry(t *testing.T) {
 	at := func(d time.Duration) Options { return Options{Clock: func() time.Time { return begin.Add(d) }} }
 	first := open(t, dir, at(0))
 
-	_, err := Open(dir, at(-2*backdate))
+	_, err := Open(dir, at(-rootBackdate-time.Hour))
 	wantStateError(t, err, path, "not valid before")
 	_, err = Open(dir, at(rootLife+time.Second))
 	wantStateError(t, err, path, "expired")
@@ -257,6 +258,42 @@ func TestClockAndExpiry(t *testing.T) {
 	must(t, err)
 	if soon.Root().Equal(before) || !bytes.Equal(soon.Root().RawSubject, before.RawSubject) {
 		t.Error("not renewed with the same subject")
+	}
+}
+
+// A clock that took local time for UTC at the first start does not make a root that is
+// not valid yet once it is right.
+func TestClockPutRight(t *testing.T) {
+	dir := freshDir(t)
+	begin := time.Now().Add(14 * time.Hour)
+	open(t, dir, Options{Clock: func() time.Time { return begin }})
+	a := open(t, dir, Options{})
+	leaf, err := a.Certificate("a.example")
+	must(t, err)
+	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: pool(a.Root())}); err != nil {
+		t.Error(err)
+	}
+}
+
+// The key that somebody has put back beside a daemon is not written over by the one
+// that this has in memory.
+func TestRenewalLeavesAnotherKey(t *testing.T) {
+	dir := freshDir(t)
+	var passed time.Duration
+	a := open(t, dir, Options{Clock: func() time.Time { return time.Now().Add(passed) }})
+	if err := a.Renew(); err != nil || !a.Root().Equal(open(t, dir, Options{}).Root()) {
+		t.Fatalf("renewed before it is due, or: %v", err)
+	}
+	_, err := Rotate(dir, Options{})
+	must(t, err)
+	want := contents(t, dir)[keyFile]
+	passed = rootLife - time.Hour
+	wantStateError(t, a.Renew(), filepath.Join(dir, keyFile), "has another key")
+	if _, err := a.Certificate("a.example"); err != nil {
+		t.Errorf("mint with what is left of the root: %v", err)
+	}
+	if contents(t, dir)[keyFile] != want {
+		t.Error("the other key is gone")
 	}
 }
 

@@ -22,6 +22,10 @@ const (
 	leafLife  = 24 * time.Hour      // from NotBefore to NotAfter, both included (RFC 5280 section 4.1.2.5)
 	leafRenew = 6 * time.Hour       // minted again when less is left
 	backdate  = time.Hour
+
+	// A root is backdated further, as it outlasts what is wrong: a clock that took its
+	// hardware's local time for UTC is put right only after a first start at boot.
+	rootBackdate = 24 * time.Hour
 )
 
 // root is a key and its self-signed certificate.
@@ -47,7 +51,7 @@ func issueRoot(key signer, c constraints, now time.Time) (*x509.Certificate, err
 			Organization: []string{"Outwarden"},
 			CommonName:   "Outwarden local authority " + hex.EncodeToString(ski[:4]),
 		},
-		NotBefore:             now.Add(-backdate).UTC().Truncate(time.Second),
+		NotBefore:             now.Add(-rootBackdate).UTC().Truncate(time.Second),
 		NotAfter:              now.Add(rootLife).UTC().Truncate(time.Second),
 		SubjectKeyId:          ski,
 		AuthorityKeyId:        ski,

@@ -27,6 +27,16 @@ func (a *Authority) Rotate() error {
 	return a.install(r, known)
 }
 
+// Renew issues the root again if that is due. Minting does so too; this is for who
+// gives RootPEM to workloads, which have to have it by then.
+func (a *Authority) Renew() error {
+	now := a.o.Clock()
+	if a.Root().NotAfter.Sub(now) > rootRenew {
+		return nil
+	}
+	return a.reissue(now)
+}
+
 // fresh returns g, or its successor if the root of g is due to be issued again.
 // A renewal that fails matters only once the root has expired.
 func (a *Authority) fresh(g *generation, now time.Time) (*generation, error) {
@@ -53,6 +63,10 @@ func (a *Authority) reissue(now time.Time) error {
 		return err
 	}
 	defer f.close()
+	if r, err := readKey(f); err == nil && !r.key.public().Equal(g.key.public()) { // a backup, or another's
+		return &StateError{f.name(keyFile), "has another key, and the one in use goes on",
+			"restart the daemon, which begins with what is there; workloads that run do not know it"}
+	}
 	o := a.o
 	o.RenewExpired = true
 	r, err := renew(f, g.root, a.c, o, now)

@@ -81,7 +81,7 @@ func create(f *folder, c constraints, o Options, known []*x509.Certificate) (roo
 func renew(f *folder, r root, c constraints, o Options, now time.Time) (root, error) {
 	if now.Before(r.cert.NotBefore) {
 		return root{}, &StateError{f.name(keyFile), "root is not valid before " + r.cert.NotBefore.Format(time.RFC3339),
-			"the clock of this host seems to be behind; set it"}
+			"the clock of this host seems to be behind; set it. If it is right, it was ahead when the root was made: outwarden ca rotate"}
 	}
 	if now.After(r.cert.NotAfter) && !o.RenewExpired {
 		return root{}, &StateError{f.name(keyFile), "root expired at " + r.cert.NotAfter.Format(time.RFC3339),

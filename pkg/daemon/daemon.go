@@ -3,10 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +18,6 @@ import (
 	"github.com/outwarden/outwarden/pkg/process"
 	"github.com/outwarden/outwarden/pkg/proxy"
 	"github.com/outwarden/outwarden/pkg/snapshot"
-	"github.com/outwarden/outwarden/pkg/trust"
 	"github.com/outwarden/outwarden/pkg/upstream"
 )
 
@@ -51,7 +48,8 @@ type Daemon struct {
 	predecessor *handover.Predecessor // whom we relieve; nil: there was none
 	lock        *os.File
 	leaves      leaves
-	trust       *trust.Store
+	spread      []byte // the root that workloads find; guarded by changing
+	unspread    bool   // the newest try to renew it failed
 	processes   *process.Resolver
 	resolver    resolver
 	capture     *capture.Capture
@@ -246,11 +244,4 @@ func (d *Daemon) takeLock(ctx context.Context) error {
 	return nil
 }
 
-func (d *Daemon) prepareTrust(context.Context) error {
-	store, err := trust.Prepare(filepath.Join(d.atStart.RunDir, "trust"), d.leaves.get().RootPEM())
-	if err != nil {
-		return fmt.Errorf("prepare trust stores: %w", err)
-	}
-	d.trust = store
-	return nil
-}
+func (d *Daemon) prepareTrust(context.Context) error { return d.spreadRoot() }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -13,11 +12,10 @@ import (
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/control"
 	"github.com/outwarden/outwarden/pkg/snapshot"
-	"github.com/outwarden/outwarden/pkg/trust"
 )
 
 // secretsEvery is how often secrets are looked at for a change: a rotated one is
-// in use this much later, and the old one no more.
+// in use this much later. Connections that have the old one are asked to end then.
 const secretsEvery = 2 * time.Second
 
 // secretsPatience is how long the look at all of them may take, so that an agent that
@@ -108,8 +106,7 @@ func (d *Daemon) renewAuthority(c *config.Config) error {
 		return err
 	}
 	d.proxy.ForgetTickets()
-	_, err := trust.Prepare(filepath.Join(c.RunDir, "trust"), d.leaves.get().RootPEM())
-	return err
+	return d.spreadRoot()
 }
 
 // changeHost does what a configuration asks for outside of this process.
@@ -146,6 +143,7 @@ func (d *Daemon) watchSecrets(ctx context.Context) {
 			return
 		case <-tick.C:
 			d.renewSecrets(ctx)
+			d.renewTrust()
 		}
 	}
 }
@@ -180,7 +178,7 @@ func (d *Daemon) takeChanged(ctx context.Context) (bool, error) {
 		return false, errors.Join(err, readings.Held())
 	}
 	d.loaded.readings = readings
-	d.proxy.SetSnapshot(next)
+	d.proxy.Renew(next)
 	d.upstreams.Retire()
 	return true, readings.Held()
 }

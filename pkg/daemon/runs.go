@@ -28,7 +28,7 @@ func (d *Daemon) OpenScope(_ context.Context, r control.ScopeRequest) (*control.
 	if err != nil {
 		return nil, err
 	}
-	return &control.Scope{Cgroup: dir, Trust: d.trust.Dir()}, nil
+	return &control.Scope{Cgroup: dir, Trust: trustDir(d.atStart)}, nil
 }
 
 // create makes a cgroup below parent and captures it. It is written down first:
