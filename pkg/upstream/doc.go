@@ -17,8 +17,8 @@
 // that off. Beyond crypto/x509, a chain is refused if it holds an RSA key below
 // 2048 bits or an MD5 or SHA-1 signature (a root's own signature aside), if the
 // leaf does not name the serverAuth usage (an absent extension is a refusal
-// too), or if a local CA of ours stands in it: that would launder an interceptor
-// into a good leaf.
+// too), if it is longer than any is, or if a local CA of ours stands in it: that
+// would launder an interceptor into a good leaf.
 //
 // Traps.
 //   - crypto/tls asks for the client certificate only after VerifyConnection

@@ -226,7 +226,7 @@ func (p *Pool) unshare(c *Conn, fit bool) bool {
 
 // keep puts c on top of its bucket if there is room. p.mu is held.
 func (p *Pool) keep(c *Conn) bool {
-	if p.closed || c.gen != p.gen {
+	if p.closed || c.gen != p.gen || c.heavy {
 		return false
 	}
 	b := p.homeOf(c)

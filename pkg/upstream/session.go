@@ -74,5 +74,8 @@ func (h *handshake) Get(string) (*tls.ClientSessionState, bool) {
 // Put keeps a ticket; crypto/tls calls it in the handshake or, in TLS 1.3, during
 // a later Read.
 func (h *handshake) Put(_ string, cs *tls.ClientSessionState) {
+	if cs != nil && h.tooLarge(cs) {
+		return
+	}
 	h.pool.sessions.put(h.session, session{cs, h.presented})
 }

@@ -76,7 +76,7 @@ func (p *Pool) leave(c *Conn, fit bool) bool {
 	}
 	b, last := c.home, c.streams == 1
 	kept := b != nil && slices.Contains(b.shared, c)
-	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.Alive() && (!last || p.mayRest())
+	usable := fit && kept && c.state != spent && c.gen == p.gen && c.h2.Alive() && (!last || !c.heavy && p.mayRest())
 	c.streams--
 	c.since = p.now()
 	if usable && last {

@@ -38,6 +38,7 @@ type handshake struct {
 
 	resumable [32]byte // client certificate of the session that was offered for resumption
 	presented [32]byte // client certificate the upstream knows us by
+	weight    int      // of the upstream's chain
 }
 
 // handshake makes c a verified TLS connection.
@@ -61,6 +62,7 @@ func (p *Pool) handshake(ctx context.Context, t *Target, c *Conn) error {
 	c.Facts.Leaf = sha256.Sum256(cs.PeerCertificates[0].Raw)
 	c.Facts.ClientCert = h.presented
 	c.Facts.Resumed = cs.DidResume
+	c.heavy = h.weight > maxResting
 	return nil
 }
 
@@ -104,6 +106,10 @@ func (p *Pool) own(chain []*x509.Certificate) bool {
 
 // verify runs after crypto/x509 accepted chain and name, on resumption too.
 func (h *handshake) verify(cs tls.ConnectionState) error {
+	if err := bounded(cs.PeerCertificates); err != nil {
+		return err
+	}
+	h.weight = weight(cs.PeerCertificates)
 	h.presented = [32]byte{}
 	if cs.DidResume {
 		h.presented = h.resumable
