@@ -3,10 +3,7 @@ package snapshot
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 
@@ -123,12 +120,12 @@ func (b *builder) profile(r *config.Route) (*upstream.Profile, error) {
 	digest := sha256.New()
 	fmt.Fprintln(digest, u.EgressIP, u.AllowPrivate)
 	if !u.CA.IsZero() {
-		if err := b.part(func() error { return b.roots(u, p, digest) }); err != nil {
+		if err := b.part(func() error { return b.verifiedBy(r, p, digest) }); err != nil {
 			return nil, fmt.Errorf("upstream.ca: %w", err)
 		}
 	}
 	if !u.Certificate.IsZero() {
-		if err := b.part(func() (err error) { p.Certificate, err = b.keyPair(u); return err }); err != nil {
+		if err := b.part(func() (err error) { p.Certificate, err = b.keyPair(r); return err }); err != nil {
 			return nil, fmt.Errorf("upstream.mtls: %w", err)
 		}
 		for _, der := range p.Certificate.Certificate {
@@ -139,33 +136,11 @@ func (b *builder) profile(r *config.Route) (*upstream.Profile, error) {
 	return p, nil
 }
 
-func (b *builder) roots(u *config.Upstream, p *upstream.Profile, digest hash.Hash) error {
-	pem, err := b.material(u.CA)
-	if err != nil {
-		return err
-	}
-	p.Roots = x509.NewCertPool()
-	if !p.Roots.AppendCertsFromPEM(pem.Reveal()) {
-		return errors.New("no certificate in PEM")
-	}
-	digest.Write(pem.Reveal())
-	return nil
-}
-
-func (b *builder) keyPair(u *config.Upstream) (*tls.Certificate, error) {
-	cert, err := b.material(u.Certificate)
-	if err != nil {
-		return nil, err
-	}
-	key, err := b.material(u.Key)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(cert.Reveal(), key.Reveal())
-	if err != nil {
-		return nil, err
-	}
-	return &pair, nil
+func (b *builder) verifiedBy(r *config.Route, p *upstream.Profile, digest hash.Hash) error {
+	roots, content, err := b.roots(r)
+	p.Roots = roots
+	digest.Write(content)
+	return err
 }
 
 // material is PEM.
