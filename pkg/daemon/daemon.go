@@ -52,6 +52,7 @@ type Daemon struct {
 	unspread    bool   // the newest try to renew it failed
 	processes   *process.Resolver
 	resolver    resolver
+	host        hostRoots
 	capture     *capture.Capture
 	pinned      bool // there were hooks before ours
 	listeners   listeners

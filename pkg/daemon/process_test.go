@@ -143,7 +143,13 @@ func (w *world) beginRun(argv ...string) *process {
 // daemon starts the daemon and waits until it serves.
 func (w *world) daemon() *process {
 	w.t.Helper()
-	p := w.begin(w.cgroup, program("outwarden"), "daemon", "--config", w.config)
+	return w.daemonBy()
+}
+
+// daemonBy is daemon by another command, as env.
+func (w *world) daemonBy(command ...string) *process {
+	w.t.Helper()
+	p := w.begin(w.cgroup, append(command, program("outwarden"), "daemon", "--config", w.config)...)
 	w.await("daemon is ready", func() bool {
 		select {
 		case <-p.done:

@@ -71,6 +71,7 @@ func (d *Daemon) reload(ctx context.Context) (*loaded, error) {
 	}
 	d.resolver.current.Store(resolver)
 	d.proxy.SetSnapshot(next)
+	d.host.look()
 	d.upstreams.Retire()
 	return &loaded{config: cfg, warnings: append(texts(warnings), readings.Warnings()...), readings: readings, at: time.Now()}, nil
 }
@@ -144,6 +145,7 @@ func (d *Daemon) watchSecrets(ctx context.Context) {
 		case <-tick.C:
 			d.renewSecrets(ctx)
 			d.renewTrust()
+			d.renewHostRoots()
 		}
 	}
 }

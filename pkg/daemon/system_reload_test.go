@@ -132,6 +132,35 @@ func TestSystemRotatedSecret(t *testing.T) {
 	}
 }
 
+// What the host trusts is what a route without a CA of its own trusts, also where that
+// changes while the daemon runs.
+func TestSystemHostRoots(t *testing.T) {
+	w := newWorld(t)
+	w.origin("good.example", "198.51.100.81", w.certify("good.example", time.Now().Add(time.Hour), false))
+	s := w.standard()
+	s.extra = "- name: public\n  to: {host: good.example, paths: [/**]}\n  action: intercept\n"
+	w.configure(s)
+	trusted, other := w.read("partner/ca.pem"), w.read("partner/client.pem")
+	put := func(roots string) {
+		must(t, os.Rename(w.write("roots.new", roots), w.path("roots.pem")))
+	}
+	put(other)
+	w.daemonBy("env", "SSL_CERT_FILE="+w.path("roots.pem"), "SSL_CERT_DIR="+w.path("none"))
+	says := func(want string) func() bool {
+		return func() bool {
+			r := w.do(w.work, "env", w.trusting(), program("client"), "get", "https://good.example/x")
+			return strings.Contains(r.stdout+r.stderr, "upstream_untrusted") == (want == "untrusted")
+		}
+	}
+	if !says("untrusted")() {
+		t.Fatal("roots that do not hold the upstream's are as good")
+	}
+	put(other + trusted)
+	w.await("the host trusts the upstream", says("trusted"))
+	put(other)
+	w.await("the host trusts it no more", says("untrusted"))
+}
+
 // A reload never changes the key of the local authority under workloads that know it,
 // be its files gone or another's.
 func TestSystemReloadWithoutAuthority(t *testing.T) {

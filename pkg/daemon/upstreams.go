@@ -52,8 +52,9 @@ func (d *Daemon) openUpstreams(context.Context) error {
 		return err
 	}
 	d.resolver.current.Store(resolver)
+	d.host.look()
 	d.upstreams = upstream.NewPool(upstream.Options{
-		Resolver: &d.resolver, Control: d.mark, OwnRoot: d.leaves.issued, Listener: d.isListener,
+		Resolver: &d.resolver, Control: d.mark, Roots: d.host.get, OwnRoot: d.leaves.issued, Listener: d.isListener,
 	})
 	d.later(d.upstreams.Close)
 	return nil

@@ -25,6 +25,8 @@
 // SSL_CERT_DIR is left as it is: the directory is read beside SSL_CERT_FILE, so
 // it takes nothing away.
 //
+// SystemRoots are what the host itself trusts, for our own connections to upstreams.
+//
 // Traps: a keystore in PKCS#12, or with a password other than "changeit", cannot
 // be read here; its copy holds the system's roots instead of its own, as JKS,
 // which Java reads whatever the name of the file. Only certificates are copied,

@@ -7,7 +7,7 @@ import (
 )
 
 // bundles are the well-known files of all roots in one, in the order in which
-// Go looks for them (crypto/x509): Debian and Arch, RHEL up to 6, SUSE, OpenELEC,
+// Go looks for the first six (crypto/x509): Debian and Arch, RHEL up to 6, SUSE, OpenELEC,
 // RHEL from 7, Alpine and the BSD-like. The rest are links or copies of those
 // that OpenSSL and GnuTLS are built to read.
 var bundles = [...]string{

@@ -26,6 +26,10 @@ type Options struct {
 	// Control runs on every socket before bind and connect: our mark. May be nil.
 	Control func(network, address string, c syscall.RawConn) error
 
+	// Roots are those of the system, for profiles without their own; nil, or a nil pool:
+	// as crypto/x509 read them first. Who knows of others retires the pool.
+	Roots func() *x509.CertPool
+
 	// OwnRoot reports whether a certificate chain is signed by a local CA of this
 	// host, of now or before. May be nil.
 	OwnRoot func(chain []*x509.Certificate) bool

@@ -78,6 +78,9 @@ func (h *handshake) config(t *Target) *tls.Config {
 	if h.profile != nil {
 		cfg.RootCAs = h.profile.Roots
 	}
+	if cfg.RootCAs == nil && h.pool.o.Roots != nil {
+		cfg.RootCAs = h.pool.o.Roots()
+	}
 	if h.profile != nil && h.profile.Certificate != nil {
 		cfg.GetClientCertificate = h.certificate
 	}
