@@ -51,7 +51,11 @@ func newCAExportCmd(e *env) *cobra.Command {
 		Use:   "export",
 		Short: "Write the root certificate as PEM, for trust stores",
 		Long: `Write the root certificate as PEM, for trust stores. It holds no secret. Programs
-under ` + "`outwarden run`" + ` need none of this: they find the root where they look anyway.`,
+under ` + "`outwarden run`" + ` need none of this: they find the root where they look anyway.
+
+The root is issued anew, with the same key, when routes name other hosts and a month
+before its end (` + "`outwarden ca show`" + `). Export it again then: with the one before, programs
+refuse the hosts that were added.`,
 		Example: `  outwarden ca export > /usr/local/share/ca-certificates/outwarden.crt && update-ca-certificates
   outwarden ca export | openssl x509 -noout -text`,
 		Args: noArgs,
