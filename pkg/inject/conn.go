@@ -65,6 +65,9 @@ func (c Conn) Wire() *wire.Conn { return c.up.Wire() }
 // Read reads from the upstream.
 func (c Conn) Read(p []byte) (int, error) { return c.up.Read(p) }
 
+// Blame is upstream.Conn.Blame.
+func (c Conn) Blame(err error) string { return c.up.Blame(err) }
+
 // Reused reports whether the connection served somebody before.
 func (c Conn) Reused() bool { return c.up.Reused() }
 

@@ -40,7 +40,7 @@ func (s *stream) lost(e *h2.Event) {
 		if code, said := resetBy(e.Err); said && code != http2.ErrCodeNo {
 			s.down.Reset(e.Batch, code)
 		}
-		s.end(e.Batch, upstreamLost(e.Err))
+		s.end(e.Batch, s.alerted(upstreamLost(e.Err), e.Err))
 		return
 	}
 	if code, said := resetBy(e.Err); said && code == http2.ErrCodeHTTP11Required {

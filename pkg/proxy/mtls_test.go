@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/policy"
 )
@@ -91,6 +93,56 @@ func TestClientCertificatesGoHome(t *testing.T) {
 					t.Error("nobody came")
 				}
 			})
+		}
+	}
+}
+
+// TestClientCertificateRefused: what an upstream has against a client certificate is
+// said, over both versions of TLS and of HTTP.
+func TestClientCertificateRefused(t *testing.T) {
+	named, other := newNamedCA(t, "named"), newNamedCA(t, "in between")
+	client := func(ca *partnerCA, until time.Duration) *tls.Certificate {
+		cert := ca.leaf(t, nil, func(c *x509.Certificate) {
+			c.ExtKeyUsage, c.NotAfter = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, time.Now().Add(until)
+		})
+		var err error
+		cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
+		must(t, err)
+		return &cert
+	}
+	for name, c := range map[string]struct {
+		cert *tls.Certificate
+		says string
+	}{
+		"none":            {nil, "tls: "},
+		"issuer not sent": {client(other, time.Hour), "the client certificate was not sent: the upstream names authorities"},
+		"expired":         {client(named, -time.Minute), "the client certificate has expired"},
+		"good":            {client(named, time.Hour), ""},
+	} {
+		for _, alpn := range versions {
+			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+				t.Run(fmt.Sprint(name, " ", alpn, " ", tls.VersionName(version)), func(t *testing.T) {
+					w := newWorld(t)
+					w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+					o := newTLSOrigin(t, &tls.Config{
+						Certificates: []tls.Certificate{w.partner.leaf(t, []string{host})}, NextProtos: []string{alpn}, MaxVersion: version,
+						ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: named.pool(),
+					}, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "ok") }))
+					r := w.mtlsRoute("first", host, named)
+					r.plan.Upstream.Certificate = c.cert
+					w.use(policy.Intercept, r)
+					got, err := w.roundTrip(o, host, alpn)
+					if c.says == "" {
+						if got != "ok" || err != nil {
+							t.Errorf("%q, %v", got, err)
+						}
+						return
+					}
+					if err != nil || !strings.Contains(got, "upstream_tls") || !strings.Contains(got, c.says) {
+						t.Errorf("%q, %v; want %q", got, err, c.says)
+					}
+				})
+			}
 		}
 	}
 }

@@ -172,7 +172,7 @@ func (s *stream) leaving() (content []byte, tail []hpack.HeaderField) {
 // no harm: the upstream has not looked at it, or it is idempotent and the
 // connection was an old one. The failure is nil then.
 func (s *stream) again(err error) *failure {
-	f := upstreamLost(err)
+	f := s.alerted(upstreamLost(err), err)
 	leaving := errors.Is(err, h2.ErrLeaving)
 	harmless := h2.Unprocessed(err) || s.up.Reused() && idempotent(s.method) && isBroken(err)
 	s.tries++

@@ -81,6 +81,17 @@ func upstreamFailure(err error) *failure {
 	return refusal(e.Reason, e.Error())
 }
 
+// alerted is f, or what the upstream said against our TLS if err is that.
+func (q *request) alerted(f *failure, err error) *failure {
+	if q.up.IsZero() {
+		return f
+	}
+	if said := q.up.Blame(err); said != "" {
+		return refusal(flow.ReasonUpstreamTLS, said)
+	}
+	return f
+}
+
 // applyFailure turns an error of inject into an answer.
 func applyFailure(err error) *failure {
 	var f *failure

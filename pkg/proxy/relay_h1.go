@@ -60,7 +60,7 @@ func (x *exchange) readResponse(from *window) *failure {
 			seen = len(b)
 		}
 		if err := from.fill(response{x}); err != nil {
-			return upstreamBroke(err)
+			return x.alerted(upstreamBroke(err), err)
 		}
 	}
 }

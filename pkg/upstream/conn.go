@@ -63,6 +63,7 @@ type Conn struct {
 	h2     *h2.Conn
 	gen    uint64 // the pool's generation when the dial began
 	uses   atomic.Uint32
+	auth   clientAuth
 	heavy  bool // too much to be kept while nobody uses it
 
 	// Guarded by pool.mu.

@@ -39,6 +39,7 @@ type handshake struct {
 	resumable [32]byte // client certificate of the session that was offered for resumption
 	presented [32]byte // client certificate the upstream knows us by
 	weight    int      // of the upstream's chain
+	auth      clientAuth
 }
 
 // handshake makes c a verified TLS connection.
@@ -48,7 +49,7 @@ func (p *Pool) handshake(ctx context.Context, t *Target, c *Conn) error {
 	h := &handshake{pool: p, profile: t.Profile, session: sessionKey{t.Key, c.gen}}
 	conn := tls.Client(c.wire, h.config(t))
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return p.explain(err)
+		return h.explain(err)
 	}
 	cs := conn.ConnectionState()
 	p.handshakes.Add(1)
@@ -62,6 +63,7 @@ func (p *Pool) handshake(ctx context.Context, t *Target, c *Conn) error {
 	c.Facts.Leaf = sha256.Sum256(cs.PeerCertificates[0].Raw)
 	c.Facts.ClientCert = h.presented
 	c.Facts.Resumed = cs.DidResume
+	c.auth = h.auth
 	c.heavy = h.weight > maxResting
 	return nil
 }
@@ -82,14 +84,19 @@ func (h *handshake) config(t *Target) *tls.Config {
 		cfg.RootCAs = h.pool.o.Roots()
 	}
 	if h.profile != nil && h.profile.Certificate != nil {
+		h.auth.certificate = h.profile.Certificate
 		cfg.GetClientCertificate = h.certificate
 	}
 	return cfg
 }
 
 // explain tells a chain that ends in our own CA, or in one whose key is public,
-// from any other untrusted one.
-func (p *Pool) explain(err error) error {
+// from any other untrusted one, and what is wrong with us.
+func (h *handshake) explain(err error) error {
+	p := h.pool
+	if why := h.auth.suspicion(); why != "" && alertOf(err) != nil {
+		return fmt.Errorf("%w%s", err, why)
+	}
 	bad, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok {
 		return err
@@ -162,9 +169,11 @@ func weakSignature(a x509.SignatureAlgorithm) bool {
 // server names CAs and ours is none of them, an empty certificate goes out.
 func (h *handshake) certificate(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	cert := h.profile.Certificate
+	h.auth.asked = true
 	if len(cert.Certificate) == 0 || cri.SupportsCertificate(cert) != nil {
 		return new(tls.Certificate), nil
 	}
+	h.auth.presentable = true
 	h.presented = sha256.Sum256(cert.Certificate[0])
 	return cert, nil
 }
