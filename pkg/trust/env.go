@@ -61,7 +61,8 @@ func (s *Store) Env(environ []string) ([]string, error) {
 func (s *Store) instead(named string, v variable) (string, error) {
 	if named != "" {
 		if b, err := readPEM(named); err == nil && len(b) > 0 {
-			name, err := s.file(s.with(b), kindPEM)
+			whole := s.with(b)
+			name, err := s.keep(namedPrefix+contentName(whole)+".pem", whole)
 			return s.path(name), err
 		}
 	}

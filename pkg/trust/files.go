@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,16 +16,52 @@ import (
 // file writes b under the name of its contents, unless it is there already.
 func (s *Store) file(b []byte, k kind) (string, error) {
 	suffix := map[kind]string{kindPEM: ".pem", kindJava: ".jks"}[k]
-	name := contentName(b) + suffix
+	return s.keep(contentName(b)+suffix, b)
+}
+
+// namedPrefix begins the names of copies that a variable names: a workload reads these
+// whenever it likes, so they are never swept.
+const namedPrefix = "named-"
+
+func (s *Store) keep(name string, b []byte) (string, error) {
 	if there, err := os.ReadFile(s.path(name)); err == nil && bytes.Equal(there, b) {
 		return name, nil
 	}
 	return name, s.write(name, b)
 }
 
+// contentDigits is how long the name of contents is.
+const contentDigits = 16
+
 func contentName(b []byte) string {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:])[:contentDigits]
+}
+
+// isCopy reports whether a file is one to bind: it has the name of its contents.
+func isCopy(name string) bool {
+	digits, suffix, _ := strings.Cut(name, ".")
+	_, err := hex.DecodeString(digits)
+	return err == nil && len(digits) == contentDigits && (suffix == "pem" || suffix == "jks")
+}
+
+// sweep removes the copies that are bound no more: neither s nor the list before it,
+// which somebody may be about to mount, has them. Where one is mounted it stays.
+func (s *Store) sweep(before []bind) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		has := func(b bind) bool { return b.Source == e.Name() }
+		if !isCopy(e.Name()) || slices.ContainsFunc(s.binds, has) || slices.ContainsFunc(before, has) {
+			continue
+		}
+		if err := os.Remove(s.path(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write puts a file in place as a whole, readable by all whatever the umask.

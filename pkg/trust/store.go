@@ -62,6 +62,7 @@ func prepare(dir string, rootPEM []byte, environ []string) (*Store, error) {
 // the next time.
 func (s *Store) make(places []place, from []string) error {
 	s.binds = nil
+	before := listed(s.Path())
 	bundle := s.system(places)
 	if err := s.write(rootName, s.root); err != nil {
 		return err
@@ -75,15 +76,28 @@ func (s *Store) make(places []place, from []string) error {
 	if err := s.copyAll(places, bundle); err != nil {
 		return err
 	}
-	if err := s.list(); err != nil || len(s.binds) < len(places) {
+	if err := s.list(); err != nil {
+		return err
+	}
+	if err := s.sweep(before); err != nil || len(s.binds) < len(places) {
 		return err
 	}
 	return s.remember(from)
 }
 
+// listed reads a list of binds; none, if it cannot be read.
+func listed(path string) (binds []bind) {
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, &binds) != nil {
+		return nil
+	}
+	return binds
+}
+
 // For returns a store that also covers what a workload with this environment
 // may read and the caller of Prepare could not know: its JAVA_HOME, its virtual
-// environment, the interpreters on its PATH. It may be s itself.
+// environment, the interpreters on its PATH. It may be s itself. It is to be mounted
+// before the next Prepare but one.
 func (s *Store) For(environ []string) (*Store, error) {
 	var more []place
 	for _, p := range find(environ) {
