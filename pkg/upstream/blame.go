@@ -8,15 +8,17 @@ import (
 	"time"
 )
 
-// Blame says what an upstream had against our TLS, and what in our client certificate
-// may be why; "" where err is no alert of it. In TLS 1.3 it is the error of the first
-// Read: an upstream looks at a client certificate when we are done.
+// Blame says what ended TLS with an upstream, and what in our client certificate may be
+// why; "" where err is no alert. In TLS 1.3 it is the error of the first Read: an
+// upstream looks at a client certificate when we are done.
 func (c *Conn) Blame(err error) string {
-	alert := alertOf(err)
-	if alert == nil {
-		return ""
+	if alert := alertOf(err); alert != nil {
+		return fmt.Sprintf("the upstream ends TLS with %q%s", alert, c.auth.suspicion())
 	}
-	return fmt.Sprintf("the upstream ends TLS with %q%s", alert, c.auth.suspicion())
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "local error" && op.Err.Error() == "tls: no renegotiation" {
+		return "the upstream wants another TLS handshake after the request, which is refused; is it to ask for the client certificate, it has to do so in the first"
+	}
+	return ""
 }
 
 // alertOf is the peer's alert, which crypto/tls wraps in a net.OpError; nil: err is
