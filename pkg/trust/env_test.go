@@ -58,7 +58,7 @@ func TestForCoversTheEnvironmentOfTheWorkload(t *testing.T) {
 		t.Errorf("nothing to add: %v", err)
 	}
 	bundle := write(t, base+"/venv/lib/python3.11/site-packages/certifi/cacert.pem", theirs)
-	store := write(t, base+"/jdk/lib/security/cacerts", []byte("PKCS#12"))
+	store := write(t, base+"/jdk/lib/security/cacerts", []byte{0x30, 0x82, 1, 2}) // PKCS #12
 	wider, err := s.For([]string{"VIRTUAL_ENV=" + base + "/venv", "JAVA_HOME=" + base + "/jdk"})
 	must(t, err)
 	opened, err := Open(wider.Path())

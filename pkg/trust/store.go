@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -224,13 +225,32 @@ func (s *Store) copyAll(places []place, bundle []byte) error {
 }
 
 func (s *Store) copyOf(p place, bundle []byte) ([]byte, error) {
-	if p.kind == kindPEM {
-		b, err := readPEM(p.path)
-		return s.with(b), err
-	}
 	b, err := readFile(p.path)
 	if err != nil {
 		return nil, err
 	}
+	if !isStore(b, p.kind) {
+		return nil, fmt.Errorf("%s: %w", p.path, errNoStore)
+	}
+	if p.kind == kindPEM {
+		return s.with(certificates(b)), nil
+	}
 	return addToKeystore(b, bundle, s.root)
+}
+
+var errNoStore = errors.New("not a trust store")
+
+// isStore keeps a link from leading a copy over something else: who is looked for in
+// HOME, or in what a variable names, may have laid it. An empty file is a store.
+func isStore(b []byte, k kind) bool {
+	if k == kindPEM {
+		return len(bytes.TrimSpace(b)) == 0 || len(certificates(b)) > 0
+	}
+	const pkcs12 = "\x30"
+	for _, begins := range []string{"\xfe\xed\xfe\xed", "\xce\xce\xce\xce", pkcs12} {
+		if bytes.HasPrefix(b, []byte(begins)) {
+			return true
+		}
+	}
+	return len(b) == 0
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -42,5 +43,41 @@ func TestCopiesOfBefore(t *testing.T) {
 	}
 	if slices.Contains(named, stores[4].source(certifi)) {
 		t.Error("a variable names a copy that will go")
+	}
+}
+
+// TestOnlyStoresAreCovered: a link where a store is looked for leads no copy over what is
+// none; else one user's link would take a file from the runs of all others.
+func TestOnlyStoresAreCovered(t *testing.T) {
+	ours, _ := root(t, "ours")
+	theirs, key := root(t, "theirs")
+	jks, err := addToKeystore(nil, theirs, theirs)
+	must(t, err)
+	for name, c := range map[string]struct {
+		content []byte
+		java    bool
+		covered bool
+	}{
+		"text":               {content: []byte("nameserver 192.0.2.1\n")},
+		"a key":              {content: key},
+		"text as a keystore": {content: []byte("nameserver 192.0.2.1\n"), java: true},
+		"certificates":       {content: theirs, covered: true},
+		"empty":              {covered: true},
+		"JKS":                {content: jks, java: true, covered: true},
+		"PKCS #12":           {content: []byte{0x30, 0x82, 1, 2}, java: true, covered: true},
+	} {
+		place, environ := t.TempDir()+"/lib/python3.99/site-packages/certifi/cacert.pem", "VIRTUAL_ENV="
+		if c.java {
+			place, environ = t.TempDir()+"/lib/security/cacerts", "JAVA_HOME="
+		}
+		prefix, _, _ := strings.Cut(place, "/lib/")
+		target := write(t, filepath.Join(t.TempDir(), "target"), c.content)
+		must(t, os.MkdirAll(filepath.Dir(place), 0o755))
+		must(t, os.Symlink(target, place))
+		s, err := prepare(filepath.Join(t.TempDir(), "trust"), ours, []string{environ + prefix})
+		must(t, err)
+		if got := s.source(target) != ""; got != c.covered {
+			t.Errorf("%s: covered %v", name, got)
+		}
 	}
 }
