@@ -16,6 +16,7 @@
 // one; a file with two keeps the first, and an injector then refuses the control
 // byte. A binary key whose last byte is LF needs one more LF after it. A file
 // that others than its owner and group may read, or that others than its owner
-// may write, is refused: it is not a secret. Nor is a private key, and of roots and
-// certificates those are refused that everyone may write.
+// may write, is refused: it is not a secret. So is a secret behind the symbolic link of
+// another user, who could have any file of root's sent; a private key that everyone may
+// read or write; and a certificate or roots that everyone may write.
 package vault

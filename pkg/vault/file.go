@@ -19,7 +19,7 @@ import (
 // MaxSize is the most bytes a secret may have.
 const MaxSize = 1 << 20
 
-// File is a secret in a regular file, or behind a symbolic link to one. Only its
+// File is a secret in a regular file, or behind a symbolic link of ours to one. Only its
 // owner may write it, only owner and group may read it, and the owner is root or
 // the user of this process.
 type File struct{ Path string }
@@ -32,7 +32,7 @@ func (f File) Fetch(ctx context.Context) (secret.Value, error) {
 
 // FetchStamped is Fetch with the stamp of what was read.
 func (f File) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
-	return fetch(ctx, f.Path, private)
+	return fetch(ctx, f.Path, openOurs, private)
 }
 
 // Stamp looks at the file without reading it.
@@ -51,7 +51,7 @@ func (p Public) Fetch(ctx context.Context) (secret.Value, error) {
 
 // FetchStamped is Fetch with the stamp of what was read.
 func (p Public) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
-	return fetch(ctx, p.Path, public)
+	return fetch(ctx, p.Path, open, public)
 }
 
 // Stamp looks at the file without reading it.
@@ -69,7 +69,7 @@ func (k Key) Fetch(ctx context.Context) (secret.Value, error) {
 
 // FetchStamped is Fetch with the stamp of what was read.
 func (k Key) FetchStamped(ctx context.Context) (secret.Value, Stamp, error) {
-	return fetch(ctx, k.Path, closed)
+	return fetch(ctx, k.Path, open, closed)
 }
 
 // Stamp looks at the file without reading it.
@@ -88,11 +88,14 @@ var errChanging = errors.New("file changes while it is read")
 // check refuses a file by who may do what with it.
 type check func(path string, st *unix.Stat_t) error
 
+// opener opens a file for reading.
+type opener func(path string) (*os.File, error)
+
 // fetch reads a file until nobody changed it meanwhile.
-func fetch(ctx context.Context, path string, allowed check) (secret.Value, Stamp, error) {
+func fetch(ctx context.Context, path string, open opener, allowed check) (secret.Value, Stamp, error) {
 	const tries = 5
 	for range tries {
-		value, stamp, err := read(path, allowed)
+		value, stamp, err := read(path, open, allowed)
 		if !errors.Is(err, errChanging) {
 			return value, stamp, err
 		}
@@ -103,9 +106,8 @@ func fetch(ctx context.Context, path string, allowed check) (secret.Value, Stamp
 	return secret.Value{}, Stamp{}, fmt.Errorf("read %s: %w", path, errChanging)
 }
 
-func read(path string, allowed check) (secret.Value, Stamp, error) {
-	// Not blocking: a pipe in the file's place would hold us up for ever.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+func read(path string, open opener, allowed check) (secret.Value, Stamp, error) {
+	file, err := open(path)
 	if err != nil {
 		return secret.Value{}, Stamp{}, err
 	}

@@ -386,3 +386,64 @@ func TestFilesThatEveryoneMayTouch(t *testing.T) {
 		t.Errorf("a helper's key: %v", err)
 	}
 }
+
+// Who may write to the directory of a secret, and to nothing else, cannot have another
+// file of root's sent by a link to it.
+func TestLinksOfOthersAreNotFollowed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make links of others")
+	}
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	write(t, path("target"), "abc\n")
+	if err := os.Mkdir(path("real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path("real/token"), "def\n")
+	for link, to := range map[string]string{
+		"ours": "target", "absolute": path("target"), "chain": "ours", "up": "real/../target", "..data": "real", "mounted": "..data/token",
+		"theirs": path("target"), "over": "theirs", "theirdir": "real", "loop": "loop", "dangling": "nowhere",
+	} {
+		if err := os.Symlink(to, path(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, link := range []string{"theirs", "theirdir"} {
+		if err := os.Lchown(path(link), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	descriptors := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	before := descriptors()
+	for name, want := range map[string]string{
+		"target": "abc", "ours": "abc", "absolute": "abc", "chain": "abc", "up": "abc", "mounted": "def", "..data/token": "def", "real//token": "def",
+	} {
+		if v, err := (File{path(name)}).Fetch(t.Context()); err != nil || string(v.Reveal()) != want {
+			t.Errorf("%s: %q, %v", name, v.Reveal(), err)
+		}
+	}
+	for name, want := range map[string]error{
+		"theirs": ErrForeignLink, "over": ErrForeignLink, "theirdir/token": ErrForeignLink,
+		"loop": unix.ELOOP, "dangling": os.ErrNotExist, "none": os.ErrNotExist, "target/x": unix.ENOTDIR,
+	} {
+		if v, err := (File{path(name)}).Fetch(t.Context()); !errors.Is(err, want) || !strings.Contains(err.Error(), path(name)) {
+			t.Errorf("%s: %q, %v, want %v", name, v.Reveal(), err, want)
+		}
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors are left open", after-before)
+	}
+	if _, err := (Public{path("theirs")}).Fetch(t.Context()); err != nil {
+		t.Errorf("what is no secret, by a helper's link: %v", err)
+	}
+	t.Chdir(dir)
+	if v, err := (File{"ours"}).Fetch(t.Context()); err != nil || string(v.Reveal()) != "abc" {
+		t.Errorf("a relative path: %q, %v", v.Reveal(), err)
+	}
+}
