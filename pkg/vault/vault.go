@@ -83,11 +83,11 @@ func (c *Cached) refresh(ctx context.Context) error {
 	return c.take(value, stamp, err)
 }
 
-// take stores a reading. A file that was only touched keeps its version, so that
-// no pooled connection is given up for it.
+// take stores a reading. A file that was only touched keeps its version, as does what
+// could not be read for a while, so that no pooled connection is given up for it.
 func (c *Cached) take(value secret.Value, stamp Stamp, err error) error {
 	if err != nil {
-		c.value, c.version, c.stamp = secret.Value{}, "", Stamp{}
+		c.stamp.settled = false // it is read again, and what was read last is to compare with
 		return err
 	}
 	if value.IsZero() {

@@ -447,3 +447,31 @@ func TestLinksOfOthersAreNotFollowed(t *testing.T) {
 		t.Errorf("a relative path: %q, %v", v.Reveal(), err)
 	}
 }
+
+// What could not be read for a while, and is what it was, has its version still: with
+// another one every pooled connection was given up.
+func TestVersionOutlivesAnError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, "abc\n")
+	c := Remember(File{path})
+	_, first, err := c.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if v, version, err := c.Get(t.Context()); !errors.Is(err, os.ErrNotExist) || !v.IsZero() || version != "" {
+			t.Errorf("gone: %q, %q, %v", v.Reveal(), version, err)
+		}
+	}
+	write(t, path, "abc\n")
+	if v, version, err := c.Get(t.Context()); err != nil || string(v.Reveal()) != "abc" || version != first {
+		t.Errorf("back: %q, %q, %v; the version was %q", v.Reveal(), version, err, first)
+	}
+	write(t, path, "def\n")
+	if v, version, err := c.Get(t.Context()); err != nil || string(v.Reveal()) != "def" || version == first {
+		t.Errorf("another: %q, %q, %v", v.Reveal(), version, err)
+	}
+}
