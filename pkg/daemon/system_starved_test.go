@@ -152,15 +152,19 @@ func ended(p *process) bool {
 	}
 }
 
-// exhaust limits a cgroup to 64 MiB and has somebody else in it take all of them. The
-// kernel is told whom to kill for that first.
+// exhaust limits a cgroup to 64 MiB more than it has, and has somebody else in it take
+// all of them. The kernel is told whom to kill for that first.
 func exhaust(t *testing.T, dir string, first int) {
 	t.Helper()
-	file := filepath.Join(dir, "memory.limit_in_bytes")
-	if _, err := os.Stat(file); err != nil {
-		file = filepath.Join(dir, "memory.max")
+	limit, usage := filepath.Join(dir, "memory.limit_in_bytes"), filepath.Join(dir, "memory.usage_in_bytes")
+	if _, err := os.Stat(limit); err != nil {
+		limit, usage = filepath.Join(dir, "memory.max"), filepath.Join(dir, "memory.current")
 	}
-	must(t, os.WriteFile(file, []byte(strconv.Itoa(64<<20)), 0o644))
+	b, err := os.ReadFile(usage)
+	must(t, err)
+	has, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	must(t, err)
+	must(t, os.WriteFile(limit, []byte(strconv.Itoa(has+64<<20)), 0o644))
 	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", first), []byte("1000"), 0o644))
 	glutton := exec.Command("sh", "-c", "echo $$ >"+dir+"/cgroup.procs; exec tail /dev/zero") // which waits for a line to end
 	must(t, glutton.Start())

@@ -65,7 +65,7 @@ func TestIrregularNames(t *testing.T) {
 func TestInterceptedAddress(t *testing.T) {
 	origin := new(anyone)
 	w := newWorld(t, func(o *options) { o.Flows = origin })
-	origin.original = w.originFor(nil, "127.0.0.1").addr
+	origin.original.Store(w.originFor(nil, "127.0.0.1").addr)
 	w.use(policy.Intercept)
 	_, port, err := net.SplitHostPort(w.ln.Addr().String())
 	must(t, err)

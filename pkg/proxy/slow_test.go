@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func TestSlowHTTPTest(t *testing.T) {
 			anyone := &everybody{}
 			w := newWorld(t, func(o *options) { o.Timeouts, o.Records, o.Flows = impatient, &tally{}, anyone })
 			o := newOrigin(t, nil, answerLarge)
-			anyone.original = o.addr
+			anyone.original.Store(o.addr)
 			w.use(policy.Intercept)
 			args := append(strings.Fields(flags), "-c", "1000", "-r", "500", "-l", "60", "-u", "http://"+w.ln.Addr().String()+"/large")
 			tool := exec.Command("slowhttptest", args...)
@@ -145,11 +146,11 @@ func (w *world) until(what string, ok func() bool) {
 }
 
 // everybody takes each connection for one that was captured.
-type everybody struct{ original netip.AddrPort }
+type everybody struct{ original atomic.Value } // netip.AddrPort
 
 func (e *everybody) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
 	return flow.Flow{
-		Cgroup: noisy, Source: remote, Original: e.original, At: time.Now(), Verdict: flow.VerdictRedirect, Caller: flow.Caller{PID: appPID},
+		Cgroup: noisy, Source: remote, Original: e.original.Load().(netip.AddrPort), At: time.Now(), Verdict: flow.VerdictRedirect, Caller: flow.Caller{PID: appPID},
 	}, true
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func TestTestssl(t *testing.T) {
 	}
 	origin := new(anyone)
 	w := newWorld(t, func(o *options) { o.Flows = origin })
-	origin.original = w.originFor(nil, host).addr
+	origin.original.Store(w.originFor(nil, host).addr)
 	w.use(policy.Intercept)
 	checks, least := []string{"--protocols", "--std"}, []string{"TLS1_2", "TLS1_3", "cipherlist_NULL"}
 	if conformanceInFull() {
@@ -97,12 +98,12 @@ func (w *world) caFile() string {
 }
 
 // anyone are the flows of programs that dial by themselves: none was published,
-// and all are the application's.
-type anyone struct{ original netip.AddrPort }
+// and all are the application's. Where they meant to go is known once that stands.
+type anyone struct{ original atomic.Value } // netip.AddrPort
 
 func (a *anyone) Lookup(_ uint64, _, remote netip.AddrPort) (flow.Flow, bool) {
 	return flow.Flow{
-		Cookie: uint64(remote.Port()), Source: remote, Original: a.original, At: time.Now(), Verdict: flow.VerdictRedirect,
+		Cookie: uint64(remote.Port()), Source: remote, Original: a.original.Load().(netip.AddrPort), At: time.Now(), Verdict: flow.VerdictRedirect,
 		Caller: flow.Caller{PID: appPID, Start: time.Second, Comm: "client"},
 	}, true
 }
