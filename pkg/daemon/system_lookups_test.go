@@ -16,15 +16,17 @@ s.bind(("198.51.100.81", 53))
 while True:
     s.recv(4096)`
 
-// lookupFlood asks for another host each time, and does not wait for an answer.
+// lookupFlood asks for another host each time, waits for no answer, and is not put off by
+// the reset that tells it that it has its share.
 const lookupFlood = `import socket
 n = 0
 while True:
-    s = socket.socket()
-    s.connect(("198.51.100.80", 80))
-    s.send(b"GET / HTTP/1.1\r\nHost: x%d.flood.example\r\n\r\n" % n)
-    s.close()
-    n += 1`
+    n += 1
+    try:
+        with socket.create_connection(("198.51.100.80", 80)) as s:
+            s.send(b"GET / HTTP/1.1\r\nHost: x%d.flood.example\r\n\r\n" % n)
+    except OSError:
+        pass`
 
 // A workload that has names looked up which nobody answers for takes neither the host's
 // UDP ports nor what other workloads need: a container has more names than ports.
