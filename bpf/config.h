@@ -9,7 +9,7 @@
 #include "flow.h"
 
 /* Counts up with every change of a pinned map; pkg/capture refuses others. */
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 volatile const __u32 layout_version = LAYOUT_VERSION;
 
 #define MAX_LISTENERS 8	  /* per family; a power of two */

@@ -97,6 +97,8 @@ struct flow {
 	__u8 reason;
 	__u32 contested; /* by so many connections, which wait behind its own and have no record */
 	__u8 comm[16];
+	__u32 established; /* once it was: it may wait to be accepted, even when it has ended */
+	__u32 zero;
 };
 
 struct event {
@@ -123,8 +125,7 @@ struct socket {
 	struct addr local;  /* what getsockname says; zero: what the kernel says */
 	__u8 ipv4;	    /* the redirected connection is IPv4, whatever the socket is */
 	__u8 published;
-	__u8 established;
-	__u8 zero[5];
+	__u8 zero[6];
 };
 
 /* A route prefix of one network namespace: prefix counts the netns' 64 bits too. */
@@ -160,10 +161,10 @@ struct state {
 #define SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type " has changed size")
 SIZE(addr, 16);
 SIZE(tuple, 48);
-SIZE(flow, 104);
-SIZE(event, 112);
+SIZE(flow, 112);
+SIZE(event, 120);
 SIZE(truth, 40);
-SIZE(socket, 176);
+SIZE(socket, 184);
 SIZE(route, 28);
 SIZE(listener, 20);
 SIZE(name, 256);

@@ -11,7 +11,8 @@
  * flows: tuple of a redirected connection -> its record.
  * Written before the SYN (track_tuple). Read once by user space after accept,
  * which deletes it. Dies also when its socket is closed before the connection
- * was established, or by the sweeper of user space when nobody accepted it.
+ * was established, when conntrack gives its tuple to another before that, or by
+ * the sweeper of user space when nobody accepted it.
  * It lives from the SYN to the accept, so there are few; they are allocated
  * beforehand, as to do so within a connect() takes longer than all else here.
  */

@@ -108,19 +108,27 @@ static __always_inline int conclude(struct bpf_sock_addr *ctx, const struct addr
 	return d.verdict == VERDICT_DENY ? REFUSE : ALLOW;
 }
 
+/* The record of a socket, while it waits for user space. */
+static __always_inline struct flow *record_of(struct socket *s)
+{
+	struct flow *f = bpf_map_lookup_elem(&flows, &s->tuple);
+
+	return f && f->cookie == s->flow.cookie ? f : 0;
+}
+
 /* Withdraw the record of a socket that connects anew or is closed. */
 static __always_inline void withdraw(struct socket *s)
 {
 	struct flow *f;
 
-	if (!s->published || s->established)
+	if (!s->published || s->flow.established)
 		return;
 	/*
 	 * An established connection may still wait to be accepted, even after
 	 * its close; only one that never was can have no reader.
 	 */
-	f = bpf_map_lookup_elem(&flows, &s->tuple);
-	if (f && f->cookie == s->flow.cookie && !f->contested)
+	f = record_of(s);
+	if (f && !f->contested)
 		bpf_map_delete_elem(&flows, &s->tuple);
 }
 
@@ -519,6 +527,14 @@ static __always_inline void publish(struct socket *s)
 			note_full();
 		return;
 	}
+	if (redirect_mark && !other->established) {
+		/*
+		 * conntrack gives a tuple to one connection at a time: it has given up on the
+		 * other, which nobody can have accepted and which has to be translated anew.
+		 */
+		s->published = !bpf_map_update_elem(&flows, &s->tuple, &s->flow, BPF_ANY);
+		return;
+	}
 	/*
 	 * A reset connection waits to be accepted under the same tuple, of another
 	 * socket or of this one, which may have changed hands. Which of the two user
@@ -526,6 +542,19 @@ static __always_inline void publish(struct socket *s)
 	 */
 	__sync_fetch_and_add(&other->contested, 1);
 	count(COUNTER_RECORDS_CONTESTED);
+}
+
+/* From now on the connection may wait to be accepted: publish asks that of a record. */
+static __always_inline void note_established(struct socket *s)
+{
+	struct flow *f;
+
+	s->flow.established = 1;
+	if (!redirect_mark)
+		return;
+	f = record_of(s);
+	if (f)
+		f->established = 1;
 }
 
 SEC("sockops")
@@ -543,7 +572,7 @@ int track_tuple(struct bpf_sock_ops *ops)
 	if (!s)
 		return 1;
 	if (ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) {
-		s->established = 1;
+		note_established(s);
 		return 1;
 	}
 	if (redirect_mark)
@@ -951,7 +980,9 @@ int on_egress(struct __sk_buff *skb)
 /* Publish a connection under the tuple that its SYN has after NAT. */
 static __always_inline void join(struct socket *s, const struct packet *p)
 {
-	if (s->published && same_tuple(&s->tuple, &p->tuple))
+	if (s->flow.established)
+		return; /* a late copy */
+	if (s->published && same_tuple(&s->tuple, &p->tuple) && record_of(s))
 		return; /* sent again */
 	withdraw(s);
 	s->published = 0;

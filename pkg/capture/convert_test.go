@@ -79,12 +79,12 @@ func TestToDevice(t *testing.T) {
 }
 
 func TestEventOfWrongSize(t *testing.T) {
-	for _, n := range []int{0, 1, 111} {
+	for _, n := range []int{0, 1, 119} {
 		if e, err := toEvent(make([]byte, n)); err == nil {
 			t.Errorf("%d bytes decode to %+v", n, e)
 		}
 	}
-	if e, err := toEvent(slices.Concat(make([]byte, 104), []byte{3, 0, 0, 0, 0, 0, 0, 0})); err != nil || e.Kind != EventExec {
-		t.Errorf("112 bytes decode to %+v, %v", e, err)
+	if e, err := toEvent(slices.Concat(make([]byte, 112), []byte{3, 0, 0, 0, 0, 0, 0, 0})); err != nil || e.Kind != EventExec {
+		t.Errorf("120 bytes decode to %+v, %v", e, err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // layoutVersion counts up with every change of a pinned map; LAYOUT_VERSION in bpf/config.h.
-const layoutVersion = 6
+const layoutVersion = 7
 
 // checkLayout refuses pinned maps that another version made differently.
 func checkLayout(dir string) error {

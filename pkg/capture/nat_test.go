@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,6 +68,64 @@ func TestSharedSourcePort(t *testing.T) {
 	}
 	if len(w.flows) != workloads || len(ports) < 2 {
 		t.Errorf("%d flows from ports %v, want %d and some that conntrack has changed", len(w.flows), ports, workloads)
+	}
+}
+
+// TestTupleOfAnother: conntrack forgets a connection that nobody has answered, and gives
+// another the tuple that it had. Each is told from the other.
+func TestTupleOfAnother(t *testing.T) {
+	w := newWorld(t, nft)
+	answered := w.deafen()
+	first, out, goOn := w.begin(w.cgroup, []step{{Do: "socket"}, {Do: "reuse"}, {Do: "bind", Addr: "10.9.0.1:40409"},
+		{Do: "nonblock"}, {Do: "connect", Addr: server4}, {Do: "pause"}, {Do: "wait"}, {Do: "block"}, {Do: "read"}})
+	eventually(t, "its SYN is on the way", func() bool { return w.records() == 1 })
+	w.host.Do(func() {
+		if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+			t.Error(err)
+		}
+	})
+	answered()
+	const to = "203.0.113.11:443"
+	got := w.run(w.cgroup, step{Do: "socket"}, step{Do: "reuse"}, step{Do: "bind", Addr: "10.9.0.1:40409"}, step{Do: "connect", Addr: to}, step{Do: "read"})
+	if got[4].Text != "captured "+to {
+		t.Errorf("the second: %+v", got)
+	}
+	goOn.Close()
+	for i := range 9 {
+		r, err := readResult(out)
+		if err != nil || i == 8 && r.Text != "captured "+server4 {
+			t.Fatalf("step %d of the first: %+v, %v", i, r, err)
+		}
+	}
+	w.finish(first)
+	if n := w.counter("records_contested"); n != 0 {
+		t.Errorf("records_contested = %d", n)
+	}
+	if n := w.records(); n != 0 {
+		t.Errorf("%d records are left", n)
+	}
+}
+
+// deafen has the host drop all that it receives, until the function that it returns is called.
+func (w *world) deafen() (hear func()) {
+	w.t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(w.host.Fd()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	table := c.AddTable(&nftables.Table{Name: "deaf", Family: nftables.TableFamilyINet})
+	drop := nftables.ChainPolicyDrop
+	c.AddChain(&nftables.Chain{Name: "input", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &drop})
+	flush := func() {
+		if err := c.Flush(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	flush()
+	return func() {
+		c.DelTable(table)
+		flush()
 	}
 }
 

@@ -36,6 +36,8 @@ type outwardenFlow struct {
 	Reason       uint8
 	Contested    uint32
 	Comm         [16]uint8
+	Established  uint32
+	Zero         uint32
 }
 
 type outwardenListener struct {
@@ -61,14 +63,13 @@ type outwardenRoute struct {
 }
 
 type outwardenSocket struct {
-	_           structs.HostLayout
-	Flow        outwardenFlow
-	Tuple       outwardenTuple
-	Local       outwardenAddr
-	Ipv4        uint8
-	Published   uint8
-	Established uint8
-	Zero        [5]uint8
+	_         structs.HostLayout
+	Flow      outwardenFlow
+	Tuple     outwardenTuple
+	Local     outwardenAddr
+	Ipv4      uint8
+	Published uint8
+	Zero      [6]uint8
 }
 
 type outwardenState struct {
