@@ -167,7 +167,7 @@ func load(files []source) (*Config, []Warning, error) {
 func (b *builder) routesOnly(doc *document) {
 	const hint = "routes.d holds routes and secrets; the rest stands in the main file"
 	for key, at := range map[string]Position{
-		"default": doc.Default.at, "state_dir": doc.StateDir.at, "run_dir": doc.RunDir.at,
+		"default": doc.Default.at, "state_dir": doc.StateDir.at, "run_dir": doc.RunDir.at, "drain": doc.Drain.at,
 		"capture": at(doc.Capture), "dns": at(doc.DNS), "audit": at(doc.Audit), "authority": at(doc.Authority),
 	} {
 		if !at.IsZero() {

@@ -238,6 +238,38 @@ func TestRoutesDirectoryErrors(t *testing.T) {
 	}
 }
 
+// Whatever the main file may hold beside routes and secrets is refused elsewhere, and not
+// passed over: it would be a rule that does not hold.
+func TestHostSettingsAmongRoutes(t *testing.T) {
+	schema, err := config.Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Properties map[string]any }
+	if err := json.Unmarshal(schema, &file); err != nil || len(file.Properties) < 3 {
+		t.Fatalf("%v: %v", err, file)
+	}
+	values := map[string]string{
+		"capture": "{fail: open}", "default": "deny", "state_dir": "/s", "run_dir": "/r", "drain": "5m",
+		"authority": "{tpm: /dev/tpm0}", "dns": "{servers: 192.0.2.1}", "audit": "{durability: synced}",
+	}
+	for key := range file.Properties {
+		if key == "routes" || key == "secrets" {
+			continue
+		}
+		dir := t.TempDir()
+		main := write(t, dir, "config.yaml", key+": "+values[key])
+		if _, _, err := config.Load(main); err != nil {
+			t.Errorf("in the main file: %v", err)
+		}
+		write(t, dir, "config.yaml", "")
+		write(t, dir, "routes.d/a.yaml", key+": "+values[key])
+		if _, _, err := config.Load(main); err == nil || !strings.Contains(err.Error(), key+" cannot be set here") {
+			t.Errorf("%s in routes.d: %v", key, err)
+		}
+	}
+}
+
 // A socket's path has 107 bytes at most, and bind would say no more than EINVAL.
 func TestRunDirectoryHasRoom(t *testing.T) {
 	for n, fits := range map[int]bool{92: true, 93: false} {
