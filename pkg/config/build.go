@@ -151,12 +151,16 @@ func (b *builder) oneOf(t text, known ...string) string {
 }
 
 // path makes a path absolute: a relative one is relative to the file that names
-// it.
+// it. A key that was pasted here would stand in the error of whoever opens it.
 func (b *builder) path(t text, target *string) {
 	if !t.ok() {
 		return
 	}
 	path := t.value
+	if strings.Contains(path, "-----BEGIN ") {
+		b.fail(t.at, "put it into a file, and write the file's path here", "PEM stands here, not the path of a file that holds it")
+		return
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(t.at.File), path)
 	}

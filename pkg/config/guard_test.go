@@ -77,6 +77,22 @@ func TestSyntaxErrorKeepsSecret(t *testing.T) {
 	}
 }
 
+// A key pasted in the place of a path is one line to YAML. It would be repeated by the
+// error of who opens it, in the log, by status, and by reload.
+func TestPastedKeyIsNoPath(t *testing.T) {
+	const pem = "-----BEGIN PRIVATE KEY-----\n        CANARY\n        -----END PRIVATE KEY-----\n"
+	for _, text := range []string{
+		"secrets:\n  s:\n    file: " + pem,
+		"routes:\n- name: a\n  to: {host: a.example}\n  upstream:\n   mtls:\n    cert: c.pem\n    key: " + pem,
+		"routes:\n- name: a\n  to: {host: a.example}\n  upstream:\n    ca: " + pem,
+	} {
+		_, _, err := config.Load(write(t, t.TempDir(), "c.yaml", text))
+		if err == nil || !strings.Contains(err.Error(), "PEM stands here") || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+}
+
 // The parser would put U+FFFD for what is no UTF-8, and load another value than was
 // written.
 func TestNotUTF8(t *testing.T) {

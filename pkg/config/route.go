@@ -135,7 +135,7 @@ func (b *builder) rooted(t text, hint string) bool {
 func (b *builder) to(doc *toDoc) policy.To {
 	to := policy.To{Ports: b.ports(doc.Ports)}
 	for _, t := range doc.Host {
-		if b.wholeURL(t) {
+		if b.wholeURL(t) || b.hasUser(t) {
 			continue
 		}
 		if host, ok := parsed(b, t, match.ParseHost, b.hostHint(t)); ok {
@@ -174,6 +174,15 @@ func (b *builder) wholeURL(t text) bool {
 	}
 	b.fail(t.at, hint, "a whole URL stands here")
 	return true
+}
+
+// hasUser refuses what is left of a URL without its scheme: the password is not repeated.
+func (b *builder) hasUser(t text) bool {
+	at := strings.LastIndexByte(t.value, '@')
+	if at >= 0 {
+		b.fail(t.at, "write the name alone", "a user stands before host %q", t.value[at+1:])
+	}
+	return at >= 0
 }
 
 func (b *builder) hasQuery(t text) bool {
