@@ -72,7 +72,10 @@ func callerOf(pid uint32, said *process.Identity) (*process.Identity, error) {
 	if said.Exe == "" {
 		return said, nil
 	}
-	exe, err := filepath.Abs(said.Exe) // as the kernel names it
+	exe, err := filepath.Abs(said.Exe)
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real // as the kernel names it; what is not there may be on another host
+	}
 	said.Exe = exe
 	return said, err
 }

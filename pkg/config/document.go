@@ -96,7 +96,7 @@ type routeDoc struct {
 
 type fromDoc struct {
 	At        Position     `json:"-"`
-	Exe       list[text]   `json:"exe" jsonschema_description:"executables, as absolute paths with * and **"`
+	Exe       list[text]   `json:"exe" jsonschema_description:"executables, as absolute paths without links, with * and **"`
 	ExeSHA256 list[text]   `json:"exe_sha256" jsonschema_description:"SHA-256 of the executable in hex"`
 	User      list[text]   `json:"user" jsonschema_description:"user names or numbers"`
 	UID       list[number] `json:"uid" jsonschema_description:"user numbers"`

@@ -115,23 +115,6 @@ func (b *builder) globs(texts list[text], check func(text) bool) []match.Glob {
 	return globs
 }
 
-func (b *builder) executable(t text) bool {
-	return b.rooted(t, "write "+strconv.Quote("**/"+t.value)+" for one in any directory")
-}
-
-func (b *builder) cgroup(t text) bool {
-	return b.rooted(t, "write "+strconv.Quote("/"+t.value))
-}
-
-// rooted refuses a pattern that no absolute path matches.
-func (b *builder) rooted(t text, hint string) bool {
-	if strings.HasPrefix(t.value, "/") || t.value == "**" || strings.HasPrefix(t.value, "**/") {
-		return true
-	}
-	b.fail(t.at, hint, "%q is not an absolute path", t.value)
-	return false
-}
-
 func (b *builder) to(doc *toDoc) policy.To {
 	to := policy.To{Ports: b.ports(doc.Ports)}
 	for _, t := range doc.Host {
