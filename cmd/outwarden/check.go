@@ -57,10 +57,10 @@ func check(e *env, path string) error {
 	}
 	p := painter{e.errColour()}
 	for _, finding := range list {
-		fmt.Fprintf(e.stderr, "%s %v\n", p.in(red, "error:"), finding)
+		fmt.Fprintf(e.stderr, "%s %s\n", p.in(red, "error:"), printable(finding.Error()))
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(e.stderr, "%s %v\n", p.in(yellow, "warning:"), w)
+		fmt.Fprintf(e.stderr, "%s %s\n", p.in(yellow, "warning:"), printable(w.String()))
 	}
 	if len(list) > 0 {
 		return exitError{fmt.Errorf("%s in the configuration", count(len(list), "error")), exitFailed}

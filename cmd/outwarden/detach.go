@@ -37,7 +37,7 @@ only those. It needs no daemon. Workloads connect directly again.`,
 				return writeJSON(e.stdout, append([]string{}, removed...))
 			}
 			for _, name := range removed {
-				fmt.Fprintf(e.stdout, "removed %s\n", name)
+				fmt.Fprintf(e.stdout, "removed %s\n", printable(name))
 			}
 			if len(removed) == 0 {
 				fmt.Fprintln(e.stdout, "nothing to remove")

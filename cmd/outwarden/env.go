@@ -119,9 +119,9 @@ func (e *env) fail(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		code = exitUsage
 	}
-	fmt.Fprintf(e.stderr, "outwarden: error: %v\n", err)
+	fmt.Fprintf(e.stderr, "outwarden: error: %s\n", printable(err.Error()))
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(e.stderr, "outwarden: hint: %s\n", hint)
+		fmt.Fprintf(e.stderr, "outwarden: hint: %s\n", printable(hint))
 	}
 	return code
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
+	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/config"
 )
 
@@ -47,6 +49,16 @@ func (e hintedError) Unwrap() error { return e.error }
 func (e hintedError) Hint() string { return e.hint }
 
 func hinted(err error, hint string) error { return hintedError{err, hint} }
+
+// printable is text of several lines for a terminal: names that others chose stand in
+// errors, as those of files and programs.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = audit.Printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
 
 // hintOf finds the first hint that any error in the chain has, or else what helps with
 // an error of the system.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/config"
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/inject"
@@ -212,10 +213,10 @@ func printExplanation(e *env, x *explanation, req *policy.Request) {
 	if x.Decision == policy.Deny.String() {
 		colour = red
 	}
-	fmt.Fprintf(e.stdout, "%s %s %s:%d%s\n", p.in(colour, x.Decision), req.Method, req.Host, req.Port, req.Path)
+	fmt.Fprintf(e.stdout, "%s %s\n", p.in(colour, x.Decision), audit.Printable(fmt.Sprintf("%s %s:%d%s", req.Method, req.Host, req.Port, req.Path)))
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(e.stdout, "  %-12s %s\n", name, value)
+			fmt.Fprintf(e.stdout, "  %-12s %s\n", name, audit.Printable(value)) // anybody may choose a program's name
 		}
 	}
 	line("route", x.Route)

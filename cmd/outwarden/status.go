@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/control"
 	"github.com/outwarden/outwarden/pkg/daemon"
 )
@@ -60,7 +61,7 @@ func newReloadCmd(e *env) *cobra.Command {
 				return writeJSON(e.stdout, r)
 			}
 			for _, w := range r.Warnings {
-				fmt.Fprintf(e.stderr, "outwarden: warning: %s\n", w)
+				fmt.Fprintf(e.stderr, "outwarden: warning: %s\n", printable(w))
 			}
 			fmt.Fprintf(e.stdout, "reloaded: %s in force\n", count(r.Routes, "route"))
 			return nil
@@ -86,10 +87,17 @@ func noDaemon(err error) error {
 	return hinted(err, "start one with `outwarden daemon` or `systemctl start outwarden`; `outwarden run` brings its own")
 }
 
+// writeJSON prints a value. JSON may hold what a terminal acts on, beyond ASCII: it is
+// escaped too, and means the same.
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printable(b.String()))
+	return err
 }
 
 func printStatus(e *env, s *control.Status) error {
@@ -102,64 +110,79 @@ func printStatus(e *env, s *control.Status) error {
 	fmt.Fprintf(e.stdout, "%s outwarden %s, %s for %s (pid %d)\n", p.in(colour, "●"), s.Version, health,
 		time.Since(s.Since).Round(time.Second), s.PID)
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
-	}
-	row("config", "%s, %s, loaded %s", orNone(s.Config.Path, "defaults"), count(s.Config.Routes, "route"), s.Config.Loaded.Format(time.DateTime))
-	if s.Config.LastError != "" {
-		row("", "%s", p.in(red, "newest reload failed: "+s.Config.LastError))
-	}
-	if s.Config.SecretError != "" {
-		row("", "%s", p.in(red, "a secret can't be read: "+s.Config.SecretError))
-	}
-	row("capture", "%s, fail %s, ports %s", s.Capture.Backend, s.Capture.Fail, joinPorts(s.Capture.Ports))
-	if s.Capture.Fault != "" {
-		row("", "%s", p.in(red, "not in force: "+s.Capture.Fault))
-	}
-	if t := s.Capture.Table; t != nil {
-		row("nftables", "%s", tableText(p, t))
+	t := statusTable{w, p}
+	t.row("config", "%s, %s, loaded %s", orNone(s.Config.Path, "defaults"), count(s.Config.Routes, "route"), s.Config.Loaded.Local().Format(time.DateTime))
+	t.fault("newest reload failed: ", s.Config.LastError)
+	t.fault("a secret can't be read: ", s.Config.SecretError)
+	t.row("capture", "%s, fail %s, ports %s", s.Capture.Backend, s.Capture.Fail, joinPorts(s.Capture.Ports))
+	t.fault("not in force: ", s.Capture.Fault)
+	if table := s.Capture.Table; table != nil {
+		t.nftables(table)
 	}
 	for _, guests := range s.Capture.Guests {
-		row("guests", "%s", guests)
+		t.row("guests", "%s", guests)
 	}
 	for _, scope := range s.Capture.Scopes {
-		row("scope", "%s", scope)
+		t.row("scope", "%s", scope)
 	}
 	if s.Capture.Others > 0 {
-		row("", "also in %s", count(s.Capture.Others, "other network namespace"))
+		t.row("", "also in %s", count(s.Capture.Others, "other network namespace"))
 	}
 	f := s.Flows
-	row("flows", "%d open, %d accepted: %d intercepted, %d passed, %d denied, %d unattributed, %d over the limit",
+	t.row("flows", "%d open, %d accepted: %d intercepted, %d passed, %d denied, %d unattributed, %d over the limit",
 		f.Open, f.Accepted, f.Intercepted, f.Passed, f.Denied, f.Unattributed, f.Limited)
-	row("requests", "%d, %d with a credential, %d refused", f.Requests, f.Credentialed, f.Refused)
+	t.row("requests", "%d, %d with a credential, %d refused", f.Requests, f.Credentialed, f.Refused)
 	u := s.Upstream
-	row("upstream", "%d idle, %d dialled, %d reused, %d failed", u.Idle, u.Dials, u.Reuses, u.Failures)
-	row("trail", "%s, %s, %d lost", s.Audit.Dir, count(int(s.Audit.Seq), "record"), s.Audit.Lost)
-	if s.Audit.Fault != "" {
-		row("", "%s", p.in(red, "no record can be written until a restart: "+s.Audit.Fault))
-	}
-	row("authority", "%s..., until %s", s.Authority.SHA256[:min(16, len(s.Authority.SHA256))], s.Authority.NotAfter.Format(time.DateOnly))
+	t.row("upstream", "%d idle, %d dialled, %d reused, %d failed", u.Idle, u.Dials, u.Reuses, u.Failures)
+	t.row("trail", "%s, %s, %d lost", s.Audit.Dir, count(int(s.Audit.Seq), "record"), s.Audit.Lost)
+	t.fault("no record can be written until a restart: ", s.Audit.Fault)
+	t.row("authority", "%s..., until %s", s.Authority.SHA256[:min(16, len(s.Authority.SHA256))], s.Authority.NotAfter.Local().Format(time.DateOnly))
 	for _, name := range slices.Sorted(maps.Keys(s.Kernel)) {
 		if n := s.Kernel[name]; n > 0 {
-			row("kernel", "%s %d", name, n)
+			t.row("kernel", "%s %d", name, n)
 		}
 	}
 	return w.Flush()
 }
 
-// tableText tells how our nftables table is.
-func tableText(p painter, t *control.TableStatus) string {
-	text := "table " + t.Name
+// statusTable prints names and values. Paths and errors hold names that others chose.
+type statusTable struct {
+	w     io.Writer
+	paint painter
+}
+
+func (t statusTable) row(name, format string, args ...any) {
+	t.painted(name, "", fmt.Sprintf(format, args...))
+}
+
+// fault prints what is wrong, if anything is.
+func (t statusTable) fault(what, why string) {
+	if why != "" {
+		t.painted("", red, what+why)
+	}
+}
+
+// painted prints a value of one or more lines.
+func (t statusTable) painted(name, colour, value string) {
+	for line := range strings.SplitSeq(value, "\n") {
+		fmt.Fprintf(t.w, "  %s\t%s\n", name, t.paint.in(colour, audit.Printable(line)))
+		name = ""
+	}
+}
+
+// nftables tells how our table is.
+func (t statusTable) nftables(table *control.TableStatus) {
+	text, colour := "table "+table.Name, ""
 	switch {
-	case t.Error != "":
-		text += ", " + p.in(red, "not in place: "+t.Error)
-	case !t.Intact:
-		text += ", " + p.in(red, "changed by somebody else")
+	case table.Error != "":
+		text, colour = text+", not in place: "+table.Error, red
+	case !table.Intact:
+		text, colour = text+", changed by somebody else", red
 	}
-	if t.Restored > 0 {
-		text += fmt.Sprintf(", put back %s", count(int(t.Restored), "time"))
+	if table.Restored > 0 {
+		text += fmt.Sprintf(", put back %s", count(int(table.Restored), "time"))
 	}
-	return text
+	t.painted("nftables", colour, text)
 }
 
 func orNone(s, none string) string {

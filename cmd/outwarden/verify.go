@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/replay"
 	"github.com/outwarden/outwarden/pkg/verify"
 )
@@ -172,7 +173,7 @@ func (r *proofResult) print(e *env, now time.Time) error {
 		fmt.Fprintf(e.stdout, ", made %s (%s ago)", r.Time.Format(time.RFC3339), now.Sub(*r.Time).Round(time.Second))
 	}
 	if r.Nonce != "" {
-		fmt.Fprintf(e.stdout, ", nonce %s", r.Nonce)
+		fmt.Fprintf(e.stdout, ", nonce %s", audit.Printable(r.Nonce)) // it came with the request
 	}
 	fmt.Fprintf(e.stdout, "; replays are %s\n", r.Replay)
 	return err
