@@ -61,6 +61,21 @@ func TestCommandGetsWhatItWasGiven(t *testing.T) {
 		"dir="+dir, "memfds=[]", "NoNewPrivs=0")
 }
 
+// A file's name in Latin-1 is a string to the system, and the command gets it as it is.
+func TestCommandGetsWhatIsNoText(t *testing.T) {
+	const name = "caf\xe9"
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	dir = filepath.Join(dir, name)
+	must(t, os.Mkdir(dir, 0o755))
+	argv, env := []string{self(t), name, "\xff"}, []string{role + "=report", "X=" + name}
+	out, code := run(t, &Spec{Args: argv, Env: env, Dir: dir})
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	wantLines(t, out, fmt.Sprintf("args=%q", argv), fmt.Sprintf("env=%q", env), "dir="+dir)
+}
+
 func TestLargeSpecification(t *testing.T) {
 	env := []string{role + "=report", "BIG=" + strings.Repeat("x", 100<<10), "BIGGER=" + strings.Repeat("y", 120<<10)}
 	if out, code := run(t, &Spec{Args: []string{self(t)}, Env: env}); code != 0 || !strings.Contains(out, env[2]) {
