@@ -37,6 +37,11 @@ in the cgroup of the daemon that runs.`,
 			if err := harden(); err != nil {
 				return err
 			}
+			if ephemeral {
+				if err := letGo(); err != nil {
+					return err
+				}
+			}
 			successor, err := e.successor()
 			if err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ import (
 const (
 	daemonPatience = 20 * time.Second // for a daemon to come up, or to make room
 	daemonPause    = 10 * time.Millisecond
+	lastSteps      = time.Second // of processes that end with the command, but after it
 )
 
 // helperDaemon is a daemon that we started for this run; nil if one was there.
@@ -94,6 +96,7 @@ func startDaemon(ctx context.Context, env *env, client *control.Client, cfg *con
 	}
 	defer log.Close()
 	h.cmd = exec.Command(self, "daemon", "--ephemeral", "--config", env.config)
+	h.cmd.Env = slices.DeleteFunc(os.Environ(), ofService)
 	h.cmd.Stderr, h.cmd.Stdout = log, log
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := h.cmd.Start(); err != nil {
@@ -106,6 +109,29 @@ func startDaemon(ctx context.Context, env *env, client *control.Client, cfg *con
 		return nil, nil, err
 	}
 	return scope, h, nil
+}
+
+// ofService reports whether a variable is a service manager's to the command that is
+// its service: our daemon would tell it in the command's stead that it is ready and lives.
+func ofService(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return name == "NOTIFY_SOCKET" || strings.HasPrefix(name, "WATCHDOG_") || strings.HasPrefix(name, "LISTEN_")
+}
+
+// letGo closes what a daemon that a run started was given beside the standard streams:
+// it is the command's, and who waits for that to close it would wait for us.
+func letGo() error {
+	files, err := os.ReadDir("/proc/self/fd")
+	for _, f := range files {
+		fd, err := strconv.Atoi(f.Name())
+		if err != nil || fd <= 2 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 { // else we opened it
+			_ = unix.Close(fd)
+		}
+	}
+	return err
 }
 
 // firstScope waits until the daemon gives us a scope, or says why it does not.
@@ -125,12 +151,13 @@ func (h *helperDaemon) firstScope(ctx context.Context) (*control.Scope, error) {
 	return nil, hinted(errors.New("the daemon did not become ready"), "see "+h.log)
 }
 
-// leave waits for our ephemeral daemon to clean up, unless other runs use it.
+// leave waits for our ephemeral daemon to clean up, unless other runs use it, or
+// what the command has left behind: that may stay for ever.
 func (h *helperDaemon) leave(ours *control.Scope) {
 	if h == nil {
 		return
 	}
-	for deadline := time.Now().Add(daemonPatience); time.Now().Before(deadline); {
+	for began := time.Now(); time.Since(began) < daemonPatience; {
 		select {
 		case <-h.done:
 			return
@@ -140,7 +167,16 @@ func (h *helperDaemon) leave(ours *control.Scope) {
 		if err == nil && len(s.Capture.Scopes) > 0 && !slices.Contains(s.Capture.Scopes, ours.Cgroup) {
 			return
 		}
+		if time.Since(began) > lastSteps && isPopulated(ours.Cgroup) {
+			return
+		}
 	}
+}
+
+// isPopulated reports whether a process is in a cgroup or below it.
+func isPopulated(cgroup string) bool {
+	events, err := os.ReadFile(filepath.Join(cgroup, "cgroup.events"))
+	return err == nil && strings.Contains(string(events), "populated 1")
 }
 
 // kill ends a daemon that nobody uses.

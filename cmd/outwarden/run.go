@@ -34,7 +34,8 @@ process it starts, go through Outwarden; nothing else does. The command is not
 changed: it trusts the local authority through a private view of the host's trust
 stores, which ends with it.
 
-Where no daemon runs, one is started for the command and leaves with it.`,
+Where no daemon runs, one is started for the command and leaves with it, and with
+what it leaves in the background.`,
 		Example: `  outwarden run -- curl https://api.partner.example/v1/accounts
   outwarden run --user billing -- /opt/billing/bin/export --yesterday
   outwarden run --config ./outwarden.yaml -- pytest -x`,
