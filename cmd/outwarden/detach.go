@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/outwarden/outwarden/pkg/audit"
 	"github.com/outwarden/outwarden/pkg/daemon"
 )
 
@@ -37,7 +38,7 @@ only those. It needs no daemon. Workloads connect directly again.`,
 				return writeJSON(e.stdout, append([]string{}, removed...))
 			}
 			for _, name := range removed {
-				fmt.Fprintf(e.stdout, "removed %s\n", printable(name))
+				fmt.Fprintf(e.stdout, "removed %s\n", audit.Printable(name)) // a cgroup may have any
 			}
 			if len(removed) == 0 {
 				fmt.Fprintln(e.stdout, "nothing to remove")

@@ -145,14 +145,15 @@ func printStatus(e *env, s *control.Status) error {
 	return w.Flush()
 }
 
-// statusTable prints names and values. Paths and errors hold names that others chose.
+// statusTable prints names and values. Paths and errors hold names that others chose, who
+// are not to add lines of their own to it either.
 type statusTable struct {
 	w     io.Writer
 	paint painter
 }
 
 func (t statusTable) row(name, format string, args ...any) {
-	t.painted(name, "", fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.w, "  %s\t%s\n", name, audit.Printable(fmt.Sprintf(format, args...)))
 }
 
 // fault prints what is wrong, if anything is.
@@ -162,7 +163,7 @@ func (t statusTable) fault(what, why string) {
 	}
 }
 
-// painted prints a value of one or more lines.
+// painted prints what may have several lines, as the errors of a configuration.
 func (t statusTable) painted(name, colour, value string) {
 	for line := range strings.SplitSeq(value, "\n") {
 		fmt.Fprintf(t.w, "  %s\t%s\n", name, t.paint.in(colour, audit.Printable(line)))

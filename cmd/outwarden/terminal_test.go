@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/outwarden/outwarden/pkg/control"
+	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/verify"
 )
 
@@ -61,6 +62,19 @@ func TestNothingActsOnATerminal(t *testing.T) {
 				t.Errorf("%s: no JSON: %s", name, stdout)
 			}
 		}
+	}
+}
+
+// Nor does anybody add lines of his own by the name of a cgroup or a program.
+func TestNamesAddNoLines(t *testing.T) {
+	const name = "/x\nmade up"
+	e, stdout, _ := newTestEnv(false, nil)
+	if err := printStatus(e, &control.Status{Capture: control.CaptureStatus{Scopes: []string{name}, Guests: []string{name}}}); err != nil {
+		t.Fatal(err)
+	}
+	printExplanation(e, &explanation{Scope: name, Steps: []string{"no  a: executable " + name}}, &policy.Request{Host: "a.example", Path: "/"})
+	if out := stdout.String(); strings.Count(out, `/x\nmade up`) != 4 {
+		t.Errorf("not every name is in one line: %s", out)
 	}
 }
 
