@@ -34,6 +34,23 @@ func Detach(pinDir string) ([]string, error) {
 	return removed, err
 }
 
+// InUse is ErrInUse where a process uses what is pinned in pinDir (DefaultPinDir if
+// empty), which Detach would take from it.
+func InUse(pinDir string) error {
+	if pinDir == "" {
+		pinDir = DefaultPinDir
+	}
+	d, err := openPins(pinDir)
+	if err != nil {
+		return nil // whatever is wrong with it Detach tells
+	}
+	defer d.Close()
+	if checkOwner(d) == nil && errors.Is(flock(d, unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK) {
+		return fmt.Errorf("%s: %w", pinDir, ErrInUse)
+	}
+	return nil
+}
+
 // removeState detaches the links pinned in dir, then removes the maps and dir. What
 // it does not know by name is another's and stays, and dir with it. It goes by a
 // descriptor: where everybody may write to the directory above, somebody could put

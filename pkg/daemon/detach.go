@@ -54,6 +54,11 @@ func Detach(ctx context.Context, c *config.Config) (removed []string, err error)
 		}
 		defer lock.Close()
 	}
+	for _, ephemeral := range []bool{false, true} { // a daemon may have another run_dir, or somebody has removed it
+		if err := unlessUsed(capture.InUse(pinDir(c, ephemeral))); err != nil {
+			return nil, err
+		}
+	}
 	var failed []error
 	for _, ephemeral := range []bool{false, true} {
 		names, err := capture.Detach(pinDir(c, ephemeral))

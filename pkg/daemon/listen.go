@@ -211,7 +211,7 @@ func (d *Daemon) openCapture(ports []uint16) error {
 		Held: d.inherited.TakePins(),
 	})
 	if err != nil {
-		return err
+		return unlessUsed(err)
 	}
 	d.capture, d.pinned = hooks, d.pinned || before == nil
 	return nil

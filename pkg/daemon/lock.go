@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/config"
 )
 
@@ -28,6 +29,24 @@ func (e *runningError) Unwrap() error { return ErrRunning }
 // Hint is for the person at the keyboard.
 func (e *runningError) Hint() string {
 	return "to replace it without a gap: outwarden upgrade. Else stop it first, or give this one a run_dir and a state_dir of its own"
+}
+
+// usedError says that the hooks are those of a daemon that lives, by another run_dir.
+type usedError struct{ error }
+
+func (e usedError) Unwrap() error { return e.error }
+
+// Hint is for the person at the keyboard.
+func (e usedError) Hint() string {
+	return "name that daemon's configuration with --config; or give this one a capture.pin_dir of its own, beside a run_dir and a state_dir"
+}
+
+// unlessUsed makes known what it is to find hooks in use.
+func unlessUsed(err error) error {
+	if errors.Is(err, capture.ErrInUse) {
+		return usedError{fmt.Errorf("%w: %w", ErrRunning, err)}
+	}
+	return err
 }
 
 func lockPath(c *config.Config) string { return filepath.Join(c.RunDir, "lock") }

@@ -3,7 +3,9 @@ package daemon_test
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,4 +182,36 @@ func TestSystemClockSetBack(t *testing.T) {
 	if log := d.stderr.String(); !strings.Contains(log, "set back") || !strings.Contains(log, ahead.UTC().Format(time.RFC3339)) {
 		t.Errorf("the log says nothing of it: %s", log)
 	}
+}
+
+// Hooks are taken from no daemon that lives, also where somebody comes with another
+// run_dir, or has removed that of the daemon.
+func TestSystemDetachUnderAnotherRunDir(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon()
+	good, held := w.read("outwarden.yaml"), w.pinned()
+	elsewhere := strings.NewReplacer("run_dir: run", "run_dir: elsewhere", "state_dir: state", "state_dir: elsewhere-state").Replace(good)
+	refused := func(when string, args ...string) {
+		t.Helper()
+		r := w.outwarden(args...)
+		if r.code != 1 || !strings.Contains(r.stderr, "another daemon is running: "+w.pins) || !strings.Contains(r.stderr, "hint:") {
+			t.Errorf("%v %s: %v", args, when, r)
+		}
+		if now := w.pinned(); !slices.Equal(now, held) {
+			t.Errorf("%v %s: %d objects are pinned, want the same %d", args, when, len(now), len(held))
+		}
+	}
+	w.write("outwarden.yaml", elsewhere)
+	refused("by another run_dir", "detach")
+	refused("by another run_dir", "daemon")
+	w.write("outwarden.yaml", good)
+	must(t, os.RemoveAll(w.path("run")))
+	refused("when run_dir is gone", "detach")
+	refused("when run_dir is gone", "daemon")
+	must(t, d.Process.Signal(syscall.SIGTERM))
+	d.end()
+	if r := w.outwarden("detach"); r.code != 0 || !strings.Contains(r.stdout, "removed directory "+w.pins) {
+		t.Errorf("detach when the daemon has stopped: %v", r)
+	}
+	w.gone(held)
 }
