@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -67,7 +69,7 @@ in the cgroup of the daemon that runs.`,
 // successor is the command that starts the daemon after us: whatever lies at our
 // path by then, with our configuration.
 func (e *env) successor() ([]string, error) {
-	self, err := os.Executable()
+	self, err := ownPath()
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +78,33 @@ func (e *env) successor() ([]string, error) {
 		argv = append(argv, "--config", e.config)
 	}
 	return argv, nil
+}
+
+// ownPath is where our program lies, by the name that we were started by if that leads
+// there: it may be a link that an installation of another version turns.
+func ownPath() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	named, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		named, err = filepath.Abs(named)
+	}
+	if err != nil || !isOurs(named) {
+		return self, nil
+	}
+	return named, nil
+}
+
+// isOurs reports whether a path leads to the program that we are.
+func isOurs(path string) bool {
+	there, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(there, ours)
 }
 
 // harden keeps secrets out of core dumps and of other processes' reach: what is
