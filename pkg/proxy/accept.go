@@ -68,6 +68,11 @@ type conn struct {
 	tasks    sync.WaitGroup          // goroutines of streams that wait
 	http2    atomic.Pointer[h2.Conn] // the HTTP/2 side, once there is one
 
+	// for watch, from another goroutine
+	vigil  vigil
+	hungUp bool   // the workload had closed its side at the last look
+	taken  uint64 // what it had taken by then
+
 	// for Proxy.Close, Settle and replace, from another goroutine
 	settled atomic.Pointer[policy.Shortlist] // routes, once they stay as they are; nil: requests may take any
 	final   atomic.Bool                      // no request follows the one under way

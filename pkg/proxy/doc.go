@@ -10,7 +10,8 @@
 //	5 terminate  terminate.go  the client's handshake
 //	             reach.go      an unknown upstream: first, to mirror its ALPN, or beside the handshake
 //	6 serve      per request decide, strip, inject, sign, forward, scrub
-//	             HTTP/1: serve_h1.go, then head, body, message, relay, scrub, upload, upgrade
+//	             HTTP/1: serve_h1.go, then head, body, message, relay, scrub, upload, upgrade;
+//	             gone.go looks whether the workload still waits
 //	             HTTP/2: serve_h2.go, stream_h2.go, then reach, body, message, relay, scrub, broken
 //	7 record     record.go     one record per request or raw connection, on every path
 //

@@ -114,6 +114,7 @@ func (p *Proxy) start(c *conn, netns uint64) (carried bool) {
 	p.mu.Lock()
 	c.snap = p.snap.Load() // who has an older one is found by replace
 	p.open[c] = struct{}{}
+	p.watchLater()
 	p.mu.Unlock()
 	if c.await() {
 		return true

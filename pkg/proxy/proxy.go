@@ -92,11 +92,12 @@ type Timeouts struct {
 	Idle      time.Duration // between two requests
 	Response  time.Duration // from the request's end to the response head
 	BodyStall time.Duration // between two reads or writes of a body, or two events
+	Look      time.Duration // between two looks whether a workload that waits is still there
 	Drain     time.Duration // established flows at Close
 }
 
 // defaultTimeouts fit interactive API traffic and event streams. A stream that
-// is silent for longer is cut: a workload that left does not show otherwise.
+// is silent for longer is cut.
 var defaultTimeouts = Timeouts{
 	Silence:   time.Second,
 	Hello:     10 * time.Second,
@@ -104,6 +105,7 @@ var defaultTimeouts = Timeouts{
 	Idle:      5 * time.Minute,
 	Response:  5 * time.Minute,
 	BodyStall: 5 * time.Minute,
+	Look:      5 * time.Second,
 	Drain:     10 * time.Second,
 }
 
@@ -123,15 +125,16 @@ type Options struct {
 
 // Proxy serves captured connections from any number of listeners.
 type Proxy struct {
-	o       Options
-	snap    atomic.Pointer[Snapshot]
-	slots   chan struct{}
-	shares  *shares
-	conns   sync.WaitGroup
-	mu      sync.Mutex
-	open    map[*conn]struct{}
-	closing atomic.Bool
-	settle  atomic.Pointer[settling]
+	o        Options
+	snap     atomic.Pointer[Snapshot]
+	slots    chan struct{}
+	shares   *shares
+	conns    sync.WaitGroup
+	mu       sync.Mutex
+	open     map[*conn]struct{}
+	watching bool // whether they are looked after
+	closing  atomic.Bool
+	settle   atomic.Pointer[settling]
 
 	patience time.Duration   // of Close
 	ctx      context.Context // ends when Close has lost patience
@@ -208,7 +211,7 @@ func (t Timeouts) orDefault() Timeouts {
 	for _, f := range []struct{ have, want *time.Duration }{
 		{&t.Silence, &defaultTimeouts.Silence}, {&t.Hello, &defaultTimeouts.Hello}, {&t.Head, &defaultTimeouts.Head},
 		{&t.Idle, &defaultTimeouts.Idle}, {&t.Response, &defaultTimeouts.Response},
-		{&t.BodyStall, &defaultTimeouts.BodyStall}, {&t.Drain, &defaultTimeouts.Drain},
+		{&t.BodyStall, &defaultTimeouts.BodyStall}, {&t.Look, &defaultTimeouts.Look}, {&t.Drain, &defaultTimeouts.Drain},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.want

@@ -156,6 +156,9 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 		return f, false
 	}
 	f = x.sendAndRelay(sealed)
+	if !x.c.vigil.end() {
+		f = refusal(flow.ReasonWorkloadClosed, "")
+	}
 	x.release(f)
 	retry = f != nil && f.reason == flow.ReasonUpstreamClosed && reused && x.bytesIn == 0 && whole && idempotent(x.method)
 	return f, retry
@@ -216,6 +219,7 @@ func (x *exchange) sendAndRelay(sealed inject.Sealed) *failure {
 	}
 	if x.body.Done() {
 		x.up.Wire().ExtendRead(x.c.p.o.Timeouts.Response)
+		x.c.vigil.begin()
 		return x.relay()
 	}
 	_ = x.up.Wire().SetReadDeadline(time.Time{}) // of the exchange before; the end of the content sets one

@@ -29,6 +29,9 @@ func (x *exchange) switchProtocols(from *window) *failure {
 	if f != nil {
 		return f
 	}
+	if !x.c.vigil.end() {
+		return refusal(flow.ReasonWorkloadClosed, "")
+	}
 	x.status, x.answered = x.res.Status, true
 	if f := x.say(x.out); f != nil {
 		return f

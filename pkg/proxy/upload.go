@@ -57,6 +57,7 @@ func (u *upload) run() {
 // awaitResponse gives the upstream time for a response. One that has begun gets its
 // time piece by piece, from the relay, and that may be another.
 func (u *upload) awaitResponse(up net.Conn) {
+	u.x.c.vigil.begin()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.begun {

@@ -76,6 +76,26 @@ func (c *Conn) SilentUnder(tls net.Conn, full bool) bool {
 	return n == 0 && errors.Is(err, errWouldBlock)
 }
 
+// Broken reports whether the peer has reset the connection. It may be called as HungUp may.
+func (c *Conn) Broken() bool {
+	broken := true
+	_ = c.raw.Control(func(fd uintptr) {
+		broken = ready(fd, 0)
+	})
+	return broken
+}
+
+// Taken is how many bytes the peer has acknowledged, and whether those are all that
+// were sent. It may be called as HungUp may.
+func (c *Conn) Taken() (n uint64, all bool) {
+	_ = c.raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n, all = info.Bytes_acked, info.Unacked == 0 && info.Notsent_bytes == 0
+		}
+	})
+	return n, all
+}
+
 func (c *Conn) tryRead(p []byte) (int, error) {
 	k := &c.call
 	if k.drained > maxDrain {
