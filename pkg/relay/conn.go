@@ -49,6 +49,7 @@ type conn struct {
 	connect   time.Duration
 	framed    bool
 	connected bool
+	lasts     bool // for longer than it may take to connect
 	ended     bool
 	told      bool // and over was called
 	result    Result
@@ -167,8 +168,20 @@ func (c *conn) advance() {
 		c.end(nil)
 		return
 	}
-	c.streams[near].passEnd()
+	if c.streams[near].passEnd() {
+		c.askNear()
+	}
 	c.streams[far].passEnd()
+}
+
+// askNear has a near end that has ended its side probed. It may have closed altogether,
+// and waits for nothing; its kernel forgets it after a minute, and says so when it is
+// asked. A server that never ends would else keep the connection for ever. For one that
+// does not last that is nothing to ask.
+func (c *conn) askNear() {
+	if c.lasts && c.streams[near].told {
+		keepAlive(c.sides[near].socket, 5)
+	}
 }
 
 // deaf reports whether a side that has said all, which was passed on, has gone. What
@@ -179,7 +192,7 @@ func (c *conn) deaf(which int32) bool { return c.sides[which].broken && c.stream
 // ripen is called when the time to speak, or then that to connect, is over. A
 // connection that has lasted so long may stay, and gets probes on its way: the far
 // end, or what keeps state on the way to it, may vanish without a word. The near end
-// is on this host, whose kernel never leaves without one.
+// is on this host, whose kernel never leaves without one; but see askNear.
 func (c *conn) ripen() {
 	c.mu.Lock()
 	defer c.unlock()
@@ -188,7 +201,9 @@ func (c *conn) ripen() {
 	case c.judge != nil:
 		c.leave(nil)
 	case c.connected:
-		keepAlive(c.sides[far].socket)
+		c.lasts = true
+		keepAlive(c.sides[far].socket, 15)
+		c.askNear()
 	default:
 		c.end(os.ErrDeadlineExceeded)
 	}

@@ -161,3 +161,41 @@ func TestLasting(t *testing.T) {
 	must(t, p.workload.Close())
 	p.want(t, 1, 0)
 }
+
+// TestClosedUnseen: a workload that has closed altogether, and not just its side, is
+// missed although its server says nothing and never ends.
+func TestClosedUnseen(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"soon": 0, "when it has lasted": 1500 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := &pair{result: make(chan relay.Result, 1)}
+			near := w.near(p)
+			far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
+			must(t, err)
+			server, err := w.server.AcceptTCP()
+			must(t, err)
+			defer server.Close()
+			go func() {
+				p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte("x")}, relay.End{Socket: far}, time.Second)
+			}()
+			_, err = io.ReadFull(server, make([]byte, 1))
+			must(t, err)
+			time.Sleep(wait)
+			must(t, forgetSoon(p.workload))
+			must(t, p.workload.Close())
+			p.want(t, 1, 0)
+		})
+	}
+}
+
+// forgetSoon has the kernel remember the connection for a second and not a minute when it
+// is closed.
+func forgetSoon(c *net.TCPConn) (err error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = rc.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_LINGER2, 1) })
+	return errors.Join(err, failed)
+}

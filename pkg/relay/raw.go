@@ -95,9 +95,10 @@ func resetOnClose(socket int) {
 	_ = unix.SetsockoptLinger(socket, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
-// keepAlive finds within minutes that a peer has vanished.
-func keepAlive(socket int) {
-	const seconds, probes = 15, 9
+// keepAlive finds within minutes that a peer has vanished, and after so many seconds of
+// silence that it is closed.
+func keepAlive(socket, seconds int) {
+	const probes = 9
 	_ = unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
 	_ = unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds)
 	_ = unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, probes)
