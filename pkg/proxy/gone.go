@@ -1,14 +1,16 @@
 package proxy
 
 import (
+	"net"
 	"sync/atomic"
 	"time"
 )
 
 // vigil is whether an HTTP/1 exchange waits for its upstream with all of the request
-// sent. Nobody reads from the workload then, so that it has left shows only to who looks
-// after it (watch): without that its upstream would work on, and the connection stay, for
-// as long as an answer may take.
+// sent, or a tunnel behind all that the workload had to say. Nobody reads from that then,
+// so that it has left shows only to who looks after it (watch): without that its upstream
+// would work on, and the connection stay, for as long as an answer may take, and a tunnel
+// until the upstream ends it.
 type vigil struct{ state atomic.Uint32 }
 
 const (
@@ -55,17 +57,23 @@ func (p *Proxy) watch() {
 
 // hasLeft reports whether the workload takes no answer any more: it has reset the
 // connection or, under TLS, closed it and taken nothing since the last look. To end just
-// the own side and read on is usual in clear text alone (nc, socat).
+// the own side and read on is usual in clear text alone (nc, socat), where its kernel is
+// asked which of the two it was, and resets what it has forgotten.
 func (c *conn) hasLeft() bool {
-	if c.wire.Broken() {
+	before := c.hungUp
+	switch c.hungUp = c.wire.HungUp(); {
+	case c.wire.Broken():
 		return true
-	}
-	if c.proto != protoTLS || !c.wire.HungUp() {
-		c.hungUp = false
+	case !c.hungUp:
+		return false
+	case c.proto != protoTLS:
+		if !before {
+			_ = c.raw.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second})
+		}
 		return false
 	}
+	last := c.taken
 	taken, all := c.wire.Taken()
-	left := c.hungUp && all && taken == c.taken
-	c.hungUp, c.taken = true, taken
-	return left
+	c.taken = taken
+	return before && all && taken == last
 }

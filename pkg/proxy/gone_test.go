@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/outwarden/outwarden/pkg/policy"
 )
 
@@ -86,6 +88,73 @@ func TestWorkloadLeaves(t *testing.T) {
 func resets(c *tls.Conn) {
 	_ = c.NetConn().(*net.TCPConn).SetLinger(0)
 	_ = c.NetConn().Close()
+}
+
+// TestWorkloadLeavesItsTunnel: so it is behind an upgrade, whose upstream may never end.
+func TestWorkloadLeavesItsTunnel(t *testing.T) {
+	w := newWorld(t, lookOften)
+	ended := make(chan struct{})
+	o := w.originFor(func(c net.Conn) {
+		r := newReader(c)
+		if !r.head() {
+			return
+		}
+		_, _ = io.WriteString(c, switched)
+		_, _ = io.Copy(io.Discard, c)                     // to the end of what the workload says,
+		_, _ = io.Copy(io.Discard, c.(*tapped).NetConn()) // and of the connection
+		close(ended)
+	}, host)
+	w.use(policy.Intercept, w.openRoute())
+	c := w.tls(as{original: o.addr}, host)
+	_, _ = io.WriteString(c, upgrade)
+	expectRead(t, c, switched)
+	_ = c.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the tunnel stays for nobody")
+	}
+	if r := w.request(); r.Reason != "workload_closed" || r.Status != 101 {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// TestWorkloadClosesClearText: in clear text, who has closed is told from who has just ended
+// his side by what his kernel says.
+func TestWorkloadClosesClearText(t *testing.T) {
+	w := newWorld(t, lookOften)
+	w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	begun := make(chan struct{})
+	o := newOrigin(t, nil, func(c net.Conn) {
+		if newReader(c).request() {
+			close(begun)
+		}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	w.use(policy.Intercept, w.openRoute())
+	c := w.dial(as{original: o.addr})
+	forgetSoon(t, c)
+	_, _ = io.WriteString(c, plainGet)
+	<-begun
+	_ = c.Close()
+	for end := time.Now().Add(30 * time.Second); w.proxy.Open() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the upstream works on for nobody")
+		}
+	}
+	if r := w.request(); r.Reason != "workload_closed" {
+		t.Errorf("record %+v", r)
+	}
+}
+
+// forgetSoon has the kernel remember the connection for a second and not a minute when it
+// is closed.
+func forgetSoon(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	rc, err := c.SyscallConn()
+	must(t, err)
+	must(t, rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_LINGER2, 1) }))
+	must(t, err)
 }
 
 // TestWorkloadListens: who has ended no more than its own side gets its answer, however

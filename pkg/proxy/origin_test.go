@@ -135,6 +135,9 @@ func (c *tapped) protocol() string {
 	return c.Conn.(*tls.Conn).ConnectionState().NegotiatedProtocol
 }
 
+// NetConn is what lies beneath TLS.
+func (c *tapped) NetConn() net.Conn { return c.Conn.(*tls.Conn).NetConn() }
+
 func (c *tapped) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
 // got is what the application received on all connections, in order of arrival.

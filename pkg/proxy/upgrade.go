@@ -59,7 +59,11 @@ func (x *exchange) tunnel(end net.Conn) {
 	x.c.tunnels.Store(true)
 	defer x.c.tunnels.Store(false)
 	sent := make(chan int64, 1)
-	go func() { sent <- pour(x.to, x.c.client, x.c.wire, x.up.Wire()) }()
+	go func() {
+		n := pour(x.to, x.c.client, x.c.wire, x.up.Wire())
+		x.c.vigil.begin()
+		sent <- n
+	}()
 	x.bytesIn += pour(end, x.to, x.up.Wire(), x.c.wire)
 	x.bytesOut += <-sent
 	x.more, x.reusable = false, false
