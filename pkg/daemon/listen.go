@@ -47,7 +47,7 @@ func (d *Daemon) openListeners(ctx context.Context) error {
 			return tag(d.capture, home)
 		}
 		if n == tries || len(d.atStart.Capture.Listen) > 0 || !isTaken(err) {
-			return err
+			return unlessTaken(err)
 		}
 		d.closeCapture() // somebody has one of the ports that we chose
 	}
@@ -57,6 +57,14 @@ func (d *Daemon) openListeners(ctx context.Context) error {
 // whose hooks keep it.
 func isTaken(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EPERM)
+}
+
+// unlessTaken tells what to do about a port that is somebody's.
+func unlessTaken(err error) error {
+	if !isTaken(err) {
+		return err
+	}
+	return advised{err, "outwarden doctor tells who has it; stop that, or name other ports in capture.listen"}
 }
 
 // choosePorts are those of the configuration, else those of the sockets that we
@@ -210,8 +218,11 @@ func (d *Daemon) openCapture(ports []uint16) error {
 		PinDir: d.pins(), Ports: c.Ports, Listen: addresses(ports), FailOpen: c.FailOpen, AllowRaw: c.AllowRaw, Mark: c.Mark, Redirect: redirectMark(&c),
 		Held: d.inherited.TakePins(),
 	})
-	if err != nil {
+	if errors.Is(err, capture.ErrInUse) {
 		return unlessUsed(err)
+	}
+	if err != nil {
+		return advised{err, "outwarden doctor tells what this host lacks, and what to do about it"}
 	}
 	d.capture, d.pinned = hooks, d.pinned || before == nil
 	return nil

@@ -31,22 +31,27 @@ func (e *runningError) Hint() string {
 	return "to replace it without a gap: outwarden upgrade. Else stop it first, or give this one a run_dir and a state_dir of its own"
 }
 
-// usedError says that the hooks are those of a daemon that lives, by another run_dir.
-type usedError struct{ error }
-
-func (e usedError) Unwrap() error { return e.error }
-
-// Hint is for the person at the keyboard.
-func (e usedError) Hint() string {
-	return "name that daemon's configuration with --config; or give this one a capture.pin_dir of its own, beside a run_dir and a state_dir"
+// advised is an error with what to do about it.
+type advised struct {
+	error
+	tip string
 }
 
-// unlessUsed makes known what it is to find hooks in use.
+func (e advised) Unwrap() error { return e.error }
+
+// Hint is for the person at the keyboard.
+func (e advised) Hint() string { return e.tip }
+
+// unlessUsed makes known what it is to find hooks in use: a daemon of another run_dir
+// has them.
 func unlessUsed(err error) error {
-	if errors.Is(err, capture.ErrInUse) {
-		return usedError{fmt.Errorf("%w: %w", ErrRunning, err)}
+	if !errors.Is(err, capture.ErrInUse) {
+		return err
 	}
-	return err
+	return advised{
+		fmt.Errorf("%w: %w", ErrRunning, err),
+		"name that daemon's configuration with --config; or give this one a capture.pin_dir of its own, beside a run_dir and a state_dir",
+	}
 }
 
 func lockPath(c *config.Config) string { return filepath.Join(c.RunDir, "lock") }
