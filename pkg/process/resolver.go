@@ -6,8 +6,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/outwarden/outwarden/pkg/flow"
 )
 
@@ -15,7 +13,7 @@ import (
 type Options struct {
 	Proc       string    // proc file system; "" = /proc
 	CgroupRoot string    // mount of cgroup2; "" = found by CgroupMount
-	Boot       time.Time // when the machine booted; zero = now minus CLOCK_BOOTTIME
+	Boot       time.Time // when the machine booted; zero = by the clock, whenever it is asked
 	Processes  int       // processes remembered; 0 = 16384
 	MaxExeSize int64     // larger executables get no digest; 0 = 1 GiB
 }
@@ -24,7 +22,7 @@ type Options struct {
 // concurrent use.
 type Resolver struct {
 	proc    string
-	boot    time.Time
+	boots   boots
 	cache   *cache
 	digests *digests
 	users   *users
@@ -44,8 +42,9 @@ func NewResolver(o Options) *Resolver {
 	if o.CgroupRoot == "" {
 		o.CgroupRoot, _ = CgroupMount()
 	}
-	if o.Boot.IsZero() {
-		o.Boot = time.Now().Add(-sinceBoot())
+	boot := bootedAt
+	if !o.Boot.IsZero() {
+		boot = o.Boot.UTC
 	}
 	if o.Processes == 0 {
 		o.Processes = 16 << 10
@@ -55,18 +54,12 @@ func NewResolver(o Options) *Resolver {
 	}
 	return &Resolver{
 		proc:    o.Proc,
-		boot:    o.Boot.Round(0).UTC(),
+		boots:   boots{read: boot},
 		cache:   newCache(o.Processes),
 		digests: newDigests(maxDigests, o.MaxExeSize),
 		users:   newUsers(),
 		cgroups: newCgroups(o.CgroupRoot, maxCgroups),
 	}
-}
-
-func sinceBoot() time.Duration {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail: the clock exists since Linux 2.6.39
-	return time.Duration(ts.Nano())
 }
 
 // Resolve returns who made the flow. The identity is never nil: if the process
@@ -123,7 +116,7 @@ func (r *Resolver) given(f *flow.Flow) (*Identity, error) {
 	name, err := r.users.name(f.Caller.UID)
 	return &Identity{
 		PID:   f.Caller.PID,
-		Start: r.boot.Add(start),
+		Start: r.boots.now().Add(start),
 		UID:   f.Caller.UID,
 		User:  name,
 	}, err
