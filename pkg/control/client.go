@@ -12,15 +12,23 @@ import (
 	"net/url"
 	"os"
 	"syscall"
+	"time"
 )
 
 // ErrNoDaemon is returned where nobody answers on the socket.
 var ErrNoDaemon = errors.New("no daemon is running")
 
+// errSilent is returned where somebody is there who does not answer.
+var errSilent = &Error{Message: "the daemon does not answer", Tip: "it hangs, or is starved of the processor: see its log; systemctl restart outwarden"}
+
+// patience is how long a daemon may take to say how it is.
+const patience = 10 * time.Second
+
 // Client talks to a daemon.
 type Client struct {
-	socket string
-	http   http.Client
+	socket   string
+	http     http.Client
+	patience time.Duration
 }
 
 // NewClient returns a client of the daemon behind a socket. Nothing is dialled
@@ -37,11 +45,13 @@ func NewClient(socket string) *Client {
 		}
 		return c, nil
 	}
-	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}, patience: patience}
 }
 
-// Status asks how the daemon is.
+// Status asks how the daemon is. One that is silent for ten seconds is an error.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
 	return call[Status](ctx, c, http.MethodGet, "/status", nil)
 }
 
@@ -56,8 +66,12 @@ func (c *Client) Upgrade(ctx context.Context) (*Upgraded, error) {
 	return call[Upgraded](ctx, c, http.MethodPost, "/upgrade", nil)
 }
 
-// OpenScope asks for an ephemeral scope.
+// OpenScope asks for an ephemeral scope. A minute of silence is an error: so long may
+// one daemon take to hand over to another.
 func (c *Client) OpenScope(ctx context.Context, r ScopeRequest) (*Scope, error) {
+	const handover = 6
+	ctx, cancel := context.WithTimeout(ctx, handover*c.patience)
+	defer cancel()
 	return call[Scope](ctx, c, http.MethodPost, "/scopes", r)
 }
 
@@ -90,8 +104,11 @@ func (c *Client) explain(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // method and URL are ours and say nothing
 	}
-	if errors.Is(err, os.ErrPermission) {
+	switch {
+	case errors.Is(err, os.ErrPermission):
 		err = os.ErrPermission
+	case errors.Is(err, context.DeadlineExceeded):
+		err = errSilent
 	}
 	return fmt.Errorf("control socket %s: %w", c.socket, err)
 }
@@ -105,7 +122,9 @@ func decode[T any](res *http.Response) (*T, error) {
 		return nil, e
 	}
 	out := new(T)
-	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+	if err := json.NewDecoder(res.Body).Decode(out); errors.Is(err, context.DeadlineExceeded) {
+		return nil, errSilent
+	} else if err != nil {
 		return nil, fmt.Errorf("daemon's answer: %w", err)
 	}
 	return out, nil

@@ -243,3 +243,25 @@ func TestForeignServer(t *testing.T) {
 		}
 	}
 }
+
+// A daemon that hangs keeps nobody waiting for ever.
+func TestSilentDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path) // which the kernel connects to
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := NewClient(path)
+	c.patience = 50 * time.Millisecond
+	for what, ask := range map[string]func() error{
+		"status": func() error { _, err := c.Status(t.Context()); return err },
+		"scope":  func() error { _, err := c.OpenScope(t.Context(), ScopeRequest{}); return err },
+	} {
+		err := ask()
+		e, ok := errors.AsType[*Error](err)
+		if !ok || !strings.Contains(err.Error(), path+": the daemon does not answer") || e.Hint() == "" || errors.Is(err, ErrNoDaemon) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
