@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -51,6 +53,9 @@ that was put on the request.`,
 }
 
 func flows(cmd *cobra.Command, e *env, dir string, q audit.Query, follow bool) error {
+	if _, err := os.Stat(dir); follow && errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(e.stderr, "outwarden: no audit trail in %s yet: waiting for it\n", printable(dir))
+	}
 	if e.json() {
 		records := audit.Read(dir, q)
 		if follow {

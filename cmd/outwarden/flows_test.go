@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -57,6 +58,9 @@ func TestColours(t *testing.T) {
 // flows -f shows what comes and ends with its context, which Ctrl-C ends.
 func TestFlowsFollow(t *testing.T) {
 	state := t.TempDir()
+	if err := os.Mkdir(filepath.Join(state, "audit"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	e, _, stderr := newTestEnv(false, nil)
@@ -82,6 +86,18 @@ func TestFlowsFollow(t *testing.T) {
 	}
 	if c := <-code; c != exitDone || stderr.Len() > 0 {
 		t.Errorf("exit %d: %s", c, stderr)
+	}
+}
+
+// Who waits for a trail that there is none of learns where it is looked for.
+func TestFlowsFollowNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	e, _, stderr := newTestEnv(false, nil)
+	state := t.TempDir()
+	code := execute(ctx, e, []string{"flows", "-f", "--state-dir", state})
+	if want := "outwarden: no audit trail in " + state + "/audit yet: waiting for it\n"; code != exitDone || stderr.String() != want {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"time"
@@ -13,8 +14,9 @@ import (
 const followEvery = 100 * time.Millisecond
 
 // Follow yields what Read does, and then every record that fits as it is
-// written, until ctx ends. A trail that is not there yet is waited for. Writes to
-// a mapping raise no file event, so the trail is looked at ten times a second.
+// written, until ctx ends. A trail that is not there yet is waited for; one that
+// can't be read is an error. Writes to a mapping raise no file event, so the trail is
+// looked at ten times a second.
 func Follow(ctx context.Context, dir string, q Query) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		f, err := q.compile()
@@ -56,7 +58,11 @@ type tail struct {
 // history yields the records there are, and notes where they end.
 func (t *tail) history(q Query, yield func(Record, error) bool) error {
 	files, err := listSegments(t.dir)
-	if err != nil || len(files) == 0 {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		yield(Record{}, err)
+		return err
+	}
+	if len(files) == 0 {
 		return nil
 	}
 	for i := len(files) - 1; i >= 0 && t.seen == 0; i-- {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -193,6 +194,23 @@ func TestReadOfNothing(t *testing.T) {
 				t.Errorf("%s: %v", dir, err)
 			}
 		}
+	}
+}
+
+// Who may not read a trail is told so: to wait for it would be to wait for ever.
+func TestFollowWhatCannotBeRead(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // fails for root too
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var failed error
+	for _, err := range Follow(ctx, dir, Query{}) {
+		failed = err
+	}
+	if !errors.Is(failed, syscall.ENOTDIR) || ctx.Err() != nil {
+		t.Errorf("%v; context: %v", failed, ctx.Err())
 	}
 }
 
