@@ -61,7 +61,7 @@ func TestWithoutRoot(t *testing.T) {
 	}
 	for _, args := range []string{
 		"ca show", "ca export", "ca rotate", "ca remove --yes", "run -- true", "daemon", "detach", "doctor", "status", "reload", "upgrade",
-		"flows", "trail 1", "audit verify",
+		"flows", "trail 1", "audit verify", "explain --pid 1 https://a.example/",
 	} {
 		cmd := exec.Command(filepath.Join(dir, "outwarden"), append([]string{"--config", conf}, strings.Fields(args)...)...)
 		cmd.Dir = dir

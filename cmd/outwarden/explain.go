@@ -6,11 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
-	"os/user"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,8 +32,11 @@ credentials, whereto, and why no other route. It asks nobody and sends nothing.`
 		Example: `  outwarden explain --pid 4711 POST https://api.partner.example/v1/transfers
   outwarden explain --exe /opt/billing/bin/export --user billing https://api.partner.example/v1/x`,
 		Args: usage(cobra.RangeArgs(1, 2)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			endBySignal()
+			if err := oneCaller(cmd.Flags()); err != nil {
+				return err
+			}
 			cfg, err := e.loadConfig()
 			if err != nil {
 				return err
@@ -64,59 +63,17 @@ credentials, whereto, and why no other route. It asks nobody and sends nothing.`
 	return cmd
 }
 
-// callerOf is the process that was asked about: one that runs, or what is said of it.
-func callerOf(pid uint32, said *process.Identity) (*process.Identity, error) {
-	if pid != 0 {
-		return identify(pid)
-	}
-	nameUser(said)
-	if said.Exe == "" {
-		return said, nil
-	}
-	exe, err := filepath.Abs(said.Exe)
-	if real, err := filepath.EvalSymlinks(exe); err == nil {
-		exe = real // as the kernel names it; what is not there may be on another host
-	}
-	said.Exe = exe
-	return said, err
-}
-
-// nameUser finds the name of a number and the number of a name, as routes have either.
-// A user that is not told, or that another host has, is no number, least of all root's.
-func nameUser(said *process.Identity) {
-	said.UID = process.NoUID
-	u, err := user.Lookup(said.User)
-	if err != nil {
-		u, err = user.LookupId(said.User)
-	}
-	number := said.User
-	if err == nil {
-		said.User, number = u.Username, u.Uid
-	}
-	if uid, err := strconv.ParseUint(number, 10, 32); err == nil {
-		said.UID = uint32(uid)
-	}
-}
-
-// identify tells who a running process is.
-func identify(pid uint32) (*process.Identity, error) {
-	r := process.NewResolver(process.Options{})
-	f, err := r.Caller(pid)
-	if err != nil {
-		return nil, fmt.Errorf("process %d: %w", pid, err)
-	}
-	id, err := r.Resolve(f)
-	if err == nil && id.Gone {
-		err = os.ErrProcessDone
-	}
-	return id, err
-}
+// methodBytes are those of a token (RFC 9110 section 5.6.2), in upper case.
+const methodBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 // question turns METHOD URL into what policy is asked, and whether in clear text.
 func question(caller *process.Identity, args []string) (req *policy.Request, clear bool, err error) {
 	method, target := "GET", args[len(args)-1]
 	if len(args) == 2 {
 		method = strings.ToUpper(args[0])
+	}
+	if strings.Trim(method, methodBytes) != "" || method == "" {
+		return nil, false, usageError{fmt.Errorf("%q is no method", method), "as in: outwarden explain POST https://api.partner.example/v1/x"}
 	}
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" {
