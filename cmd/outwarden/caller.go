@@ -14,20 +14,16 @@ import (
 	"github.com/outwarden/outwarden/pkg/process"
 )
 
-// oneCaller refuses flags that contradict one another, or that say nothing, as
-// --exe "$UNSET": the answer would be about somebody else.
+// oneCaller refuses flags that contradict one another: the answer would be about
+// somebody else.
 func oneCaller(flags *pflag.FlagSet) error {
 	running := flags.Changed("pid")
 	if running && flags.Lookup("pid").Value.String() == "0" {
 		return usageError{errors.New("0 is no process"), "--pid names one that runs, as ps lists it"}
 	}
 	for _, name := range []string{"exe", "user", "unit", "cgroup"} {
-		switch {
-		case !flags.Changed(name):
-		case running:
+		if running && flags.Changed(name) {
 			return usageError{fmt.Errorf("--pid and --%s both say who calls", name), "leave one of them out"}
-		case flags.Lookup(name).Value.String() == "":
-			return usageError{fmt.Errorf("--%s is empty", name), "leave it out, or say who calls"}
 		}
 	}
 	return nil

@@ -73,11 +73,15 @@ func (e *env) successor() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	argv := []string{self, "daemon", "--takeover"}
-	if e.config != "" {
-		argv = append(argv, "--config", e.config)
+	return append([]string{self, "daemon", "--takeover"}, e.sameConfig()...), nil
+}
+
+// sameConfig are the arguments by which a daemon reads the configuration that we do.
+func (e *env) sameConfig() []string {
+	if e.config == "" {
+		return nil
 	}
-	return argv, nil
+	return []string{"--config", e.config}
 }
 
 // ownPath is where our program lies, by the name that we were started by if that leads

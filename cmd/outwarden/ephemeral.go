@@ -95,7 +95,7 @@ func startDaemon(ctx context.Context, env *env, client *control.Client, cfg *con
 		return nil, nil, err
 	}
 	defer log.Close()
-	h.cmd = exec.Command(self, "daemon", "--ephemeral", "--config", env.config)
+	h.cmd = exec.Command(self, append([]string{"daemon", "--ephemeral"}, env.sameConfig()...)...)
 	h.cmd.Env = slices.DeleteFunc(os.Environ(), ofService)
 	h.cmd.Stderr, h.cmd.Stdout = log, log
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newRootCmd(e *env) *cobra.Command {
@@ -24,8 +25,8 @@ never holds, and keeps a trail that can be verified.`,
 		Version:       version,
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return e.checkOutput()
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return cmp.Or(noneBlank(cmd.Flags()), e.checkOutput())
 		},
 	}
 	root.SetVersionTemplate("outwarden {{.Version}}\n")
@@ -42,6 +43,17 @@ never holds, and keeps a trail that can be verified.`,
 	)
 	helpKnowsCommands(root)
 	return root
+}
+
+// noneBlank refuses a flag that is given and says nothing, as --user "$UNSET": without it
+// another thing is done than was meant.
+func noneBlank(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && err == nil {
+			err = usageError{fmt.Errorf("--%s is empty", f.Name), "leave it out, or say what it is"}
+		}
+	})
+	return err
 }
 
 func (e *env) checkOutput() error {
