@@ -51,6 +51,9 @@ is new. What can't be written down is refused too.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			endBySignal()
+			if err := f.signature.check(cmd.Flags()); err != nil {
+				return err
+			}
 			return f.run(cmd.Context(), e, args)
 		},
 	}

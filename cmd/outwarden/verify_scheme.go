@@ -44,11 +44,33 @@ func (f *schemeFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.unsigned, "unsigned-body", false, "sigv4: accept a signature that leaves the body out")
 }
 
+// check refuses what the scheme would pass over, as if it were obeyed, and an algorithm
+// that there is none of.
+func (f *schemeFlags) check(flags *pflag.FlagSet) error {
+	if f.name == "" || len(f.keys) == 0 {
+		return usageError{errors.New("a scheme and a key are needed"), "--scheme NAME --key FILE; see: outwarden verify --help"}
+	}
+	for scheme, own := range map[string][]string{
+		"httpsig": {"algorithm", "require", "tag", "partial"}, "sigv4": {"access-key", "region", "service", "unsigned-body"},
+	} {
+		for _, name := range own {
+			if scheme != f.name && flags.Changed(name) {
+				return usageError{fmt.Errorf("--%s is for --scheme %s alone", name, scheme), "leave it out: it would not be looked at"}
+			}
+		}
+	}
+	if f.name != "httpsig" {
+		return nil
+	}
+	_, err := oneOf("--algorithm", []string{f.algorithm}, []string{
+		string(httpsig.HMACSHA256), string(httpsig.Ed25519), string(httpsig.ECDSAP256SHA256), string(httpsig.ECDSAP384SHA384),
+		string(httpsig.RSAPSSSHA512), string(httpsig.RSAV15SHA256),
+	})
+	return err
+}
+
 // scheme reads the keys and makes the scheme.
 func (f *schemeFlags) scheme(ctx context.Context) (verify.Scheme, error) {
-	if f.name == "" || len(f.keys) == 0 {
-		return nil, usageError{errors.New("a scheme and a key are needed"), "--scheme NAME --key FILE; see: outwarden verify --help"}
-	}
 	var values []secret.Value
 	for _, path := range f.keys {
 		value, err := f.read(ctx, path)
