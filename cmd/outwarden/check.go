@@ -29,6 +29,9 @@ func newCheckCmd(e *env) *cobra.Command {
 			if len(args) == 1 {
 				path = args[0]
 			}
+			if e.config != "" && path != e.config {
+				return usageError{errors.New("FILE and --config both name the configuration"), "leave one of them out"}
+			}
 			return check(e, path)
 		},
 	}

@@ -67,11 +67,8 @@ func (f *filters) query(changed func(string) bool, now time.Time) (audit.Query, 
 	if err := f.noneEmpty(changed); err != nil {
 		return q, err
 	}
-	var err error
-	if q.Since, err = instant(f.since, now); err != nil {
-		return q, err
-	}
-	if q.Until, err = instant(f.until, now); err != nil {
+	err := period(&q, f.since, f.until, now)
+	if err != nil {
 		return q, err
 	}
 	if q.Kinds, err = f.kindsOf(); err != nil {

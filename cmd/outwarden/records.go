@@ -103,6 +103,20 @@ func ago(s string) (time.Duration, bool) {
 	return d, err == nil && d >= 0
 }
 
+// period parses --since and --until. One that nothing can fall into is no question.
+func period(q *audit.Query, since, until string, now time.Time) (err error) {
+	if q.Since, err = instant(since, now); err != nil {
+		return err
+	}
+	if q.Until, err = instant(until, now); err != nil {
+		return err
+	}
+	if !q.Until.IsZero() && !q.Since.Before(q.Until) {
+		return usageError{errors.New("--since is not before --until"), "5m is later than 2d: so long ago"}
+	}
+	return nil
+}
+
 // instant parses "5m" (so long ago), RFC 3339, "2006-01-02 15:04" and "2006-01-02"
 // in local time.
 func instant(s string, now time.Time) (time.Time, error) {

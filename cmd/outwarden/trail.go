@@ -39,11 +39,7 @@ name is taken for a unit.`,
 				return err
 			}
 			q := audit.Query{Last: last, Kinds: shownKinds}
-			now := time.Now()
-			if q.Since, err = instant(since, now); err != nil {
-				return err
-			}
-			if q.Until, err = instant(until, now); err != nil {
+			if err := period(&q, since, until, time.Now()); err != nil {
 				return err
 			}
 			records, err := findTrail(e, dir, q, args[0])
