@@ -43,6 +43,17 @@ func (f segmentFile) path() string { return filepath.Join(f.dir, f.name()) }
 
 func segmentName(first uint64) string { return fmt.Sprintf("%0*d", nameDigits, first) }
 
+// mayBeSegment keeps us from what only has a segment's name: a directory, a device
+// without an end, or a pipe, which would be waited for. A link to a file is one, and
+// what is gone by now may have been packed.
+func mayBeSegment(dir string, e fs.DirEntry) bool {
+	if e.Type().IsRegular() {
+		return true
+	}
+	info, err := os.Stat(filepath.Join(dir, e.Name()))
+	return err != nil || info.Mode().IsRegular()
+}
+
 // listSegments lists the segments in order. Where a crash left both forms of
 // one, the packed form counts: it gets its name only when it is whole.
 func listSegments(dir string) ([]segmentFile, error) {
@@ -52,7 +63,7 @@ func listSegments(dir string) ([]segmentFile, error) {
 	}
 	var all []segmentFile
 	for _, e := range entries {
-		if f, ok := parseSegmentName(e.Name()); ok {
+		if f, ok := parseSegmentName(e.Name()); ok && mayBeSegment(dir, e) {
 			f.dir = dir
 			all = append(all, f)
 		}

@@ -2,12 +2,15 @@ package audit
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Each kind of tampering is found and named: scorecard row G2.
@@ -200,6 +203,46 @@ func TestVerifyFindsSegments(t *testing.T) {
 				t.Errorf("after the next start: %v, %+v", err, r)
 			}
 		})
+	}
+}
+
+// What has only the name of a segment is none: nobody reads it, waits for it or falls
+// over it, and what it stands for is missing. A link to a segment is one.
+func TestNotASegment(t *testing.T) {
+	base := closedTrail(t, 300, minSegmentSize)
+	files, err := listSegments(base)
+	if err != nil || len(files) < 3 || !files[1].packed {
+		t.Fatalf("%v: %v", files, err)
+	}
+	const later = 1 << 40
+	missing := fmt.Sprintf("records %d to %d: missing", files[1].first, files[2].first-1)
+	for name, c := range map[string]struct {
+		put  func(path string) error
+		want string
+	}{
+		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, missing},
+		"directory": {func(path string) error { return os.Mkdir(path, 0o700) }, missing},
+		"device":    {func(path string) error { return os.Symlink("/dev/null", path) }, missing},
+		"link":      {func(path string) error { return os.Symlink(files[1].path(), path) }, ""},
+	} {
+		dir := copyTrail(t, base)
+		path := filepath.Join(dir, files[1].name())
+		err := errors.Join(os.Remove(path), c.put(path), os.Mkdir(filepath.Join(dir, segmentName(later)+plainExt), 0o700))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Verify(dir)
+		if got := fmt.Sprint(r.Findings); err != nil || r.OK() != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s, %v; want %q", name, got, err, c.want)
+		}
+		for _, q := range []Query{{}, {Last: 1000}} {
+			for _, err := range Read(dir, q) {
+				if err != nil {
+					t.Errorf("%s: read: %v", name, err)
+				}
+			}
+		}
+		appendN(t, open(t, dir, Options{}), 1)
 	}
 }
 
