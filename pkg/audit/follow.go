@@ -103,7 +103,7 @@ func (t *tail) step(yield func(Record, error) bool) bool {
 		if !t.drain(yield) {
 			return false
 		}
-		if !t.advance(files) {
+		if !t.advance(files) && !t.beginAnew(files) {
 			return true
 		}
 	}
@@ -149,6 +149,30 @@ func (t *tail) advance(files []segmentFile) bool {
 		}
 	}
 	return false
+}
+
+// beginAnew goes on in the newest segment where the one that is read is gone and none
+// is behind it: the trail, or its end, was removed or put aside, and is written anew.
+func (t *tail) beginAnew(files []segmentFile) bool {
+	if len(files) == 0 || files[len(files)-1].first > t.segment.first || !t.gone() {
+		return false
+	}
+	newest := files[len(files)-1]
+	t.seen = newest.first - 1
+	return t.open(newest)
+}
+
+// gone reports whether the segment that is read is there no more, packed or not. It has
+// its packed form before it loses the plain one, so that is looked for last.
+func (t *tail) gone() bool {
+	plain, packed := t.segment, t.segment
+	plain.packed, packed.packed = false, true
+	there, err := os.Stat(plain.path())
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) && !exists(packed.path())
+	}
+	read, err := t.file.Stat()
+	return err == nil && read.Mode().IsRegular() && !os.SameFile(read, there)
 }
 
 // drain yields every whole line that is there. A line without an end is read again

@@ -275,6 +275,41 @@ func TestFollowWaitsForATrail(t *testing.T) {
 	}
 }
 
+// A trail that somebody removed, and that the next daemon begins anew, is followed too.
+func TestFollowATrailThatBeginsAnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	got := make(chan uint64)
+	go func() {
+		for r, err := range Follow(ctx, dir, Query{}) {
+			if err == nil {
+				got <- r.Seq
+			}
+		}
+		close(got)
+	}()
+	for _, n := range []int{400, 20, 5, 300, 7} { // of one segment and of several, longer and shorter than before
+		l := open(t, dir, Options{SegmentSize: minSegmentSize})
+		appendN(t, l, 3) // what is written before the next look is of the first segment, as segments are large
+		for want := range uint64(n) {
+			if want == 3 {
+				appendN(t, l, n-3)
+			}
+			if seq := <-got; seq != want+1 {
+				t.Fatalf("of %d: record %d follows, want %d (0 is none)", n, seq, want+1)
+			}
+		}
+		closeLog(t, l)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	for range got {
+	}
+}
+
 func BenchmarkLast20(b *testing.B) {
 	dir := b.TempDir()
 	l := open(b, dir, Options{})
