@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/outwarden/outwarden/pkg/flow"
 	"github.com/outwarden/outwarden/pkg/policy"
 	"github.com/outwarden/outwarden/pkg/process"
@@ -70,6 +72,56 @@ func TestExplainUnknown(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", tt.ask, got, tt.want)
 		}
 	}
+}
+
+// What is explained is what is decided, whatever the routes and the request are.
+func TestExplainedIsDecided(t *testing.T) {
+	seen := map[string]bool{}
+	rapid.Check(t, func(t *rapid.T) {
+		routes := rapid.SliceOfN(rapid.Custom(drawRoute), 0, 8).Draw(t, "routes")
+		for i := range routes {
+			routes[i].Mode = rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Report, policy.Observe}).Draw(t, "mode")
+		}
+		p := policy.New(routes, policy.Passthrough)
+		for range 10 {
+			q := rapid.Custom(drawRequest).Draw(t, "request")
+			q.Path = rapid.SampledFrom([]string{q.Path, "/v1/../v2", "/v1/%2e%2e/v2", "/v1//x"}).Draw(t, "spelling")
+			decided, steps := p.Decide(&q), p.Explain(&q)
+			seen[decided.Reason.String()] = true
+			if why := disagree(decided, steps); why != "" {
+				t.Fatalf("%+v: %+v, explained by %+v: %s", q, decided, steps, why)
+			}
+		}
+	})
+	if len(seen) < 5 {
+		t.Errorf("the test shows nothing: %v", seen)
+	}
+}
+
+// disagree says in what a decision is not the one that its steps lead to.
+func disagree(d policy.Decision, steps []policy.Step) string {
+	missed, matched := flow.ReasonNoRoute, -1
+	for i, s := range steps {
+		switch {
+		case s.Route != i:
+			return "a route is left out"
+		case s.Matched:
+			matched = i
+		case s.Reason != flow.ReasonPathAmbiguous:
+			missed = max(missed, s.Reason)
+		}
+	}
+	switch {
+	case d.Reason == flow.ReasonPathAmbiguous:
+		if d.Route >= len(steps) || steps[d.Route].Reason != d.Reason {
+			return "another path is in doubt"
+		}
+	case d.Route != matched:
+		return "another route matches"
+	case d.Route < 0 && d.Reason != missed:
+		return "another miss is the nearest"
+	}
+	return ""
 }
 
 func TestConflicts(t *testing.T) {
