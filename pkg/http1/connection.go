@@ -1,6 +1,9 @@
 package http1
 
-import "bytes"
+import (
+	"bytes"
+	"math"
+)
 
 // maxOptions bounds the work of Hop: every field is compared with every option.
 const maxOptions = 32
@@ -145,6 +148,20 @@ func (h hop) drops(f *fields, name []byte) bool {
 		return true
 	}
 	return f.seen&optOther != 0 && f.named(name)
+}
+
+// rest is the timeout that Keep-Alive announces (RFC 2068 section 19.7.1.1), -1 without
+// one that can be read.
+func (f *fields) rest() int {
+	for list := f.patience; len(list) > 0; {
+		var o []byte
+		o, list = option(list)
+		name, value, _ := bytes.Cut(o, []byte("="))
+		if n, ok := parseLength(trim(value)); ok && n <= math.MaxInt32 && NameIs(trim(name), "timeout") {
+			return int(n)
+		}
+	}
+	return -1
 }
 
 // named reports whether a Connection line names the field.

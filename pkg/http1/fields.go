@@ -36,7 +36,8 @@ type fields struct {
 
 	host, length, encoding []byte
 	upgrade, te            []byte
-	options                int // how many Connection options there were
+	patience               []byte // value of the last Keep-Alive
+	options                int    // how many Connection options there were
 }
 
 // seen has one bit for each thing noted about a head.
@@ -167,6 +168,7 @@ func (f *fields) note(name, value []byte) *Error {
 	if n >= len(known) || !NameIs(name, known[n]) {
 		if NameIs(name, "keep-alive") {
 			f.seen |= seenHop
+			f.patience = value
 		}
 		return nil
 	}

@@ -13,6 +13,7 @@ type Response struct {
 	Length int64    // for BodyLength
 
 	KeepAlive bool   // the connection can carry another exchange, once the body was read
+	Rest      int    // seconds that the upstream keeps it for one, by its Keep-Alive; -1: it does not say
 	Upgrade   []byte // value of Upgrade, if Connection names it; nil otherwise
 
 	Head []byte // the whole head, status line to empty line
@@ -113,6 +114,7 @@ func (r *Response) finish(method []byte) (bad *Error) {
 	}
 	r.KeepAlive = r.f.keepAlive(r.Minor) && r.Body != BodyUntilClose
 	r.Upgrade = r.f.upgraded(r.Minor)
+	r.Rest = r.f.rest()
 	return nil
 }
 

@@ -46,6 +46,25 @@ func TestResponseFraming(t *testing.T) {
 	}
 }
 
+func TestRest(t *testing.T) {
+	for fields, want := range map[string]int{
+		"":                                      -1,
+		"Keep-Alive: timeout=5\r\n":             5,
+		"keep-alive: Timeout = 72, max=100\r\n": 72,
+		"Keep-Alive: max=100,timeout=0\r\n":     0,
+		"Keep-Alive: 300\r\n":                   -1,
+		"Keep-Alive: timeout=\r\n":              -1,
+		"Keep-Alive: timeout=-5\r\n":            -1,
+		"Keep-Alive: timeout=99999999999\r\n":   -1,
+	} {
+		var r http1.Response
+		_, err := r.Parse([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"+fields+"\r\n"), []byte("GET"))
+		if err != nil || r.Rest != want {
+			t.Errorf("%q: %d, %v, want %d", fields, r.Rest, err, want)
+		}
+	}
+}
+
 // Row C12: what a hostile upstream sends is refused, never passed on.
 func TestResponseRefused(t *testing.T) {
 	ok := func(f string) string { return "HTTP/1.1 200 OK\r\n" + f + "\r\n" }

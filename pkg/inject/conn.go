@@ -3,6 +3,7 @@ package inject
 import (
 	"context"
 	"net"
+	"time"
 	"unique"
 
 	"golang.org/x/net/http2/hpack"
@@ -73,6 +74,9 @@ func (c Conn) Reused() bool { return c.up.Reused() }
 
 // Close gives the connection back for good.
 func (c Conn) Close() error { return c.up.Close() }
+
+// KeptFor is upstream.Conn.KeptFor.
+func (c Conn) KeptFor(d time.Duration) { c.up.KeptFor(d) }
 
 // Multiplexed reports whether the connection speaks HTTP/2.
 func (c Conn) Multiplexed() bool { return c.up.H2() != nil }

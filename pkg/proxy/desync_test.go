@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outwarden/outwarden/pkg/inject"
 	"github.com/outwarden/outwarden/pkg/policy"
@@ -288,6 +289,37 @@ func TestCutResponses(t *testing.T) {
 			}
 			if r := w.request(); r.Reason != c.reason || r.Status != c.status {
 				t.Errorf("record %+v", r)
+			}
+		})
+	}
+}
+
+// TestKeptFor: where an upstream says how long it keeps an unused connection, no request
+// meets the end of that: one that may not be sent again would be lost.
+func TestKeptFor(t *testing.T) {
+	const post = "POST /v1/x HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 3\r\n\r\nabc"
+	for name, c := range map[string]struct {
+		seconds     string
+		connections int
+	}{"over": {"1", 2}, "never": {"0", 2}, "not over": {"300", 1}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			response := "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=" + c.seconds + "\r\nContent-Length: 2\r\n\r\nok"
+			o := w.originFor(func(conn net.Conn) {
+				r := newReader(conn)
+				for began := time.Now(); r.request() && (c.connections == 1 || time.Since(began) < 500*time.Millisecond); {
+					_, _ = io.WriteString(conn, response)
+				}
+			}, host)
+			w.use(policy.Intercept, w.partnerRoute())
+			for range 2 {
+				if got := w.say(o, post); got != okResponse {
+					t.Errorf("answer %q", got)
+				}
+				time.Sleep(700 * time.Millisecond)
+			}
+			if n := o.accepted(); n != c.connections {
+				t.Errorf("%d upstream connections, want %d", n, c.connections)
 			}
 		})
 	}

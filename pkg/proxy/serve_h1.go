@@ -169,6 +169,7 @@ func (x *exchange) attempt(connect func(*request, context.Context) *failure) (f 
 func (x *exchange) release(f *failure) {
 	if f == nil && x.reusable && x.c.p.ctx.Err() == nil {
 		x.c.up.Store(inject.Conn{})
+		x.up.KeptFor(time.Duration(x.res.Rest) * time.Second)
 		x.c.snap.Upstream.Put(x.up)
 		return
 	}

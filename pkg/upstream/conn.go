@@ -64,13 +64,15 @@ type Conn struct {
 	gen    uint64 // the pool's generation when the dial began
 	uses   atomic.Uint32
 	auth   clientAuth
-	heavy  bool // too much to be kept while nobody uses it
+	rests  time.Duration // what KeptFor was told; negative: nothing
+	heavy  bool          // too much to be kept while nobody uses it
 
 	// Guarded by pool.mu.
 	home    *bucket // that of Facts.Key; nil: it has none yet
 	state   state
 	streams int
 	since   time.Duration // Pool.now of the last put
+	until   time.Duration // Pool.now from when its upstream may have closed it
 }
 
 // netConn is embedded without being reachable, so that no Read passes by ours.
@@ -115,6 +117,10 @@ func (c *Conn) CloseWrite() error {
 // Reused reports whether the connection served somebody before: if the first
 // write or read on it fails, the upstream may just have closed it meanwhile.
 func (c *Conn) Reused() bool { return c.uses.Load() > 1 }
+
+// KeptFor notes how long the upstream says that it keeps the connection while nobody uses
+// it; negative: it does not say. It is asked before Put.
+func (c *Conn) KeptFor(d time.Duration) { c.rests = d }
 
 // Close gives the connection back for good. Streams of others on a shared
 // connection still finish. The error is always nil; it is there for io.Closer.

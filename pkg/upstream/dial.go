@@ -63,7 +63,7 @@ func (p *Pool) establish(ctx context.Context, t *Target, tcp *net.TCPConn, gen u
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{pool: p, wire: w, netConn: w, gen: gen}
+	c := &Conn{pool: p, wire: w, netConn: w, gen: gen, rests: -1}
 	c.Facts = Facts{Key: t.Key, Remote: unmapped(tcp.RemoteAddr()), Local: unmapped(tcp.LocalAddr()), EgressIP: t.egressIP()}
 	if t.Cleartext {
 		if t.priorKnowledge() {

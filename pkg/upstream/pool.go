@@ -160,7 +160,7 @@ func (p *Pool) reuse(t *Target) *Conn {
 		if c == nil {
 			return nil
 		}
-		if c.alive() {
+		if p.fresh(c) && c.alive() {
 			c.uses.Add(1)
 			p.reuses.Add(1)
 			return c
@@ -169,6 +169,11 @@ func (p *Pool) reuse(t *Target) *Conn {
 		p.release(c, false)
 	}
 }
+
+// fresh reports whether the upstream, if it has said how long it keeps the connection,
+// still does. A request that meets the end is lost: who can't be asked again would fail
+// where one on a connection of its own would not.
+func (p *Pool) fresh(c *Conn) bool { return c.h2 != nil || c.rests < 0 || p.now() < c.until }
 
 // take pops an idle connection or joins a shared one. p.mu is held.
 func (p *Pool) take(t *Target) *Conn {
@@ -228,9 +233,13 @@ func (p *Pool) unshare(c *Conn, fit bool) bool {
 	return false
 }
 
+// onItsWay is how long before its announced end a connection is not used any more: the
+// answer and the next request take their time on the way. It is half of less.
+const onItsWay = time.Second
+
 // keep puts c on top of its bucket if there is room. p.mu is held.
 func (p *Pool) keep(c *Conn) bool {
-	if p.closed || c.gen != p.gen || c.heavy {
+	if p.closed || c.gen != p.gen || c.heavy || c.rests == 0 {
 		return false
 	}
 	b := p.homeOf(c)
@@ -238,6 +247,7 @@ func (p *Pool) keep(c *Conn) bool {
 		return false
 	}
 	c.state, c.since = idle, p.now()
+	c.until = c.since + c.rests - min(onItsWay, c.rests/2)
 	b.idle = append(b.idle, c)
 	p.idle++
 	p.sweepLater()
