@@ -119,7 +119,8 @@ func (l *listener) Close() error {
 }
 
 func (w *world) listen() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	asTheDaemon := net.ListenConfig{KeepAlive: -1}
+	l, err := asTheDaemon.Listen(w.t.Context(), "tcp", "127.0.0.1:0")
 	must(w.t, err)
 	w.ln = &listener{TCPListener: l.(*net.TCPListener), closed: make(chan struct{})}
 	served := make(chan error, 1)
