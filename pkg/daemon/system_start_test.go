@@ -10,7 +10,9 @@ func TestSystemStartSaysWhatToDo(t *testing.T) {
 	w := newWorld(t)
 	good := w.read("outwarden.yaml")
 	begin := func(by ...string) []string { return append(by, program("outwarden"), "--config", w.config, "daemon") }
-	unshared := func(setup string) []string { return begin("unshare", "--mount", "sh", "-c", setup+` && exec "$@"`, "sh") }
+	unshared := func(setup string) []string {
+		return begin("unshare", "--mount", "sh", "-c", setup+` && exec "$@"`, "sh")
+	}
 	stranger := w.begin(w.cgroup, "python3", "-c", `import socket; s = socket.create_server(("127.0.0.1", 25002)); print("listening", flush=True); input()`)
 	w.await("somebody has our port", func() bool { return stranger.stdout.String() != "" })
 	for _, c := range []struct {
