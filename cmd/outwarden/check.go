@@ -55,6 +55,9 @@ func check(e *env, path string) error {
 	if err != nil && !several {
 		return err
 	}
+	if cfg != nil {
+		warnings = append(warnings, missing(cfg)...)
+	}
 	if e.json() {
 		return checkJSON(e, cfg, warnings, list)
 	}
@@ -72,6 +75,44 @@ func check(e *env, path string) error {
 	fmt.Fprintf(e.stdout, "%s %s in %s, %s%s\n", painter{e.colour()}.in(green, "ok:"), count(len(cfg.Routes), "route"),
 		count(len(files), "file"), count(len(warnings), "warning"), more)
 	return nil
+}
+
+// missing warns of files that routes need and that are not there. It is no error, as a
+// configuration may be looked at on another host than it is for.
+func missing(cfg *config.Config) (out []config.Warning) {
+	seen := map[string]bool{"": true}
+	look := func(at config.Position, path string) {
+		if seen[path] {
+			return
+		}
+		seen[path] = true
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			out = append(out, config.Warning{Position: at, Message: path + " is not there, and no daemon would start or reload without it"})
+		}
+	}
+	for i := range cfg.Routes {
+		r := &cfg.Routes[i]
+		for _, name := range secretsOf(r) {
+			look(cfg.Secrets[name].Position, cfg.Secrets[name].File)
+		}
+		for _, m := range []config.Material{r.Upstream.CA, r.Upstream.Certificate, r.Upstream.Key} {
+			look(cfg.Secrets[m.Secret].Position, cfg.Secrets[m.Secret].File)
+			look(r.Position, m.File)
+		}
+	}
+	return out
+}
+
+// secretsOf names what a route injects and signs with.
+func secretsOf(r *config.Route) (names []string) {
+	for i := range r.Inject {
+		names = append(names, r.Inject[i].Secrets()...)
+	}
+	if r.Sign != nil {
+		signing, _ := r.Sign.Secrets()
+		names = append(names, signing...)
+	}
+	return names
 }
 
 // filesOf are the files that there were, and what to say if the main one was not: whoever
