@@ -16,7 +16,10 @@ func newRootCmd(e *env) *cobra.Command {
 		Short: "See, decide and sign what leaves this host",
 		Long: `Outwarden takes the outbound connections of unmodified programs, knows which
 process made each, decides per request, adds the credentials that the program
-never holds, and keeps a trail that can be verified.`,
+never holds, and keeps a trail that can be verified.
+
+Exit codes: 0 done, 1 failed or something found to be wrong, 2 a command line that is
+not understood; run ends as its command does.`,
 		Example: `  outwarden run -- curl https://api.partner.example/v1/accounts
   outwarden flows -f --exe '/opt/billing/**'
   outwarden audit verify`,

@@ -35,7 +35,10 @@ changed: it trusts the local authority through a private view of the host's trus
 stores, which ends with it.
 
 Where no daemon runs, one is started for the command and leaves with it, and with
-what it leaves in the background.`,
+what it leaves in the background.
+
+It ends with the command's exit code, or 128 and the number of the signal that ended
+it; 127 is no such command, 126 one that can't be run, 125 a failure just before it.`,
 		Example: `  outwarden run -- curl https://api.partner.example/v1/accounts
   outwarden run --user billing -- /opt/billing/bin/export --yesterday
   outwarden run --config ./outwarden.yaml -- pytest -x`,
