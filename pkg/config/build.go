@@ -161,6 +161,10 @@ func (b *builder) path(t text, target *string) {
 		b.fail(t.at, "put it into a file, and write the file's path here", "PEM stands here, not the path of a file that holds it")
 		return
 	}
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		b.fail(t.at, "write the whole path", "~ is no home here, but a directory of that name")
+		return
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(t.at.File), path)
 	}

@@ -271,6 +271,18 @@ func TestHostSettingsAmongRoutes(t *testing.T) {
 	}
 }
 
+// No shell reads a configuration: ~ would be a directory beside it.
+func TestNoHomeInPaths(t *testing.T) {
+	for text, refused := range map[string]bool{
+		"state_dir: ~/state": true, "run_dir: '~'": true, "secrets: {s: {file: ~/token}}": true, "state_dir: ~state": false, "state_dir: /a/~/b": false,
+	} {
+		_, _, err := config.Load(write(t, t.TempDir(), "c.yaml", text))
+		if refused != (err != nil) || refused && !strings.Contains(err.Error(), "~ is no home here") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // The kernel names an executable by its file, and never by a link to it.
 func TestLinkToExecutable(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
