@@ -19,7 +19,7 @@ The daemon starts its successor, under the same service, and hands it listeners,
 hooks and trail. No connect fails or passes uncaptured meanwhile. The old daemon
 lets established connections end, for as long as the configuration's drain says,
 and leaves. If the successor does not come up, the old one goes on.`,
-		Example: "  apt install ./outwarden.deb && outwarden upgrade",
+		Example: "  make install && outwarden upgrade",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := e.loadConfig() // the successor will, and its errors would be in the log alone
