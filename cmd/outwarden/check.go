@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -56,7 +58,7 @@ func check(e *env, path string) error {
 		return err
 	}
 	if cfg != nil {
-		warnings = append(warnings, missing(cfg)...)
+		warnings = append(append(warnings, missing(cfg)...), strangers(cfg)...)
 	}
 	if e.json() {
 		return checkJSON(e, cfg, warnings, list)
@@ -98,6 +100,29 @@ func missing(cfg *config.Config) (out []config.Warning) {
 		for _, m := range []config.Material{r.Upstream.CA, r.Upstream.Certificate, r.Upstream.Key} {
 			look(cfg.Secrets[m.Secret].Position, cfg.Secrets[m.Secret].File)
 			look(r.Position, m.File)
+		}
+	}
+	return out
+}
+
+// strangers warns of users that a route names in vain: the name of a user is the first
+// that /etc/passwd has for his number.
+func strangers(cfg *config.Config) (out []config.Warning) {
+	for i := range cfg.Routes {
+		r := &cfg.Routes[i]
+		for _, name := range r.From.Users {
+			if _, err := strconv.ParseUint(name, 10, 32); err == nil {
+				continue
+			}
+			why := "is not in /etc/passwd, where names are looked up: the number matches, be he known elsewhere"
+			if u, err := user.Lookup(name); err == nil {
+				first, err := user.LookupId(u.Uid)
+				if err != nil || first.Username == name {
+					continue
+				}
+				why = fmt.Sprintf("shares uid %s with %s, by whose name both are known", u.Uid, first.Username)
+			}
+			out = append(out, config.Warning{Position: r.Position, Message: fmt.Sprintf("user %q of route %q %s", name, r.Name, why)})
 		}
 	}
 	return out
