@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ func (b *builder) capture(doc *captureSection) {
 		c.Scope = b.targets(doc.Scope)
 	}
 	c.Exclude = b.targets(doc.Exclude)
+	b.contradiction(doc)
 	c.FailOpen = b.oneOf(doc.Fail, "closed", "open") == "open"
 	c.AllowRaw = b.oneOf(doc.Raw, "refuse", "record") == "record"
 	c.Reset = b.oneOf(doc.Existing, "record", "reset") == "reset"
@@ -34,6 +36,19 @@ func (b *builder) capture(doc *captureSection) {
 	b.backend(doc)
 	b.capturedPorts(doc)
 	b.wholeHost(doc)
+}
+
+// contradiction warns of what is in scope and excluded at once: the exclusion holds.
+func (b *builder) contradiction(doc *captureSection) {
+	c := &b.config.Capture
+	if len(c.Exclude) < len(doc.Exclude) {
+		return // some are refused already
+	}
+	for i, t := range c.Exclude {
+		if slices.Contains(c.Scope, t) {
+			b.warn(doc.Exclude[i].At, "%s is in scope and excluded: of it nothing is captured but what `run` starts", cmp.Or(t.Cgroup, t.Unit))
+		}
+	}
 }
 
 // wholeHost warns of what nobody means who captures everything.

@@ -3,6 +3,7 @@ package config_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -267,6 +268,21 @@ func TestHostSettingsAmongRoutes(t *testing.T) {
 		write(t, dir, "routes.d/a.yaml", key+": "+values[key])
 		if _, _, err := config.Load(main); err == nil || !strings.Contains(err.Error(), key+" cannot be set here") {
 			t.Errorf("%s in routes.d: %v", key, err)
+		}
+	}
+}
+
+// What is in scope and excluded at once is not captured, which hardly anyone means.
+func TestScopeIsExcluded(t *testing.T) {
+	for text, want := range map[string]string{
+		"capture: {raw: record, scope: [{cgroup: /a}], exclude: [{cgroup: /a/}]}":                              ":1:58: /a is in scope and excluded",
+		"capture: {raw: record, exclude: [{cgroup: /}]}":                                                       ":1:35: / is in scope and excluded",
+		"capture: {scope: [{cgroup: /a}, {unit: b.service}], exclude: [{unit: c.service}, {unit: b.service}]}": ":1:83: b.service is in scope and excluded",
+		"capture: {scope: [{cgroup: /a}], exclude: [{cgroup: /a/b}, {unit: a.service}]}":                       "",
+	} {
+		_, warnings, err := config.Load(write(t, t.TempDir(), "c.yaml", text))
+		if said := fmt.Sprint(warnings); err != nil || (len(warnings) > 0) != (want != "") || !strings.Contains(said, want) {
+			t.Errorf("%s: %s, %v", text, said, err)
 		}
 	}
 }
