@@ -19,7 +19,7 @@ import (
 func TestHints(t *testing.T) {
 	full := &fs.PathError{Op: "write", Path: "/var/lib/outwarden/audit/1.jsonl", Err: syscall.ENOSPC}
 	_, _, missing := config.Load(filepath.Join(t.TempDir(), "none.yaml"))
-	_, noUser := lookupUser("nobody-of-that-name")
+	_, _, noUser := lookupUser("nobody-of-that-name")
 	for _, c := range []struct {
 		err  error
 		want string // in the hint; "" none

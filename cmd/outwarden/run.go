@@ -9,7 +9,9 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,7 +53,7 @@ it; 127 is no such command, 126 one that can't be run, 125 a failure just before
 		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), env, as, args) },
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringVarP(&as, "user", "u", "", "run the command as this user, without privileges")
+	cmd.Flags().StringVarP(&as, "user", "u", "", "run the command as this user, without privileges; HOME, USER and LOGNAME are the user's")
 	return cmd
 }
 
@@ -75,7 +77,7 @@ func run(ctx context.Context, env *env, as string, args []string) error {
 	if err != nil {
 		return err
 	}
-	who, err := lookupUser(as)
+	who, named, err := lookupUser(as)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func run(ctx context.Context, env *env, as string, args []string) error {
 		return err
 	}
 	defer helper.leave(scope)
-	return startWorkload(ctx, scope, who, args)
+	return startWorkload(ctx, scope, who, environOf(os.Environ(), named), args)
 }
 
 // ownCgroup is the directory of our own cgroup: the run's is made in it, so
@@ -104,13 +106,12 @@ func ownCgroup() (string, error) {
 // startWorkload runs the command to its end. Signals from the terminal reach it
 // as they would without us; those sent to us alone are handed on. What was sent
 // before there was a command ends us.
-func startWorkload(ctx context.Context, scope *control.Scope, who *workload.User, args []string) error {
+func startWorkload(ctx context.Context, scope *control.Scope, who *workload.User, environ, args []string) error {
 	store, err := trust.Open(scope.Trust)
 	if err != nil {
 		return err
 	}
-	environ, err := store.Env(os.Environ())
-	if err != nil {
+	if environ, err = store.Env(environ); err != nil {
 		return err
 	}
 	spec := workload.Spec{Args: args, Env: environ, Cgroup: scope.Cgroup, Trust: scope.Trust, User: who}
@@ -175,27 +176,40 @@ func exitOf(err error) error {
 	return exitError{nil, exit.ExitCode()}
 }
 
-func lookupUser(name string) (*workload.User, error) {
+// lookupUser finds whom a command is to run as; "" is who we are.
+func lookupUser(name string) (*workload.User, *user.User, error) {
 	if name == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.LookupId(name); err != nil {
-			return nil, hinted(fmt.Errorf("no user %q on this host", name), "name one that `getent passwd` lists, or its number")
+			return nil, nil, hinted(fmt.Errorf("no user %q on this host", name), "name one that `getent passwd` lists, or its number")
 		}
 	}
 	groups, err := u.GroupIds()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ids := make([]int, 0, len(groups)+2)
 	for _, id := range append([]string{u.Uid, u.Gid}, groups...) {
 		n, err := strconv.Atoi(id)
 		if err != nil {
-			return nil, fmt.Errorf("user %s: %w", name, err)
+			return nil, nil, fmt.Errorf("user %s: %w", name, err)
 		}
 		ids = append(ids, n)
 	}
-	return &workload.User{UID: ids[0], GID: ids[1], Groups: ids[2:]}, nil
+	return &workload.User{UID: ids[0], GID: ids[1], Groups: ids[2:]}, u, nil
+}
+
+// environOf is an environment as a user has it: in our home he may not even look.
+func environOf(environ []string, u *user.User) []string {
+	if u == nil {
+		return environ
+	}
+	own := []string{"HOME=" + u.HomeDir, "USER=" + u.Username, "LOGNAME=" + u.Username}
+	return append(slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "HOME" || name == "USER" || name == "LOGNAME"
+	}), own...)
 }

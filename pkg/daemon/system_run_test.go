@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -303,6 +304,13 @@ func TestSystemRunAsUser(t *testing.T) {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("%q is not in %v", want, r)
 		}
+	}
+	him, err := user.Lookup("nobody")
+	must(t, err)
+	r = w.do(w.cgroup, "env", "HOME=/root", "USER=root", "LOGNAME=root", "OTHER=kept", program("outwarden"), "--config", w.config, "run", "--user", "nobody", "--",
+		"sh", "-c", "echo $HOME $USER $LOGNAME $OTHER")
+	if r.code != 0 || r.stdout != him.HomeDir+" nobody nobody kept\n" {
+		t.Errorf("whose home it is: %v", r)
 	}
 }
 
