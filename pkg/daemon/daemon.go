@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"net"
 	"os"
 	"sync"
@@ -195,12 +194,6 @@ func (d *Daemon) unwind() {
 		d.undo[i]()
 	}
 	d.undo = nil
-}
-
-func (d *Daemon) report(what string, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		d.o.Log.WithError(err).Error(what)
-	}
 }
 
 func (d *Daemon) loadConfig(context.Context) error {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// defects are those of flows as they are told: one that comes again is counted, and told
-// once a second. While the trail takes nothing each request has two.
+// defects are told once a second each, and counted meanwhile: workloads may bring about
+// as many as they like. While the trail takes nothing each request has two, and who
+// connects where he may not, and leaves before he was looked at, is one more.
 type defects struct {
 	mu   sync.Mutex
 	told map[string]*defect // by text
@@ -43,12 +44,12 @@ func (d *defects) due(text string, now time.Time) (more int, due bool) {
 	return more, true
 }
 
-// defect tells of one.
-func (d *Daemon) defect(err error) {
-	if errors.Is(err, context.Canceled) {
+// report tells of a defect, if err is one.
+func (d *Daemon) report(what string, err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
-	more, due := d.defects.due(err.Error(), time.Now())
+	more, due := d.defects.due(what+": "+err.Error(), time.Now())
 	if !due {
 		return
 	}
@@ -56,5 +57,8 @@ func (d *Daemon) defect(err error) {
 	if more > 0 {
 		log = log.WithField("untold", more)
 	}
-	log.Error("proxy")
+	log.Error(what)
 }
+
+// defect tells of one of a flow.
+func (d *Daemon) defect(err error) { d.report("proxy", err) }

@@ -1,9 +1,17 @@
 package daemon
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/outwarden/outwarden/pkg/flow"
 )
 
 // What repeats is told once a second, with how often it came meanwhile; another is
@@ -29,5 +37,24 @@ func TestDefects(t *testing.T) {
 	}
 	if len(d.told) > mostDefects {
 		t.Errorf("%d are remembered", len(d.told))
+	}
+}
+
+// A workload whose connects are refused fills no log, whatever reports them.
+func TestReportIsNoFlood(t *testing.T) {
+	var out bytes.Buffer
+	log := logrus.New()
+	log.SetOutput(&out)
+	d := &Daemon{o: Options{Log: log}}
+	const all = 5000
+	for range all {
+		d.report("identify", flow.ReasonIdentityGone)
+		d.report("network namespace", errMany)
+		d.report("accept", nil)
+		d.report("kernel events", context.Canceled)
+	}
+	d.report("kernel hooks", errors.New("another"))
+	if n := strings.Count(out.String(), "\n"); n < 3 || n > all/10 || !strings.Contains(out.String(), "another") || strings.Contains(out.String(), "kernel events") {
+		t.Errorf("%d lines, the first: %.500s", n, &out)
 	}
 }
