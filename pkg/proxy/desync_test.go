@@ -160,13 +160,18 @@ func TestExpect(t *testing.T) {
 		w.use(policy.Intercept, w.openRoute())
 		c := w.tls(as{original: o.addr}, host)
 		_, _ = io.WriteString(c, head)
-		if got, _ := io.ReadAll(c); string(got) != no {
+		if got, _ := io.ReadAll(c); string(got) != closing(no) {
 			t.Errorf("answer %q", got)
 		}
 		if r := w.request(); r.Status != 417 {
 			t.Errorf("record %+v", r)
 		}
 	})
+}
+
+// closing is a response without content that says that the connection ends.
+func closing(response string) string {
+	return strings.Replace(response, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
 }
 
 func expectRead(t testing.TB, c io.Reader, want string) {
@@ -186,7 +191,7 @@ func TestEarlyAnswer(t *testing.T) {
 	w.use(policy.Intercept, w.openRoute())
 	c := w.tls(as{original: o.addr}, host)
 	_, _ = io.WriteString(c, "POST /v1/x HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 100\r\n\r\n")
-	expectRead(t, c, full)
+	expectRead(t, c, closing(full))
 	_, _ = io.WriteString(c, "GET /smuggled HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
 	if rest, _ := io.ReadAll(c); len(rest) > 0 {
 		t.Errorf("the connection went on with %q", rest)

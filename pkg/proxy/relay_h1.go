@@ -125,13 +125,14 @@ func (x *exchange) responseHead(dst []byte) []byte {
 }
 
 // editResponse edits the head: what belongs to the upstream's connection goes,
-// and with it what would lead the workload around us (RFC 7838).
+// and with it what would lead the workload around us (RFC 7838). Who has more content than
+// the upstream waited for is told that nobody reads it (RFC 9110 section 10.1.1).
 func (x *exchange) editResponse() {
 	x.edit.Reset()
 	x.res.Hop(&x.edit)
 	x.edit.DropName(x.res.Fields, "alt-svc")
 	x.edit.DropName(x.res.Fields, "alternate-protocol")
-	if (!x.req.KeepAlive || x.c.draining()) && x.res.Body != http1.BodyUntilClose {
+	if (!x.req.KeepAlive || x.c.draining() || !x.upload.whole()) && x.res.Body != http1.BodyUntilClose {
 		x.more = false
 		x.edit.Add = http1.AppendField(x.edit.Add, "Connection", "close")
 	}

@@ -20,11 +20,13 @@ type upload struct {
 	// can know: a deadline alone is too late for a read that was let through before it.
 	broken atomic.Bool
 
+	came atomic.Bool // all of the workload's content is here
+
 	mu    sync.Mutex
 	begun bool // the final head of the response is here
 
 	n    int64  // bytes that were sent
-	came int64  // and of the workload's content
+	got  int64  // and of the workload's content
 	next []byte // what the workload sent behind the content
 
 	notTaken bool // the upstream broke it off; what it has to say may still be read
@@ -75,6 +77,9 @@ func (u *upload) begins() {
 	u.begun = true
 }
 
+// whole reports whether all of the content has come.
+func (u *upload) whole() bool { return u == nil || u.came.Load() }
+
 // slowest is how much of announced content has to come within BodyStall.
 const slowest = 1 << 10
 
@@ -102,7 +107,7 @@ func (u *upload) copy() (f *failure) {
 	buf := bulk.get()
 	defer bulk.put(buf)
 	for done := false; !done; {
-		x.awaitContent(u.came)
+		x.awaitContent(u.got)
 		if f := u.stopped(); f != nil {
 			return f
 		}
@@ -114,7 +119,8 @@ func (u *upload) copy() (f *failure) {
 		if f != nil {
 			return f
 		}
-		u.came += int64(n)
+		u.got += int64(n)
+		u.came.Store(ended) // before the upstream can answer it
 		if f := u.send((*buf)[:n]); f != nil {
 			return f
 		}
