@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,27 @@ func TestOverride(t *testing.T) {
 	body := "POST /v1/x HTTP/1.1\r\nHost: " + host + "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX_Injected: mine\r\n\r\n"
 	if status := statusOf(w.say(o, body)); status != 400 || bytes.Contains(o.got(), []byte("mine")) {
 		t.Errorf("trailer: status %d, origin %q", status, o.got())
+	}
+}
+
+// TestEmptyLinesBefore: a request behind empty lines, which many servers skip, is one for
+// policy too. On no port does it pass as something that is no HTTP.
+func TestEmptyLinesBefore(t *testing.T) {
+	for name, before := range map[string]string{"one": "\r\n", "two": "\r\n\r\n", "bare": "\n", "many": strings.Repeat("\r\n", 40), "too many": strings.Repeat("\r\n", 100<<10)} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.names[host] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+			o := newOrigin(t, nil, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+			w.use(policy.Passthrough, rule{route: policy.Route{Name: "no", Action: policy.Deny, To: policy.To{Hosts: hosts(t, host), Paths: paths(t, "/v1/**")}}})
+			got := talk(t, w.dial(as{original: o.addr}), before+plainGet)
+			if status := statusOf(got); status != 400 && status != 403 {
+				t.Errorf("answer %q", got)
+			}
+			w.quiet()
+			if len(o.got()) > 0 {
+				t.Errorf("origin got %q", o.got())
+			}
+		})
 	}
 }
 

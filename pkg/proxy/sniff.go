@@ -115,12 +115,14 @@ func (c *conn) astray(h *clienthello.Hello) bool {
 	return h.Address.IsValid() && h.Address != c.flow.Original.Addr().Unmap()
 }
 
+const emptyLines = "\r\n"
+
 // looksLikeHTTP1 wants a method token, a space and a byte that may begin a
 // request target. Strange requests are still HTTP here: the strict parser
-// refuses them with a reason.
+// refuses them with a reason. So are those behind empty lines, which many servers skip.
 func looksLikeHTTP1(b []byte) (yes, enough bool) {
 	const longestMethod = 32
-	b = bytes.TrimPrefix(b, []byte("\r\n"))
+	b = bytes.TrimLeft(b, emptyLines)
 	for i, ch := range b {
 		switch {
 		case ch == ' ':
@@ -143,7 +145,7 @@ func (c *conn) endSniff(b []byte, err error) bool {
 		reason = flow.ReasonWorkloadTimeout
 	}
 	if len(b) > 0 && !clienthello.IsTLS(b) && reason == flow.ReasonWorkloadClosed {
-		if c.flow.Original.Port() == httpPort {
+		if c.flow.Original.Port() == httpPort || len(bytes.TrimLeft(b, emptyLines)) == 0 {
 			c.proto = protoHTTP1 // the parser says what is missing
 		}
 		_ = c.raw.SetReadDeadline(time.Time{})
