@@ -49,7 +49,9 @@ type conn struct {
 	connect   time.Duration
 	framed    bool
 	connected bool
-	lasts     bool // for longer than it may take to connect
+	lasts     bool  // for longer than it may take to connect
+	broke     bool  // one side did, and the other has not taken all that it said
+	left      int64 // what had been moved when time was given for that
 	ended     bool
 	told      bool // and over was called
 	result    Result
@@ -110,8 +112,28 @@ func (c *conn) handle(which int32, events uint32) {
 		c.end(nil)
 	case c.connected || c.reached(which, events):
 		c.advance()
+		c.inherit(which)
 	}
 }
+
+// inherit gives the other side time to take what one has left that broke. Who takes
+// nothing of it any more would else keep the connection for ever: no event follows.
+func (c *conn) inherit(which int32) {
+	if s := &c.streams[which]; !s.src.broken || !s.pending() || c.broke || c.ended {
+		return
+	}
+	c.broke = true
+	c.extend()
+}
+
+// extend waits six times as long as it may take to connect.
+func (c *conn) extend() {
+	patience := 6 * c.connect
+	c.left, c.due = c.moved(), time.Now().Add(patience)
+	c.ripe.Reset(patience)
+}
+
+func (c *conn) moved() int64 { return c.streams[near].moved + c.streams[far].moved }
 
 // unlock lets go of the lock and tells, once, that the connection is over.
 func (c *conn) unlock() {
@@ -200,6 +222,10 @@ func (c *conn) ripen() {
 	case c.ended, time.Now().Before(c.due): // it went off, and then the near end spoke
 	case c.judge != nil:
 		c.leave(nil)
+	case c.broke && c.moved() == c.left:
+		c.end(unix.ECONNRESET)
+	case c.broke:
+		c.extend()
 	case c.connected:
 		c.lasts = true
 		keepAlive(c.sides[far].socket, 15)

@@ -162,6 +162,45 @@ func TestLasting(t *testing.T) {
 	p.want(t, 1, 0)
 }
 
+// TestBrokenUnread: a workload that is reset ends the connection also where its server
+// reads nothing of what it has said; and one that reads on gets what is there.
+func TestBrokenUnread(t *testing.T) {
+	for name, reads := range map[string]bool{"nobody reads": false, "late": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := &pair{result: make(chan relay.Result, 1)}
+			near := w.near(p)
+			far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
+			must(t, err)
+			server, err := w.server.AcceptTCP()
+			must(t, err)
+			defer server.Close()
+			go func() { p.result <- w.relay.Run(relay.End{Socket: near}, relay.End{Socket: far}, time.Second) }()
+			must(t, p.workload.SetWriteDeadline(time.Now().Add(time.Second)))
+			for err == nil {
+				_, err = p.workload.Write(noise(1 << 20))
+			}
+			must(t, p.workload.SetLinger(0))
+			must(t, p.workload.Close())
+			if reads {
+				time.Sleep(time.Second)
+				n, err := io.Copy(io.Discard, server)
+				if n < 64<<10 || !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("%d bytes, %v", n, err)
+				}
+			}
+			select {
+			case r := <-p.result:
+				if !errors.Is(r.Err, syscall.ECONNRESET) {
+					t.Errorf("%+v", r)
+				}
+			case <-time.After(2 * patience):
+				t.Fatal("not over")
+			}
+		})
+	}
+}
+
 // TestClosedUnseen: a workload that has closed altogether, and not just its side, is
 // missed although its server says nothing and never ends.
 func TestClosedUnseen(t *testing.T) {
