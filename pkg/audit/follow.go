@@ -168,11 +168,14 @@ func (t *tail) gone() bool {
 	plain, packed := t.segment, t.segment
 	plain.packed, packed.packed = false, true
 	there, err := os.Stat(plain.path())
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) && !exists(packed.path())
+	read, errRead := t.file.Stat()
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist), errRead != nil:
+		return false
+	case err == nil && read.Mode().IsRegular():
+		return !os.SameFile(read, there)
 	}
-	read, err := t.file.Stat()
-	return err == nil && read.Mode().IsRegular() && !os.SameFile(read, there)
+	return !exists(packed.path())
 }
 
 // drain yields every whole line that is there. A line without an end is read again

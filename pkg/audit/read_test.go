@@ -278,7 +278,7 @@ func TestFollowWaitsForATrail(t *testing.T) {
 // A trail that somebody removed, and that the next daemon begins anew, is followed too.
 func TestFollowATrailThatBeginsAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	got := make(chan uint64)
 	go func() {
