@@ -8,6 +8,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/outwarden/outwarden/pkg/capture"
 	"github.com/outwarden/outwarden/pkg/config"
@@ -27,6 +29,19 @@ func pinDir(c *config.Config, ephemeral bool) string {
 	return dir + "-run-" + hex.EncodeToString(sum[:4])
 }
 
+// pinsPath says where the hooks of the newest daemon are, for the one after it: the
+// configuration may name another place by then.
+func pinsPath(c *config.Config) string { return filepath.Join(c.RunDir, "pins") }
+
+// formerPins is where the newest daemon has pinned its hooks; "" if that is not known.
+func formerPins(c *config.Config) string {
+	if oursAlone(c.RunDir) != nil {
+		return "" // whoever's it is may name the hooks of another
+	}
+	dir, _ := os.ReadFile(pinsPath(c))
+	return strings.TrimSuffix(string(dir), "\n")
+}
+
 func (d *Daemon) pins() string { return pinDir(d.atStart, d.o.Ephemeral) }
 
 // replaceEphemeral removes the hooks of an ephemeral daemon that died, once ours
@@ -40,7 +55,32 @@ func (d *Daemon) replaceEphemeral() error {
 		_, failed := removeTables(pinDir(d.atStart, true))
 		err = errors.Join(err, failed)
 	}
+	d.replaceFormer()
 	return err
+}
+
+// replaceFormer removes the hooks that the daemon before us has pinned elsewhere, now
+// that ours are in force: they would refuse what ours lead to us.
+func (d *Daemon) replaceFormer() {
+	former := formerPins(d.atStart)
+	if former == d.pins() {
+		return
+	}
+	if former != "" && capture.InUse(former) == nil {
+		d.report("hooks of the daemon before us", removeHooks(former, nil))
+	}
+	d.report("note where the hooks are", replaceFile(pinsPath(d.atStart), []byte(d.pins()+"\n")))
+}
+
+// removeHooks removes the hooks that are pinned in a directory, and the tables that
+// belong to them, and notes what it removed.
+func removeHooks(pins string, removed *[]string) error {
+	hooks, err := capture.Detach(pins)
+	tables, failed := removeTables(pins)
+	if removed != nil {
+		*removed = append(append(*removed, hooks...), tables...)
+	}
+	return errors.Join(err, failed)
 }
 
 // Detach removes what daemons of a configuration left in the kernel: hooks, and
@@ -54,19 +94,20 @@ func Detach(ctx context.Context, c *config.Config) (removed []string, err error)
 		}
 		defer lock.Close()
 	}
-	for _, ephemeral := range []bool{false, true} { // a daemon may have another run_dir, or somebody has removed it
-		if err := unlessUsed(capture.InUse(pinDir(c, ephemeral))); err != nil {
+	all := []string{pinDir(c, false), pinDir(c, true)}
+	if former := formerPins(c); former != "" && !slices.Contains(all, former) {
+		all = append(all, former)
+	}
+	for _, pins := range all { // a daemon may have another run_dir, or somebody has removed it
+		if err := unlessUsed(capture.InUse(pins)); err != nil {
 			return nil, err
 		}
 	}
 	var failed []error
-	for _, ephemeral := range []bool{false, true} {
-		names, err := capture.Detach(pinDir(c, ephemeral))
-		removed, failed = append(removed, names...), append(failed, err)
-		names, err = removeTables(pinDir(c, ephemeral))
-		removed, failed = append(removed, names...), append(failed, err)
+	for _, pins := range all {
+		failed = append(failed, removeHooks(pins, &removed))
 	}
-	failed = append(failed, removeIfThere(tablesPath(c)))
+	failed = append(failed, removeIfThere(tablesPath(c)), removeIfThere(pinsPath(c)))
 	runs, err := removeRuns(c)
 	return append(removed, runs...), errors.Join(append(failed, err)...)
 }

@@ -47,8 +47,13 @@ func (e *examination) find() {
 		e.pins, other = other, e.pins
 	}
 	e.hooks, e.hooksErr = capture.Hooks(e.pins)
-	if left, err := capture.Hooks(other); err == nil && len(left) > 0 {
-		e.left = other
+	for _, dir := range []string{other, formerPins(e.config)} {
+		if dir == "" || dir == e.pins {
+			continue
+		}
+		if left, err := capture.Hooks(dir); err == nil && len(left) > 0 {
+			e.left = dir
+		}
 	}
 }
 

@@ -123,6 +123,11 @@ func makeDir(dir string, perm os.FileMode) error {
 	} else if !errors.Is(err, os.ErrExist) {
 		return err
 	}
+	return oursAlone(dir)
+}
+
+// oursAlone is an error unless a directory is ours, and nobody else's to write to.
+func oursAlone(dir string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: dir, Err: err}
