@@ -50,6 +50,7 @@ type conn struct {
 	framed    bool
 	connected bool
 	lasts     bool  // for longer than it may take to connect
+	asked     bool  // the near end is probed
 	broke     bool  // one side did, and the other has not taken all that it said
 	left      int64 // what had been moved when time was given for that
 	ended     bool
@@ -190,18 +191,18 @@ func (c *conn) advance() {
 		c.end(nil)
 		return
 	}
-	if c.streams[near].passEnd() {
-		c.askNear()
-	}
+	c.streams[near].passEnd()
 	c.streams[far].passEnd()
+	c.askNear()
 }
 
-// askNear has a near end that has ended its side probed. It may have closed altogether,
-// and waits for nothing; its kernel forgets it after a minute, and says so when it is
-// asked. A server that never ends would else keep the connection for ever. For one that
-// does not last that is nothing to ask.
+// askNear has a near end probed that has ended its side, or has more to say than its
+// server takes. It may have closed altogether, and waits for nothing: its kernel forgets it
+// after some time, and says so when it is asked. A server that never ends, or never reads,
+// would else keep the connection for ever. For one that does not last that is nothing to ask.
 func (c *conn) askNear() {
-	if c.lasts && c.streams[near].told {
+	if s := &c.streams[near]; c.lasts && !c.asked && (s.told || s.pending()) {
+		c.asked = true
 		keepAlive(c.sides[near].socket, 5)
 	}
 }

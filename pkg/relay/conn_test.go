@@ -227,7 +227,31 @@ func TestClosedUnseen(t *testing.T) {
 	}
 }
 
-// forgetSoon has the kernel remember the connection for a second and not a minute when it
+// TestClosedUnread: the same for one that has said more than its server reads.
+func TestClosedUnread(t *testing.T) {
+	w := newWorld(t)
+	p := &pair{result: make(chan relay.Result, 1)}
+	near := w.near(p)
+	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
+	must(t, err)
+	server, err := w.server.AcceptTCP()
+	must(t, err)
+	defer server.Close()
+	go func() { p.result <- w.relay.Run(relay.End{Socket: near}, relay.End{Socket: far}, time.Second) }()
+	must(t, p.workload.SetWriteDeadline(time.Now().Add(time.Second)))
+	for err == nil {
+		_, err = p.workload.Write(noise(1 << 20))
+	}
+	must(t, forgetSoon(p.workload))
+	must(t, p.workload.Close())
+	select {
+	case <-p.result:
+	case <-time.After(4 * patience):
+		t.Fatal("not over")
+	}
+}
+
+// forgetSoon has the kernel remember the connection for a second and not for minutes when it
 // is closed.
 func forgetSoon(c *net.TCPConn) (err error) {
 	rc, err := c.SyscallConn()
@@ -235,6 +259,9 @@ func forgetSoon(c *net.TCPConn) (err error) {
 		return err
 	}
 	var failed error
-	err = rc.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_LINGER2, 1) })
+	err = rc.Control(func(fd uintptr) {
+		failed = errors.Join(unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_LINGER2, 1),
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1000))
+	})
 	return errors.Join(err, failed)
 }

@@ -122,14 +122,12 @@ func (s *stream) write() (err error) {
 	return err
 }
 
-// passEnd tells dst, once, that nothing more will come, and reports whether it did.
-func (s *stream) passEnd() bool {
-	if !s.over() || s.told {
-		return false
+// passEnd tells dst, once, that nothing more will come.
+func (s *stream) passEnd() {
+	if s.over() && !s.told {
+		s.told = true
+		shutdown(s.dst.socket)
 	}
-	s.told = true
-	shutdown(s.dst.socket)
-	return true
 }
 
 // shrink keeps what was read in no more memory than it needs: it may have to wait

@@ -100,6 +100,7 @@ func (w *world) near(p *pair) int {
 	must(w.t, c.SetDeadline(time.Now().Add(patience)))
 	accepted, err := w.front.AcceptTCP()
 	must(w.t, err)
+	must(w.t, accepted.SetKeepAlive(false)) // as the daemon's listeners have it
 	near, err := relay.Take(accepted)
 	must(w.t, err)
 	return near
