@@ -136,11 +136,15 @@ func (l *limited) Write(p []byte) (int, error) {
 // up brings a link up in the current namespace.
 func up(t testing.TB, name string) {
 	t.Helper()
-	link, err := netlink.LinkByName(name)
-	if err == nil {
-		err = netlink.LinkSetUp(link)
-	}
-	if err != nil {
+	if err := setUp(name); err != nil {
 		t.Fatalf("bring %s up: %v", name, err)
 	}
+}
+
+func setUp(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(link)
 }

@@ -110,6 +110,7 @@ func TestNoServer(t *testing.T) {
 	full()
 }
 
+// deadAddr is where nobody listens.
 func deadAddr(t testing.TB) netip.AddrPort {
 	t.Helper()
 	l := listen(t)

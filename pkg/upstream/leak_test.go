@@ -4,6 +4,13 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/outwarden/outwarden/pkg/netnstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if err := netnstest.Alone(); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
