@@ -140,16 +140,8 @@ func silentServer(t testing.TB) (_ netip.AddrPort, end func()) {
 // one that has vanished is noticed.
 func TestLasting(t *testing.T) {
 	w := newWorld(t)
-	p := &pair{result: make(chan relay.Result, 1)}
-	near := w.near(p)
-	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
-	must(t, err)
-	server, err := w.server.AcceptTCP()
-	must(t, err)
-	go func() {
-		p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte("x")}, relay.End{Socket: far}, time.Second)
-	}()
-	_, err = io.ReadFull(server, make([]byte, 1))
+	p, far := w.lasting("x")
+	_, err := io.ReadFull(p.server, make([]byte, 1))
 	must(t, err)
 	for end, on := time.Now().Add(patience), 0; on == 0; time.Sleep(time.Millisecond) {
 		on, err = unix.GetsockoptInt(far, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
@@ -158,111 +150,7 @@ func TestLasting(t *testing.T) {
 			t.Fatal("no probes")
 		}
 	}
-	must(t, server.Close())
+	must(t, p.server.Close())
 	must(t, p.workload.Close())
 	p.want(t, 1, 0)
-}
-
-// TestBrokenUnread: a workload that is reset ends the connection also where its server
-// reads nothing of what it has said; and one that reads on gets what is there.
-func TestBrokenUnread(t *testing.T) {
-	for name, reads := range map[string]bool{"nobody reads": false, "late": true} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			p := &pair{result: make(chan relay.Result, 1)}
-			near := w.near(p)
-			far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
-			must(t, err)
-			server, err := w.server.AcceptTCP()
-			must(t, err)
-			defer server.Close()
-			go func() { p.result <- w.relay.Run(relay.End{Socket: near}, relay.End{Socket: far}, time.Second) }()
-			must(t, p.workload.SetWriteDeadline(time.Now().Add(time.Second)))
-			for err == nil {
-				_, err = p.workload.Write(noise(1 << 20))
-			}
-			must(t, p.workload.SetLinger(0))
-			must(t, p.workload.Close())
-			if reads {
-				time.Sleep(time.Second)
-				n, err := io.Copy(io.Discard, server)
-				if n < 64<<10 || !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("%d bytes, %v", n, err)
-				}
-			}
-			select {
-			case r := <-p.result:
-				if !errors.Is(r.Err, syscall.ECONNRESET) {
-					t.Errorf("%+v", r)
-				}
-			case <-time.After(2 * patience):
-				t.Fatal("not over")
-			}
-		})
-	}
-}
-
-// TestClosedUnseen: a workload that has closed altogether, and not just its side, is
-// missed although its server says nothing and never ends.
-func TestClosedUnseen(t *testing.T) {
-	for name, wait := range map[string]time.Duration{"soon": 0, "when it has lasted": 1500 * time.Millisecond} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			p := &pair{result: make(chan relay.Result, 1)}
-			near := w.near(p)
-			far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
-			must(t, err)
-			server, err := w.server.AcceptTCP()
-			must(t, err)
-			defer server.Close()
-			go func() {
-				p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte("x")}, relay.End{Socket: far}, time.Second)
-			}()
-			_, err = io.ReadFull(server, make([]byte, 1))
-			must(t, err)
-			time.Sleep(wait)
-			must(t, forgetSoon(p.workload))
-			must(t, p.workload.Close())
-			p.want(t, 1, 0)
-		})
-	}
-}
-
-// TestClosedUnread: the same for one that has said more than its server reads.
-func TestClosedUnread(t *testing.T) {
-	w := newWorld(t)
-	p := &pair{result: make(chan relay.Result, 1)}
-	near := w.near(p)
-	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), false, nil)
-	must(t, err)
-	server, err := w.server.AcceptTCP()
-	must(t, err)
-	defer server.Close()
-	go func() { p.result <- w.relay.Run(relay.End{Socket: near}, relay.End{Socket: far}, time.Second) }()
-	must(t, p.workload.SetWriteDeadline(time.Now().Add(time.Second)))
-	for err == nil {
-		_, err = p.workload.Write(noise(1 << 20))
-	}
-	must(t, forgetSoon(p.workload))
-	must(t, p.workload.Close())
-	select {
-	case <-p.result:
-	case <-time.After(4 * patience):
-		t.Fatal("not over")
-	}
-}
-
-// forgetSoon has the kernel remember the connection for a second and not for minutes when it
-// is closed.
-func forgetSoon(c *net.TCPConn) (err error) {
-	rc, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = rc.Control(func(fd uintptr) {
-		failed = errors.Join(unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_LINGER2, 1),
-			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 1000))
-	})
-	return errors.Join(err, failed)
 }

@@ -76,18 +76,30 @@ type pair struct {
 // connect makes a connection whose near end has said so much before.
 func (w *world) connect(said string) *pair {
 	w.t.Helper()
-	p := &pair{result: make(chan relay.Result, 1)}
+	p, _ := w.within(patience, said, said != "")
+	return p
+}
+
+// lasting makes one that has lasted after a second, and gives the socket of its far end.
+func (w *world) lasting(said string) (p *pair, far int) {
+	w.t.Helper()
+	return w.within(time.Second, said, false)
+}
+
+func (w *world) within(connect time.Duration, said string, speaks bool) (p *pair, far int) {
+	w.t.Helper()
+	p = &pair{result: make(chan relay.Result, 1)}
 	near := w.near(p)
-	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), said != "", nil)
+	far, err := relay.Dial(netip.Addr{}, addrOf(w.server), speaks, nil)
 	must(w.t, err)
 	go func() {
-		p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte(said)}, relay.End{Socket: far}, patience)
+		p.result <- w.relay.Run(relay.End{Socket: near, Said: []byte(said)}, relay.End{Socket: far}, connect)
 	}()
 	p.server, err = w.server.AcceptTCP()
 	must(w.t, err)
 	w.t.Cleanup(func() { _ = p.server.Close() })
 	must(w.t, p.server.SetDeadline(time.Now().Add(patience)))
-	return p
+	return p, far
 }
 
 // near connects the workload and takes the socket that was accepted.
